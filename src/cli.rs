@@ -1,0 +1,244 @@
+//! The command line: words to options, with no look at the world.
+
+use std::ffi::OsString;
+use std::fmt;
+
+use crate::log::Verbosity;
+
+/// What `--help` prints.
+pub const HELP: &str = "\
+token-mint: mints a short-lived PyPI API token from this CI job's identity
+
+usage: token-mint [OPTIONS]
+
+It asks the CI system for an ID token, exchanges it at the index for an API token (PyPI's lives
+15 minutes), and hands that over: in a GitHub Actions job as the step outputs `api-token` and
+`expires`, elsewhere alone on stdout. The project has to name the job as a trusted publisher.
+
+options                      environment          default
+  --index pypi|testpypi|URL  TOKEN_MINT_INDEX     pypi
+  --audience AUD             TOKEN_MINT_AUDIENCE  what the index expects
+  --format token|env|json    TOKEN_MINT_FORMAT    see above
+  --timeout SECONDS          TOKEN_MINT_TIMEOUT   120, for everything together
+  -q, --quiet                                     say errors only
+  -v, --verbose                                   say each request, too
+  -h, --help
+  -V, --version
+
+exit status: 0 done; 2 wrong usage or configuration; 3 no identity (permission missing?);
+4 the index refused; 5 network or server trouble, run it again; 6 the token could not be handed over
+";
+
+/// What `--version` prints.
+pub const VERSION: &str = concat!("token-mint ", env!("CARGO_PKG_VERSION"), "\n");
+
+/// What the user asked for.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Command {
+    /// `--help`, anywhere.
+    Help,
+    /// `--version`, anywhere.
+    Version,
+    /// No command: mint.
+    Mint(Options),
+}
+
+/// What the user typed; nothing is checked or looked up yet.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Options {
+    /// `--index`
+    pub index: Option<OsString>,
+    /// `--audience`
+    pub audience: Option<OsString>,
+    /// `--format`
+    pub format: Option<OsString>,
+    /// `--timeout`
+    pub timeout: Option<OsString>,
+    /// `-q` or `-v`
+    pub verbosity: Option<Verbosity>,
+}
+
+/// Why the words make no sense. Holds an option's name, never a value.
+#[derive(Debug, PartialEq, Eq)]
+pub enum UsageError {
+    /// No such option.
+    Unknown(String),
+    /// A word that belongs to no option.
+    Unexpected,
+    /// The option needs a value and has none, or an empty one.
+    NoValue(&'static str),
+    /// `--quiet=…` and the like.
+    NeedlessValue(&'static str),
+    /// The option was given before, or `-q` and `-v` both.
+    Twice(&'static str),
+}
+
+/// Reads the words after the program's name.
+///
+/// # Errors
+/// [`UsageError`]; never where `--help` or `--version` was read first.
+pub fn parse(words: impl IntoIterator<Item = OsString>) -> Result<Command, UsageError> {
+    let mut options = Options::default();
+    let mut words = words.into_iter();
+    while let Some(word) = words.next() {
+        let Some((name, joined)) = split(&word) else {
+            return Err(UsageError::Unexpected);
+        };
+        let mut value = Value { joined, words: &mut words };
+        match name.as_str() {
+            "--index" => value.store("--index", &mut options.index)?,
+            "--audience" => value.store("--audience", &mut options.audience)?,
+            "--format" => value.store("--format", &mut options.format)?,
+            "--timeout" => value.store("--timeout", &mut options.timeout)?,
+            "-q" | "--quiet" => value.switch("--quiet", Verbosity::Quiet, &mut options.verbosity)?,
+            "-v" | "--verbose" => value.switch("--verbose", Verbosity::Verbose, &mut options.verbosity)?,
+            "-h" | "--help" => return Ok(Command::Help),
+            "-V" | "--version" => return Ok(Command::Version),
+            _ => return Err(UsageError::Unknown(name)),
+        }
+    }
+    Ok(Command::Mint(options))
+}
+
+/// An option's name, and the value that was joined to it with `=`. `None` for a word that is no option.
+fn split(word: &OsString) -> Option<(String, Option<OsString>)> {
+    let Some(text) = word.to_str() else {
+        // Not UTF-8: the name in front of the first `=` may still be, and says whose value it is.
+        let lossy = word.to_string_lossy();
+        let name = lossy.split('=').next()?;
+        return name.starts_with('-').then(|| (name.to_owned(), Some(word.clone())));
+    };
+    if !text.starts_with('-') {
+        return None;
+    }
+    match text.split_once('=') {
+        Some((name, value)) => Some((name.to_owned(), Some(value.into()))),
+        None => Some((text.to_owned(), None)),
+    }
+}
+
+/// The value of the option that was just read: joined to it, or the next word.
+struct Value<'a, I> {
+    joined: Option<OsString>,
+    words: &'a mut I,
+}
+
+impl<I: Iterator<Item = OsString>> Value<'_, I> {
+    fn store(&mut self, name: &'static str, place: &mut Option<OsString>) -> Result<(), UsageError> {
+        let value = self.joined.take().or_else(|| self.words.next()).filter(|value| !value.is_empty());
+        let value = value.ok_or(UsageError::NoValue(name))?;
+        if place.replace(value).is_some() { Err(UsageError::Twice(name)) } else { Ok(()) }
+    }
+
+    fn switch<T>(&self, name: &'static str, value: T, place: &mut Option<T>) -> Result<(), UsageError> {
+        if self.joined.is_some() {
+            return Err(UsageError::NeedlessValue(name));
+        }
+        if place.replace(value).is_some() { Err(UsageError::Twice(name)) } else { Ok(()) }
+    }
+}
+
+impl fmt::Display for UsageError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            UsageError::Unknown(name) => {
+                write!(f, "there is no option {}", crate::workflow::neutralise(name, 40))
+            }
+            UsageError::Unexpected => f.write_str("an argument that belongs to no option"),
+            UsageError::NoValue(name) => write!(f, "{name} needs a value"),
+            UsageError::NeedlessValue(name) => write!(f, "{name} takes no value"),
+            UsageError::Twice("--quiet" | "--verbose") => f.write_str("--quiet or --verbose, and once"),
+            UsageError::Twice(name) => write!(f, "{name} was given twice"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn words(line: &str) -> Result<Command, UsageError> {
+        parse(line.split_whitespace().map(|word| if word == "''" { OsString::new() } else { word.into() }))
+    }
+
+    fn options(line: &str) -> Options {
+        match words(line) {
+            Ok(Command::Mint(options)) => options,
+            other => panic!("{line}: {other:?}"),
+        }
+    }
+
+    #[test]
+    fn each_option_with_a_value_takes_it_joined_or_apart_and_once() {
+        type Field = fn(&Options) -> &Option<OsString>;
+        let fields: [(&'static str, Field); 4] = [
+            ("--index", |options| &options.index),
+            ("--audience", |options| &options.audience),
+            ("--format", |options| &options.format),
+            ("--timeout", |options| &options.timeout),
+        ];
+        for (name, field) in fields {
+            assert_eq!(*field(&options(&format!("{name} a=b"))), Some("a=b".into()));
+            assert_eq!(*field(&options(&format!("{name}=a=b"))), Some("a=b".into()));
+            assert_eq!(*field(&options(&format!("{name} -q"))), Some("-q".into()));
+            assert_eq!(words(name), Err(UsageError::NoValue(name)));
+            assert_eq!(words(&format!("{name} ''")), Err(UsageError::NoValue(name)));
+            assert_eq!(words(&format!("{name}=")), Err(UsageError::NoValue(name)));
+            assert_eq!(words(&format!("{name} a {name}=b")), Err(UsageError::Twice(name)));
+        }
+    }
+
+    #[test]
+    fn verbosity_is_chosen_once() {
+        assert_eq!(options("").verbosity, None);
+        assert_eq!(options("-q").verbosity, Some(Verbosity::Quiet));
+        assert_eq!(options("--quiet").verbosity, Some(Verbosity::Quiet));
+        assert_eq!(options("-v").verbosity, Some(Verbosity::Verbose));
+        assert_eq!(options("--verbose").verbosity, Some(Verbosity::Verbose));
+        assert_eq!(words("-q -v"), Err(UsageError::Twice("--verbose")));
+        assert_eq!(words("-v -v"), Err(UsageError::Twice("--verbose")));
+        assert_eq!(words("--quiet=yes"), Err(UsageError::NeedlessValue("--quiet")));
+    }
+
+    #[test]
+    fn help_and_version_win_over_what_follows() {
+        for line in ["-h", "--help", "--index x --help --nonsense", "-h -V"] {
+            assert_eq!(words(line), Ok(Command::Help), "{line}");
+        }
+        for line in ["-V", "--version", "-v -V nonsense"] {
+            assert_eq!(words(line), Ok(Command::Version), "{line}");
+        }
+    }
+
+    #[test]
+    fn whatever_else_is_an_error() {
+        assert_eq!(words("mint"), Err(UsageError::Unexpected));
+        assert_eq!(words("''"), Err(UsageError::Unexpected));
+        for line in ["--nonsense", "-x", "-", "--", "-qv", "--Index", "-i"] {
+            assert_eq!(words(line), Err(UsageError::Unknown(line.to_owned())), "{line}");
+        }
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_value_that_is_not_utf8_is_kept_for_whoever_needs_it() {
+        use std::os::unix::ffi::OsStringExt;
+        let bytes = OsString::from_vec(b"\xff".to_vec());
+        match parse(["--index".into(), bytes.clone()]) {
+            Ok(Command::Mint(options)) => assert_eq!(options.index, Some(bytes)),
+            other => panic!("{other:?}"),
+        }
+        let joined = OsString::from_vec(b"--index=\xff".to_vec());
+        match parse([joined.clone()]) {
+            Ok(Command::Mint(options)) => assert_eq!(options.index, Some(joined)),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn help_names_every_option_and_variable() {
+        for name in ["--index", "--audience", "--format", "--timeout", "--quiet", "--verbose", "--help", "--version"] {
+            assert!(HELP.contains(name), "{name}");
+        }
+    }
+}

@@ -1,0 +1,52 @@
+//! The environment as a value, read once at the start, so that every function that depends on it says so.
+
+use std::collections::HashMap;
+use std::ffi::{OsStr, OsString};
+
+/// Set to `true` by GitHub's runner and by those that imitate it.
+pub const GITHUB_ACTIONS: &str = "GITHUB_ACTIONS";
+/// The file that a step appends its outputs to.
+pub const GITHUB_OUTPUT: &str = "GITHUB_OUTPUT";
+/// GitHub's ID token endpoint; there only with the permission `id-token: write`.
+pub const REQUEST_URL: &str = "ACTIONS_ID_TOKEN_REQUEST_URL";
+/// The bearer token for that endpoint.
+pub const REQUEST_TOKEN: &str = "ACTIONS_ID_TOKEN_REQUEST_TOKEN";
+
+/// A snapshot of the environment's variables.
+pub struct Env(HashMap<OsString, OsString>);
+
+/// A variable whose value is not UTF-8, where text is needed.
+#[derive(Debug, PartialEq, Eq)]
+pub struct NotUtf8;
+
+impl Env {
+    /// What this process was started with.
+    pub fn of_this_process() -> Env {
+        Env(std::env::vars_os().collect())
+    }
+
+    /// A variable's value; `None` when it is unset or empty, which mean the same here.
+    pub fn get(&self, name: &str) -> Option<&OsStr> {
+        self.0.get(OsStr::new(name)).map(OsString::as_os_str).filter(|value| !value.is_empty())
+    }
+
+    /// The same, as text.
+    ///
+    /// # Errors
+    /// [`NotUtf8`].
+    pub fn text(&self, name: &str) -> Result<Option<&str>, NotUtf8> {
+        self.get(name).map(|value| value.to_str().ok_or(NotUtf8)).transpose()
+    }
+
+    /// True in a job of GitHub Actions.
+    pub fn on_github(&self) -> bool {
+        self.get(GITHUB_ACTIONS).is_some_and(|value| value == "true")
+    }
+}
+
+#[cfg(test)]
+impl<const N: usize> From<[(&str, &str); N]> for Env {
+    fn from(variables: [(&str, &str); N]) -> Env {
+        Env(variables.into_iter().map(|(name, value)| (name.into(), value.into())).collect())
+    }
+}

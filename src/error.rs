@@ -1,0 +1,202 @@
+//! What can go wrong: facts only, one variant an attempt, and the exit status of each. Advice is in `explain.rs`.
+
+use std::{fmt, io};
+
+use crate::cli::UsageError;
+use crate::http::HttpError;
+use crate::json::JsonError;
+use crate::secret::SecretError;
+use crate::url::UrlError;
+
+/// The result of whatever a run attempts.
+pub type Result<T> = std::result::Result<T, Error>;
+
+/// Why a run failed. Text from a server in it is neutralised and holds no secret.
+#[derive(Debug)]
+pub enum Error {
+    /// The command line makes no sense.
+    Usage(UsageError),
+    /// An option or variable has a value that can't be used.
+    Setting { place: &'static str, flaw: SettingFlaw },
+    /// Not in a CI system that we know.
+    NoIdentity,
+    /// On GitHub, without the permission to ask for an ID token.
+    NoPermission,
+    /// The CI system's endpoint answered 401 or 403.
+    IdentityRefused { status: u16, words: Option<String> },
+    /// The index gave a well-formed no: a 4xx that running again won't change.
+    Refused { index: String, leg: Leg, refusal: Refusal },
+    /// No whole reply came.
+    Exchange { leg: Leg, server: String, error: HttpError },
+    /// A reply with a status that the protocol has no place for, or that means "later".
+    Status { leg: Leg, server: String, status: u16, words: Option<String> },
+    /// A reply with the right status whose content is not what the protocol says.
+    Reply { leg: Leg, server: String, flaw: ReplyFlaw },
+    /// On GitHub, but no file for step outputs.
+    NoStepOutputFile,
+    /// The file for step outputs can't be written.
+    StepOutput { path: String, error: io::Error },
+    /// The API token could not be written to stdout.
+    Stdout(io::Error),
+    /// `--help` or `--version` could not be written to stdout.
+    Print(io::Error),
+    /// The mask that hides a token in the log could not be written, so no token was handed over.
+    Mask(io::Error),
+}
+
+/// The three requests there are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Leg {
+    /// To the CI system, for an ID token.
+    IdToken,
+    /// To the index, for its audience.
+    Audience,
+    /// To the index, for an API token.
+    Mint,
+}
+
+/// What is wrong with an option's or a variable's value.
+#[derive(Debug, PartialEq, Eq)]
+pub enum SettingFlaw {
+    NotUtf8,
+    Index(UrlError),
+    Url(UrlError),
+    Secret(SecretError),
+    Format,
+    Timeout,
+}
+
+/// What is wrong with a reply's content.
+#[derive(Debug, PartialEq, Eq)]
+pub enum ReplyFlaw {
+    Json(JsonError),
+    Token(SecretError),
+    /// The index's audience is empty.
+    Audience,
+    /// `expires` lies beyond the year 9999.
+    Expires,
+}
+
+/// A well-formed no of the index.
+#[derive(Debug)]
+pub struct Refusal {
+    /// The HTTP status: 422 for a refused exchange.
+    pub status: u16,
+    /// What the index says of it all.
+    pub words: Option<String>,
+    /// Each reason that the index gives.
+    pub reasons: Vec<Reason>,
+}
+
+/// One reason for a refusal.
+#[derive(Debug)]
+pub struct Reason {
+    /// A word such as `invalid-publisher`.
+    pub code: String,
+    /// A sentence, perhaps empty.
+    pub description: String,
+}
+
+impl Error {
+    /// The program's exit status: 2 to 6, as the README's table has them.
+    pub fn exit_status(&self) -> u8 {
+        match self {
+            Error::Usage(_) | Error::Setting { .. } => 2,
+            Error::NoIdentity | Error::NoPermission | Error::IdentityRefused { .. } => 3,
+            Error::Refused { .. } => 4,
+            Error::Exchange { .. } | Error::Status { .. } | Error::Reply { .. } => 5,
+            Error::NoStepOutputFile | Error::StepOutput { .. } => 6,
+            Error::Stdout(_) | Error::Print(_) | Error::Mask(_) => 6,
+        }
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Error::Usage(error) => error.fmt(f),
+            Error::Setting { place, flaw } => write!(f, "{place}: {flaw}"),
+            Error::NoIdentity => f.write_str("this is not a job of a CI system that token-mint knows"),
+            Error::NoPermission => f.write_str(
+                "this job may not ask GitHub for an ID token: ACTIONS_ID_TOKEN_REQUEST_URL or \
+                 ACTIONS_ID_TOKEN_REQUEST_TOKEN is not set",
+            ),
+            Error::IdentityRefused { status, words } => {
+                write!(f, "GitHub refused to issue an ID token (status {status}){}", Words(words))
+            }
+            Error::Refused { index, leg: Leg::Audience, refusal } => {
+                write!(f, "{index} does not say which audience it expects (status {}){refusal}", refusal.status)
+            }
+            Error::Refused { index, refusal, .. } => {
+                write!(f, "{index} refused to mint an API token (status {}){refusal}", refusal.status)
+            }
+            Error::Exchange { leg, server, error } => write!(f, "{leg} ({server}): {error}"),
+            Error::Status { leg, server, status, words } => {
+                write!(f, "{leg} ({server}): it answered with status {status}{}", Words(words))
+            }
+            Error::Reply { leg, server, flaw } => write!(f, "{leg} ({server}): {flaw}"),
+            Error::NoStepOutputFile => f.write_str("there is no file for the step's outputs: GITHUB_OUTPUT is not set"),
+            Error::StepOutput { path, error } => write!(f, "the step output can't be written to {path}: {error}"),
+            Error::Stdout(error) => write!(f, "the API token can't be written to stdout: {error}"),
+            Error::Print(error) => write!(f, "stdout can't be written to: {error}"),
+            Error::Mask(error) => write!(f, "the line that hides tokens in the log can't be written: {error}"),
+        }
+    }
+}
+
+impl fmt::Display for Leg {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Leg::IdToken => "asking GitHub for an ID token",
+            Leg::Audience => "asking the index for its audience",
+            Leg::Mint => "asking the index for an API token",
+        })
+    }
+}
+
+impl fmt::Display for SettingFlaw {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            SettingFlaw::NotUtf8 => f.write_str("its value is not UTF-8 text"),
+            SettingFlaw::Index(flaw) => write!(f, "pypi, testpypi or the URL of an index is expected: {flaw}"),
+            SettingFlaw::Url(flaw) => flaw.fmt(f),
+            SettingFlaw::Secret(flaw) => flaw.fmt(f),
+            SettingFlaw::Format => f.write_str("token, env or json is expected"),
+            SettingFlaw::Timeout => f.write_str("a whole number of seconds from 1 to 3600 is expected"),
+        }
+    }
+}
+
+impl fmt::Display for ReplyFlaw {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            ReplyFlaw::Json(flaw) => write!(f, "its reply is not what was asked for: {flaw}"),
+            ReplyFlaw::Token(flaw) => write!(f, "the token in its reply is unusable: {flaw}"),
+            ReplyFlaw::Audience => f.write_str("the audience in its reply is empty"),
+            ReplyFlaw::Expires => f.write_str("the time in its reply at which the token expires makes no sense"),
+        }
+    }
+}
+
+impl fmt::Display for Refusal {
+    /// What follows the fact that there was a refusal: the index's words, then a line for each reason.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        Words(&self.words).fmt(f)?;
+        for Reason { code, description } in &self.reasons {
+            write!(f, "\n    {code}: {description}")?;
+        }
+        Ok(())
+    }
+}
+
+/// What a server said, where it said something.
+struct Words<'a>(&'a Option<String>);
+
+impl fmt::Display for Words<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            Some(words) => write!(f, ": {words}"),
+            None => Ok(()),
+        }
+    }
+}

@@ -1,0 +1,56 @@
+//! Until when an API token lives, in words.
+
+/// `2026-09-21 14:13:20 UTC (15 minutes left)`. `now` and `expires` are Unix seconds, up to the year 9999.
+pub fn describe(expires: u64, now: u64) -> String {
+    let left = match expires.checked_sub(now) {
+        None | Some(0) => "in the past: is this machine's clock right?".to_owned(),
+        Some(1..90) => "about a minute left".to_owned(),
+        Some(secs) => format!("{} minutes left", (secs + 30) / 60),
+    };
+    format!("{} ({left})", utc(expires))
+}
+
+/// Date and time by the Gregorian calendar, counted from 0000-03-01 so that a leap day ends its year
+/// (Howard Hinnant, "chrono-Compatible Low-Level Date Algorithms", `civil_from_days`).
+fn utc(unix_secs: u64) -> String {
+    let (days, secs) = (unix_secs / 86_400 + 719_468, unix_secs % 86_400);
+    let (era, day_of_era) = (days / 146_097, days % 146_097);
+    let year_of_era = (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    let shifted_month = (5 * day_of_year + 2) / 153;
+    let day = day_of_year - (153 * shifted_month + 2) / 5 + 1;
+    let month = if shifted_month < 10 { shifted_month + 3 } else { shifted_month - 9 };
+    let year = era * 400 + year_of_era + u64::from(month <= 2);
+    let (hour, minute, second) = (secs / 3600, secs / 60 % 60, secs % 60);
+    format!("{year:04}-{month:02}-{day:02} {hour:02}:{minute:02}:{second:02} UTC")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Expected values printed by `date -u -d @SECONDS`.
+    #[test]
+    fn dates_are_those_of_the_calendar() {
+        for (unix_secs, text) in [
+            (0, "1970-01-01 00:00:00 UTC"),
+            (951_782_399, "2000-02-28 23:59:59 UTC"),
+            (951_782_400, "2000-02-29 00:00:00 UTC"),
+            (1_709_251_199, "2024-02-29 23:59:59 UTC"),
+            (1_790_000_000, "2026-09-21 14:13:20 UTC"),
+            (1_798_761_599, "2026-12-31 23:59:59 UTC"),
+            (4_107_542_400, "2100-03-01 00:00:00 UTC"),
+            (253_402_300_799, "9999-12-31 23:59:59 UTC"),
+        ] {
+            assert_eq!(utc(unix_secs), text);
+        }
+    }
+
+    #[test]
+    fn the_time_left_is_told_in_minutes() {
+        for (left, text) in [(900, "15 minutes"), (895, "15 minutes"), (90, "2 minutes"), (89, "about a minute")] {
+            assert_eq!(describe(1000 + left, 1000), format!("{} ({text} left)", utc(1000 + left)));
+        }
+        assert!(describe(1000, 1000).contains("clock") && describe(999, 1000).contains("clock"));
+    }
+}

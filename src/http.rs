@@ -1,0 +1,240 @@
+//! One HTTP request and its whole reply, under the deadline. The only file that names minreq.
+//!
+//! What minreq 3.0.0 does that we don't want, and what is done about it here:
+//! - it follows redirects, with the `Authorization` header: switched off;
+//! - it reads a body without bound, and gives a cut-off one back as if whole: read lazily, counted, compared;
+//! - its timeout holds for each read of a body rather than for the sum (over TLS, a byte at a time can go on
+//!   for hours), and takes `$MINREQ_TIMEOUT` where none is set: set, and the request runs in a thread of its
+//!   own that we stop waiting for at the deadline;
+//! - it makes a reply without a status line a 503: told apart by the words it uses;
+//! - it sends no `User-Agent`: set here, the index expects one.
+
+use std::io::{self, Read};
+use std::sync::mpsc;
+use std::time::Instant;
+use std::{fmt, thread};
+
+use nanoserde::DeJson;
+
+use crate::deadline::Deadline;
+use crate::json;
+use crate::log::Log;
+use crate::url::Url;
+use crate::workflow::neutralise;
+
+#[cfg(all(feature = "mozilla-roots", feature = "system-roots"))]
+compile_error!("mozilla-roots would win silently: add --no-default-features to --features system-roots");
+#[cfg(not(any(feature = "mozilla-roots", feature = "system-roots")))]
+compile_error!("without certificate authorities there is no https: enable mozilla-roots or system-roots");
+
+// aws-lc's build script reads the same variable in the same build; see .cargo/config.toml for the reason.
+const _: () = assert!(
+    option_env!("AWS_LC_SYS_NO_JITTER_ENTROPY").is_some(),
+    "build inside the checkout, or set AWS_LC_SYS_NO_JITTER_ENTROPY=1 (see .cargo/config.toml)"
+);
+
+/// The most that is read of a reply's body. The protocol's replies are a few hundred bytes, an ID token two thousand.
+pub const MAX_BODY_BYTES: usize = 64 * 1024;
+/// The most that is read of a reply's header, and of its status line.
+const MAX_HEADER_BYTES: usize = 32 * 1024;
+
+/// The most that is shown of what a server or a library says.
+const MAX_WORDS_CHARS: usize = 300;
+
+const USER_AGENT: &str = concat!("token-mint/", env!("CARGO_PKG_VERSION"));
+
+/// minreq's stand-in for a status line that is missing (`parse_status_line` in its src/response.rs).
+const NO_STATUS_LINE: &str = "Server did not provide a status line";
+/// How rustls begins each of its complaints about a certificate (`Display` in its src/error.rs).
+const BAD_CERTIFICATE: &str = "invalid peer certificate: ";
+
+/// Sends requests until the deadline.
+pub struct Http<'a> {
+    deadline: Deadline,
+    log: &'a Log,
+}
+
+/// What a server answered.
+pub struct Reply {
+    /// 100 to 599.
+    pub status: u16,
+    /// At most [`MAX_BODY_BYTES`].
+    pub body: Vec<u8>,
+}
+
+/// What servers put into a reply that is not the one asked for.
+#[derive(DeJson)]
+struct Complaint {
+    message: String,
+}
+
+/// Why there is no whole reply. Text in it is neutralised: a certificate's names are the server's.
+#[derive(Debug)]
+pub enum HttpError {
+    /// The deadline passed; the seconds that were given for everything.
+    TimedOut(u64),
+    /// No connection, or it broke.
+    Network(String),
+    /// The server's certificate is not one that we trust.
+    Certificate(String),
+    /// TLS failed in another way.
+    Tls(String),
+    /// The connection was closed with nothing, or nothing like HTTP, in reply.
+    NoReply,
+    /// The reply breaks HTTP's rules.
+    Malformed(String),
+    /// The body was cut off: bytes that came, bytes that were announced.
+    Short(usize, usize),
+    /// The body is longer than [`MAX_BODY_BYTES`].
+    TooLong,
+}
+
+impl Reply {
+    /// What the server says in a reply that is not the one asked for, fit for a line: the `message` of a JSON
+    /// object, else a text that is no HTML page. `redact` takes our secrets out, should they be sent back.
+    pub fn words(&self, redact: impl Fn(&str) -> String) -> Option<String> {
+        let text = match json::decode::<Complaint>(&self.body) {
+            Ok(complaint) => complaint.message,
+            Err(_) => std::str::from_utf8(&self.body).ok()?.to_owned(),
+        };
+        let words = neutralise(&redact(&text), MAX_WORDS_CHARS);
+        Some(words).filter(|words| !words.is_empty() && !words.starts_with(['<', '{', '[']))
+    }
+}
+
+impl Http<'_> {
+    /// A client for this run.
+    pub fn new(deadline: Deadline, log: &Log) -> Http<'_> {
+        Http { deadline, log }
+    }
+
+    /// `GET url`, with these headers too.
+    ///
+    /// # Errors
+    /// [`HttpError`]; a reply of any status is no error here.
+    pub fn get(&self, url: &Url, headers: &[(&str, String)]) -> Result<Reply, HttpError> {
+        let request = minreq::get(url.to_string()).with_headers(headers.iter().cloned());
+        self.send("GET", url, request)
+    }
+
+    /// `POST url` with a JSON text.
+    ///
+    /// # Errors
+    /// As for [`Http::get`].
+    pub fn post_json(&self, url: &Url, json: String) -> Result<Reply, HttpError> {
+        let request = minreq::post(url.to_string()).with_header("Content-Type", "application/json").with_body(json);
+        self.send("POST", url, request)
+    }
+
+    fn send(&self, method: &str, url: &Url, request: minreq::Request) -> Result<Reply, HttpError> {
+        let start = Instant::now();
+        let result = self.exchange_before_deadline(request);
+        let outcome = match &result {
+            Ok(reply) => format!("status {}, {} bytes", reply.status, reply.body.len()),
+            Err(error) => error.to_string(),
+        };
+        self.log.detail(&format!("{method} {}: {outcome}, {} ms", url.without_query(), start.elapsed().as_millis()));
+        result
+    }
+
+    fn exchange_before_deadline(&self, request: minreq::Request) -> Result<Reply, HttpError> {
+        let remaining = self.deadline.remaining();
+        if remaining.is_zero() {
+            return Err(self.timed_out());
+        }
+        let request = request
+            .with_header("User-Agent", USER_AGENT)
+            .with_header("Accept", "application/json")
+            .with_header("Connection", "close")
+            .with_follow_redirects(false)
+            .with_max_headers_size(MAX_HEADER_BYTES)
+            .with_max_status_line_length(MAX_HEADER_BYTES)
+            // Whole seconds, so rounded up: the wait below is the exact one.
+            .with_timeout(remaining.as_secs() + 1);
+        let (sender, receiver) = mpsc::channel();
+        thread::Builder::new()
+            .spawn(move || sender.send(exchange(request)))
+            .map_err(|error| HttpError::Network(format!("no thread for the request: {error}")))?;
+        receiver.recv_timeout(remaining).unwrap_or_else(|_| Err(self.timed_out()))
+    }
+
+    fn timed_out(&self) -> HttpError {
+        HttpError::TimedOut(self.deadline.timeout().as_secs())
+    }
+}
+
+fn exchange(request: minreq::Request) -> Result<Reply, HttpError> {
+    let mut response = request.send_lazy()?;
+    if response.reason_phrase == NO_STATUS_LINE {
+        return Err(HttpError::NoReply);
+    }
+    let status = response.status_code;
+    if !(100..=599).contains(&status) {
+        return Err(HttpError::Malformed(format!("its status is {status}")));
+    }
+    let mut body = Vec::new();
+    // These have no body whatever their header says (RFC 9112, section 6.3).
+    if status < 200 || status == 204 || status == 304 {
+        return Ok(Reply { status, body });
+    }
+    let announced = announced_bytes(&response);
+    (&mut response).take(MAX_BODY_BYTES as u64 + 1).read_to_end(&mut body)?;
+    if body.len() > MAX_BODY_BYTES {
+        return Err(HttpError::TooLong);
+    }
+    match announced {
+        Some(announced) if body.len() < announced => Err(HttpError::Short(body.len(), announced)),
+        _ => Ok(Reply { status, body }),
+    }
+}
+
+/// `Content-Length`, as minreq reads it: the last one counts, and none where the body comes in chunks.
+fn announced_bytes(response: &minreq::ResponseLazy) -> Option<usize> {
+    let values = |name| response.headers.iter().filter(move |(n, _)| n.trim() == name).map(|(_, v)| v.trim());
+    if values("transfer-encoding").any(|value| value.eq_ignore_ascii_case("chunked")) {
+        return None;
+    }
+    values("content-length").next_back()?.parse().ok()
+}
+
+impl From<minreq::Error> for HttpError {
+    fn from(error: minreq::Error) -> HttpError {
+        match error {
+            minreq::Error::IoError(error) => error.into(),
+            minreq::Error::AddressNotFound => HttpError::Network("the host has no address".to_owned()),
+            minreq::Error::RustlsCreateConnection(error) => HttpError::Tls(error.to_string()),
+            other => HttpError::Malformed(other.to_string()),
+        }
+    }
+}
+
+impl From<io::Error> for HttpError {
+    fn from(error: io::Error) -> HttpError {
+        let text = neutralise(&error.to_string(), MAX_WORDS_CHARS);
+        match (error.kind(), text.strip_prefix(BAD_CERTIFICATE)) {
+            (_, Some(complaint)) => HttpError::Certificate(complaint.to_owned()),
+            (io::ErrorKind::InvalidData, None) => HttpError::Tls(text),
+            // minreq wraps what it finds wrong with a chunk in an error of this kind.
+            (io::ErrorKind::Other, None) => HttpError::Malformed(text),
+            _ => HttpError::Network(text),
+        }
+    }
+}
+
+impl fmt::Display for HttpError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            HttpError::TimedOut(1) => f.write_str("no whole answer within the timeout of 1 second"),
+            HttpError::TimedOut(secs) => write!(f, "no whole answer within the timeout of {secs} seconds"),
+            HttpError::Network(text) => write!(f, "network trouble: {text}"),
+            HttpError::Certificate(text) => write!(f, "its certificate is not trusted: {text}"),
+            HttpError::Tls(text) => write!(f, "no secure connection: {text}"),
+            HttpError::NoReply => f.write_str("it closed the connection without an HTTP reply"),
+            HttpError::Malformed(text) => write!(f, "its reply is not proper HTTP: {text}"),
+            HttpError::Short(came, announced) => {
+                write!(f, "its reply was cut off: {came} of {announced} bytes came")
+            }
+            HttpError::TooLong => write!(f, "its reply is longer than {} KiB", MAX_BODY_BYTES / 1024),
+        }
+    }
+}

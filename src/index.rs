@@ -1,0 +1,246 @@
+//! The index, and its two endpoints: which audience it expects, and the exchange of an ID token for an API token.
+//!
+//! `GET /_/oidc/audience` and `POST /_/oidc/mint-token` (PyPI Docs, "Trusted Publishers: Internals and technical
+//! details"; pypi/warehouse, `warehouse/oidc/views.py`). A refusal is 422 with a list of errors.
+
+use std::fmt;
+
+use nanoserde::DeJson;
+
+use crate::error::{Error, Leg, Reason, Refusal, ReplyFlaw, Result};
+use crate::http::{Http, Reply};
+use crate::json;
+use crate::secret::{ApiToken, IdToken};
+use crate::url::{Url, UrlError};
+use crate::workflow::neutralise;
+
+const AUDIENCE_PATH: &str = "/_/oidc/audience";
+const MINT_PATH: &str = "/_/oidc/mint-token";
+
+/// 9999-12-31T23:59:59Z. A later expiry is a mistake, and no date that a person could read.
+const MAX_EXPIRES_UNIX_SECS: u64 = 253_402_300_799;
+const MAX_CODE_CHARS: usize = 60;
+const MAX_DESCRIPTION_CHARS: usize = 1000;
+
+/// The indexes whose audience has been fixed for years and needs no asking.
+struct WellKnown {
+    name: &'static str,
+    audience: &'static str,
+    url: &'static str,
+    upload_url: &'static str,
+    /// Hosts that belong to this index, upload host included.
+    hosts: &'static [&'static str],
+}
+
+static PYPI: WellKnown = WellKnown {
+    name: "PyPI",
+    audience: "pypi",
+    url: "https://pypi.org",
+    upload_url: "https://upload.pypi.org/legacy/",
+    hosts: &["pypi.org", "upload.pypi.org"],
+};
+
+static TESTPYPI: WellKnown = WellKnown {
+    name: "TestPyPI",
+    audience: "testpypi",
+    url: "https://test.pypi.org",
+    upload_url: "https://test.pypi.org/legacy/",
+    hosts: &["test.pypi.org"],
+};
+
+/// A package index with trusted publishing.
+pub struct Index {
+    url: Url,
+    well_known: Option<&'static WellKnown>,
+}
+
+/// What a successful exchange gives.
+#[derive(Debug)]
+pub struct Minted {
+    /// The API token.
+    pub token: ApiToken,
+    /// When it expires, in Unix seconds. An older index does not say.
+    pub expires_unix_secs: Option<u64>,
+}
+
+#[derive(DeJson)]
+struct AudienceReply {
+    audience: String,
+}
+
+#[derive(DeJson)]
+struct MintReply {
+    token: String,
+    #[nserde(default)]
+    expires: Option<u64>,
+}
+
+#[derive(DeJson)]
+struct RefusalReply {
+    #[nserde(default)]
+    errors: Option<Vec<RefusalReason>>,
+}
+
+#[derive(DeJson)]
+struct RefusalReason {
+    code: String,
+    #[nserde(default)]
+    description: Option<String>,
+}
+
+impl Index {
+    /// `pypi`, `testpypi`, or a URL. Of a URL the scheme and authority count, so an upload URL will do.
+    ///
+    /// # Errors
+    /// [`UrlError`]
+    pub fn parse(text: &str) -> std::result::Result<Index, UrlError> {
+        let url = match text {
+            "pypi" => Url::parse(PYPI.url)?,
+            "testpypi" => Url::parse(TESTPYPI.url)?,
+            url => Url::parse(url)?,
+        };
+        let well_known = [&PYPI, &TESTPYPI].into_iter().find(|known| known.hosts.contains(&url.host()));
+        Ok(Index { url, well_known })
+    }
+
+    /// Scheme and authority: `https://example.org`.
+    pub fn origin(&self) -> &str {
+        self.url.origin()
+    }
+
+    /// Where upload clients send files: what was given, where it has a path; else the path that PyPI uses.
+    pub fn upload_url(&self) -> String {
+        match self.well_known {
+            Some(known) => known.upload_url.to_owned(),
+            None if self.url.has_path() => self.url.to_string(),
+            None => self.url.with_path("/legacy/").to_string(),
+        }
+    }
+
+    /// True for PyPI itself.
+    pub fn is_pypi(&self) -> bool {
+        self.well_known.is_some_and(|known| known.name == PYPI.name)
+    }
+
+    /// The audience that an ID token for this index has to have. Costs a request, but for PyPI and TestPyPI.
+    ///
+    /// # Errors
+    /// [`Error::Refused`], [`Error::Exchange`], [`Error::Status`] or [`Error::Reply`] of this leg.
+    pub fn audience(&self, http: &Http) -> Result<String> {
+        if let Some(known) = self.well_known {
+            return Ok(known.audience.to_owned());
+        }
+        let leg = Leg::Audience;
+        let reply = http.get(&self.url.with_path(AUDIENCE_PATH), &[]).map_err(self.no_reply(leg))?;
+        if reply.status != 200 {
+            return Err(self.refusal_or_trouble(leg, &reply, str::to_owned));
+        }
+        let read = json::decode(&reply.body).map_err(ReplyFlaw::Json);
+        let audience = read.map(|reply: AudienceReply| reply.audience).map_err(self.flawed(leg))?;
+        if audience.is_empty() { Err(self.flawed(leg)(ReplyFlaw::Audience)) } else { Ok(audience) }
+    }
+
+    /// Exchanges an ID token for an API token. The ID token is spent by it, even when the reply is lost.
+    ///
+    /// # Errors
+    /// [`Error::Refused`], [`Error::Exchange`], [`Error::Status`] or [`Error::Reply`] of this leg.
+    pub fn mint(&self, id_token: &IdToken, http: &Http) -> Result<Minted> {
+        let leg = Leg::Mint;
+        // An ID token has no character that JSON would want escaped: its type sees to that.
+        let json = format!("{{\"token\":\"{}\"}}", id_token.reveal());
+        let reply = http.post_json(&self.url.with_path(MINT_PATH), json).map_err(self.no_reply(leg))?;
+        if reply.status != 200 {
+            return Err(self.refusal_or_trouble(leg, &reply, |text| id_token.redact(text)));
+        }
+        read_minted(&reply).map_err(self.flawed(leg))
+    }
+
+    fn no_reply(&self, leg: Leg) -> impl Fn(crate::http::HttpError) -> Error {
+        let server = self.origin().to_owned();
+        move |error| Error::Exchange { leg, server: server.clone(), error }
+    }
+
+    fn flawed(&self, leg: Leg) -> impl Fn(ReplyFlaw) -> Error {
+        let server = self.origin().to_owned();
+        move |flaw| Error::Reply { leg, server: server.clone(), flaw }
+    }
+
+    /// A status other than 200: a 4xx is the index's no, except for "too slow" and "too often".
+    fn refusal_or_trouble(&self, leg: Leg, reply: &Reply, redact: impl Fn(&str) -> String) -> Error {
+        let status = reply.status;
+        let words = reply.words(&redact);
+        if !(400..=499).contains(&status) || status == 408 || status == 429 {
+            return Error::Status { leg, server: self.origin().to_owned(), status, words };
+        }
+        let harmless = |text: &str, max_chars| neutralise(&redact(text), max_chars);
+        let refusal: Option<RefusalReply> = json::decode(&reply.body).ok();
+        let reasons = refusal.and_then(|refusal| refusal.errors).unwrap_or_default();
+        let reasons = reasons.iter().map(|RefusalReason { code, description }| Reason {
+            code: harmless(code, MAX_CODE_CHARS),
+            description: harmless(description.as_deref().unwrap_or_default(), MAX_DESCRIPTION_CHARS),
+        });
+        let refusal = Refusal { status, words, reasons: reasons.collect() };
+        Error::Refused { index: self.to_string(), leg, refusal }
+    }
+}
+
+fn read_minted(reply: &Reply) -> std::result::Result<Minted, ReplyFlaw> {
+    let MintReply { token, expires } = json::decode(&reply.body).map_err(ReplyFlaw::Json)?;
+    let token = ApiToken::new(token).map_err(ReplyFlaw::Token)?;
+    if expires.is_some_and(|secs| secs > MAX_EXPIRES_UNIX_SECS) {
+        return Err(ReplyFlaw::Expires);
+    }
+    Ok(Minted { token, expires_unix_secs: expires })
+}
+
+impl fmt::Display for Index {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.well_known {
+            Some(known) => write!(f, "{} ({})", known.name, self.origin()),
+            None => f.write_str(self.origin()),
+        }
+    }
+}
+
+impl fmt::Debug for Index {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Index({self})")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn known_audience(text: &str) -> Option<&'static str> {
+        Index::parse(text).unwrap().well_known.map(|known| known.audience)
+    }
+
+    #[test]
+    fn pypi_and_testpypi_are_known_by_name_and_by_url() {
+        for text in ["pypi", "https://pypi.org", "https://upload.pypi.org/legacy/", "https://PyPI.org/"] {
+            assert_eq!(known_audience(text), Some("pypi"), "{text}");
+        }
+        for text in ["testpypi", "https://test.pypi.org/legacy/"] {
+            assert_eq!(known_audience(text), Some("testpypi"), "{text}");
+        }
+        for text in ["https://pypi.org.example.org", "https://mypypi.org", "https://example.org/pypi.org"] {
+            assert_eq!(known_audience(text), None, "{text}");
+        }
+        assert!(Index::parse("PYPI").is_err());
+    }
+
+    #[test]
+    fn the_upload_url_is_the_one_given_or_the_usual_one() {
+        for (text, upload_url) in [
+            ("pypi", "https://upload.pypi.org/legacy/"),
+            ("https://upload.pypi.org/legacy/", "https://upload.pypi.org/legacy/"),
+            ("testpypi", "https://test.pypi.org/legacy/"),
+            ("https://example.org", "https://example.org/legacy/"),
+            ("https://example.org/", "https://example.org/legacy/"),
+            ("https://example.org/a/upload?x=1", "https://example.org/a/upload?x=1"),
+        ] {
+            assert_eq!(Index::parse(text).unwrap().upload_url(), upload_url, "{text}");
+        }
+    }
+}

@@ -1,0 +1,374 @@
+//! The one door for JSON from outside: bounded, checked to be well formed, only then decoded.
+//!
+//! nanoserde 0.2.1 alone hangs for ever on `{"x":[`, panics on `{"x":}`, and takes mismatched brackets,
+//! comments, raw line breaks and the last of two equal keys. None of that reaches it: [`decode`] first checks
+//! the text against RFC 8259 and refuses a key that stands twice in one object (section 4 leaves it open).
+
+use std::collections::BTreeSet;
+use std::fmt;
+
+use nanoserde::DeJson;
+
+/// More than any reply of the protocol needs; a deeper text is refused, so that the check can't exhaust the stack.
+const MAX_DEPTH: usize = 32;
+
+/// Why a text was not decoded. Never quotes the text: it may hold a token.
+#[derive(Debug, PartialEq, Eq)]
+pub enum JsonError {
+    /// Nothing there but blanks, if anything.
+    Empty,
+    /// Not UTF-8.
+    Encoding,
+    /// Not well formed, seen at this byte.
+    Syntax(usize),
+    /// Nested deeper than 32 levels.
+    Depth,
+    /// One object has the same key twice.
+    DuplicateKey,
+    /// Well-formed JSON, but a field that is needed is missing or of another type.
+    Shape,
+}
+
+/// Decodes one JSON text.
+///
+/// # Errors
+/// [`JsonError`], in the order of its variants.
+pub fn decode<T: DeJson>(bytes: &[u8]) -> Result<T, JsonError> {
+    let text = std::str::from_utf8(bytes).map_err(|_| JsonError::Encoding)?;
+    check(text)?;
+    T::deserialize_json(text).map_err(|_| JsonError::Shape)
+}
+
+/// Checks that `text` is one well-formed JSON value and nothing else.
+fn check(text: &str) -> Result<(), JsonError> {
+    let mut rest = Cursor { text, at: 0 };
+    rest.skip_blanks();
+    if rest.peek().is_none() {
+        return Err(JsonError::Empty);
+    }
+    rest.value(0)?;
+    rest.skip_blanks();
+    if rest.peek().is_some() { rest.fail() } else { Ok(()) }
+}
+
+/// A place in the text. Methods move it over what they have checked.
+struct Cursor<'a> {
+    text: &'a str,
+    at: usize,
+}
+
+impl Cursor<'_> {
+    fn peek(&self) -> Option<u8> {
+        self.text.as_bytes().get(self.at).copied()
+    }
+
+    fn fail<T>(&self) -> Result<T, JsonError> {
+        Err(JsonError::Syntax(self.at))
+    }
+
+    /// Moves over `byte` if it is next.
+    fn take(&mut self, byte: u8) -> bool {
+        let next = self.peek() == Some(byte);
+        self.at += usize::from(next);
+        next
+    }
+
+    fn expect(&mut self, byte: u8) -> Result<(), JsonError> {
+        if self.take(byte) { Ok(()) } else { self.fail() }
+    }
+
+    fn skip_blanks(&mut self) {
+        while matches!(self.peek(), Some(b' ' | b'\t' | b'\n' | b'\r')) {
+            self.at += 1;
+        }
+    }
+
+    fn value(&mut self, depth: usize) -> Result<(), JsonError> {
+        if depth > MAX_DEPTH {
+            return Err(JsonError::Depth);
+        }
+        self.skip_blanks();
+        match self.peek() {
+            Some(b'{') => self.object(depth),
+            Some(b'[') => self.array(depth),
+            Some(b'"') => self.string().map(drop),
+            Some(b'-' | b'0'..=b'9') => self.number(),
+            _ => self.word(),
+        }
+    }
+
+    fn object(&mut self, depth: usize) -> Result<(), JsonError> {
+        let mut keys = BTreeSet::new();
+        self.expect(b'{')?;
+        self.skip_blanks();
+        if self.take(b'}') {
+            return Ok(());
+        }
+        loop {
+            self.skip_blanks();
+            if !keys.insert(self.string()?) {
+                return Err(JsonError::DuplicateKey);
+            }
+            self.skip_blanks();
+            self.expect(b':')?;
+            self.value(depth + 1)?;
+            self.skip_blanks();
+            if self.take(b'}') {
+                return Ok(());
+            }
+            self.expect(b',')?;
+        }
+    }
+
+    fn array(&mut self, depth: usize) -> Result<(), JsonError> {
+        self.expect(b'[')?;
+        self.skip_blanks();
+        if self.take(b']') {
+            return Ok(());
+        }
+        loop {
+            self.value(depth + 1)?;
+            self.skip_blanks();
+            if self.take(b']') {
+                return Ok(());
+            }
+            self.expect(b',')?;
+        }
+    }
+
+    /// A string, decoded: two spellings of one key have to be seen as equal.
+    fn string(&mut self) -> Result<String, JsonError> {
+        let mut decoded = String::new();
+        self.expect(b'"')?;
+        loop {
+            let Some(c) = self.text.get(self.at..).and_then(|rest| rest.chars().next()) else {
+                return self.fail();
+            };
+            match c {
+                '"' => {
+                    self.at += 1;
+                    return Ok(decoded);
+                }
+                '\\' => decoded.push(self.escape()?),
+                '\0'..='\x1f' => return self.fail(),
+                _ => {
+                    decoded.push(c);
+                    self.at += c.len_utf8();
+                }
+            }
+        }
+    }
+
+    fn escape(&mut self) -> Result<char, JsonError> {
+        self.expect(b'\\')?;
+        let c = match self.peek() {
+            Some(c @ (b'"' | b'\\' | b'/')) => char::from(c),
+            Some(b'b') => '\x08',
+            Some(b'f') => '\x0c',
+            Some(b'n') => '\n',
+            Some(b'r') => '\r',
+            Some(b't') => '\t',
+            Some(b'u') => return self.unicode_escape(),
+            _ => return self.fail(),
+        };
+        self.at += 1;
+        Ok(c)
+    }
+
+    /// `uXXXX`, or two of them where the first is half of a surrogate pair. Half a pair alone is refused.
+    fn unicode_escape(&mut self) -> Result<char, JsonError> {
+        let high = self.four_hex_digits()?;
+        if let Some(c) = char::from_u32(high) {
+            return Ok(c);
+        }
+        self.expect(b'\\')?;
+        let low = self.four_hex_digits()?;
+        match char::decode_utf16([high as u16, low as u16]).next() {
+            Some(Ok(c)) => Ok(c),
+            _ => self.fail(),
+        }
+    }
+
+    fn four_hex_digits(&mut self) -> Result<u32, JsonError> {
+        self.expect(b'u')?;
+        let mut number = 0;
+        for _ in 0..4 {
+            let Some(digit) = self.peek().and_then(|b| char::from(b).to_digit(16)) else {
+                return self.fail();
+            };
+            number = number * 16 + digit;
+            self.at += 1;
+        }
+        Ok(number)
+    }
+
+    fn number(&mut self) -> Result<(), JsonError> {
+        self.take(b'-');
+        if !self.take(b'0') {
+            self.digits()?;
+        }
+        if self.take(b'.') {
+            self.digits()?;
+        }
+        if self.take(b'e') || self.take(b'E') {
+            let _ = self.take(b'+') || self.take(b'-');
+            self.digits()?;
+        }
+        Ok(())
+    }
+
+    /// One digit or more.
+    fn digits(&mut self) -> Result<(), JsonError> {
+        let start = self.at;
+        while matches!(self.peek(), Some(b'0'..=b'9')) {
+            self.at += 1;
+        }
+        if self.at == start { self.fail() } else { Ok(()) }
+    }
+
+    fn word(&mut self) -> Result<(), JsonError> {
+        let rest = self.text.get(self.at..).unwrap_or_default();
+        match ["true", "false", "null"].iter().find(|word| rest.starts_with(**word)) {
+            Some(word) => {
+                self.at += word.len();
+                Ok(())
+            }
+            None => self.fail(),
+        }
+    }
+}
+
+impl fmt::Display for JsonError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            JsonError::Empty => f.write_str("it is empty"),
+            JsonError::Encoding => f.write_str("it is not UTF-8 text"),
+            JsonError::Syntax(at) => write!(f, "it is not well-formed JSON (byte {at})"),
+            JsonError::Depth => write!(f, "its JSON is nested deeper than {MAX_DEPTH} levels"),
+            JsonError::DuplicateKey => f.write_str("its JSON has the same key twice"),
+            JsonError::Shape => f.write_str("its JSON lacks a field that has to be there, or has one of another type"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(DeJson, Debug, PartialEq)]
+    struct Reply {
+        value: String,
+        #[nserde(default)]
+        expires: Option<u64>,
+    }
+
+    fn reply(text: &str) -> Result<String, JsonError> {
+        decode::<Reply>(text.as_bytes()).map(|reply| reply.value)
+    }
+
+    #[test]
+    fn unknown_fields_of_every_kind_are_skipped() {
+        for unknown in
+            ["1", "-0", "1.5e-7", "true", "false", "null", "\"\"", "[]", "{}", "[{\"a\":[1,{}]},\"}\"]", "{\"a\":[]}"]
+        {
+            let text = format!(" {{\"x\" : {unknown} ,\"value\":\"a\", \"y\":{unknown}}}\r\n");
+            assert_eq!(reply(&text), Ok("a".to_owned()), "{text}");
+        }
+    }
+
+    #[test]
+    fn text_that_hangs_nanoserde_is_refused() {
+        for text in ["{\"x\":[", "{\"x\":{\"a\":1", "{\"value\":\"a\",\"x\":[[]"] {
+            assert_eq!(reply(text), Err(JsonError::Syntax(text.len())), "{text}");
+        }
+    }
+
+    #[test]
+    fn text_that_makes_nanoserde_panic_is_refused() {
+        for text in ["{\"x\":}", "{\"x\":,\"value\":\"a\"}", "{\"value\":\"a\",\"x\":]}", "{\"x\"::1}"] {
+            assert!(matches!(reply(text), Err(JsonError::Syntax(_))), "{text}");
+        }
+    }
+
+    #[test]
+    fn text_that_nanoserde_takes_though_it_is_no_json_is_refused() {
+        for text in [
+            "{\"x\":[1},\"value\":\"q\"}",
+            "{\"value\":\"a\nb\"}",
+            "{\"value\":\"a\"} trailing",
+            "{\"value\":\"a\"}{}",
+            "{\"value\":\"a\",}",
+            "{\"value\":\"\\q\"}",
+            "{\"value\":\"\\0\"}",
+            "{\"value\":\"a\",\"x\":01}",
+            "{\"value\":\"a\",\"x\":+1}",
+            "{\"value\":\"a\",\"x\":1.}",
+            "{\"value\":\"a\",\"x\":1e}",
+            "{\"value\":\"a\",\"x\":-}",
+            "{/**/\"value\":\"a\"}",
+            "{\"value\":\"a\"}//",
+            "{value:\"a\"}",
+            "\u{feff}{\"value\":\"a\"}",
+            "{\"value\":\"a\"}\0",
+        ] {
+            assert!(matches!(reply(text), Err(JsonError::Syntax(_))), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn a_key_that_stands_twice_is_refused_however_it_is_spelled() {
+        assert_eq!(reply(r#"{"value":"a","value":"b"}"#), Err(JsonError::DuplicateKey));
+        assert_eq!(reply(r#"{"value":"a","v\u0061lue":"b"}"#), Err(JsonError::DuplicateKey));
+        assert_eq!(reply(r#"{"value":"a","x":{"y":1,"y":2}}"#), Err(JsonError::DuplicateKey));
+        assert_eq!(reply(r#"{"value":"a","x":{"value":1}}"#), Ok("a".to_owned()));
+    }
+
+    #[test]
+    fn escapes_are_decoded_and_half_a_surrogate_pair_is_refused() {
+        assert_eq!(reply(r#"{"value":"\"\\\/\b\f\n\r\t\u00e4\ud83d\ude00"}"#), Ok("\"\\/\x08\x0c\n\r\tä😀".to_owned()));
+        for half in [r"\ud83d", r"\ud83dx", r"\ud83d\n", r"\ud83d\u0041", r"\ude00", r"\u12", r"\u+123"] {
+            assert!(matches!(reply(&format!("{{\"value\":\"{half}\"}}")), Err(JsonError::Syntax(_))), "{half}");
+        }
+    }
+
+    #[test]
+    fn depth_is_bounded() {
+        let nested = |levels| format!("{{\"value\":\"a\",\"x\":{}{}}}", "[".repeat(levels), "]".repeat(levels));
+        assert_eq!(reply(&nested(MAX_DEPTH)), Ok("a".to_owned()));
+        assert_eq!(reply(&nested(MAX_DEPTH + 1)), Err(JsonError::Depth));
+        assert_eq!(reply(&"[".repeat(60_000)), Err(JsonError::Depth));
+    }
+
+    #[test]
+    fn what_is_no_such_reply_is_refused() {
+        assert_eq!(reply(""), Err(JsonError::Empty));
+        assert_eq!(reply(" \r\n"), Err(JsonError::Empty));
+        assert_eq!(decode::<Reply>(b"{\"value\":\"\xff\"}"), Err(JsonError::Encoding));
+        for text in ["[]", "null", "{}", "\"value\"", r#"{"value":null}"#, r#"{"value":1}"#, r#"{"value":["a"]}"#] {
+            assert_eq!(reply(text), Err(JsonError::Shape), "{text}");
+        }
+        for expires in ["-1", "1.5", "1e9", "\"1\"", "18446744073709551616"] {
+            assert_eq!(reply(&format!(r#"{{"value":"a","expires":{expires}}}"#)), Err(JsonError::Shape), "{expires}");
+        }
+    }
+
+    /// Every text of up to five pieces from a nasty vocabulary: none hangs, none panics, and the check agrees
+    /// with a JSON library about which are well formed (but for keys that stand twice, which only we refuse).
+    #[test]
+    fn every_short_text_of_nasty_pieces_is_judged_as_a_json_library_judges_it() {
+        let pieces = ["{", "}", "[", "]", ":", ",", "\"value\"", "\"\\u0061\"", "1", "-", "null", " "];
+        let mut texts = vec![String::new()];
+        let mut checked = 0;
+        for _ in 0..5 {
+            texts = texts.iter().flat_map(|text| pieces.iter().map(move |piece| format!("{text}{piece}"))).collect();
+            for text in &texts {
+                let ours = check(text);
+                let theirs = serde_json::from_str::<serde_json::Value>(text);
+                assert_eq!(ours.is_ok(), theirs.is_ok(), "{text}: {ours:?} {theirs:?}");
+                let _ = decode::<Reply>(text.as_bytes());
+                checked += 1;
+            }
+        }
+        assert_eq!(checked, (1..=5).map(|n| 12_usize.pow(n)).sum::<usize>());
+    }
+}

@@ -1,0 +1,175 @@
+//! The secrets: each is checked against its alphabet when it is made, revealed on purpose only, and redacted
+//! everywhere else.
+
+use std::fmt;
+
+/// What takes a secret's place in any text.
+const REDACTED: &str = "***";
+
+/// Shorter than any real secret, in bytes. Something this short is left alone in a text: it would be found in
+/// the middle of plain words.
+const MIN_REDACTED_BYTES: usize = 8;
+
+/// Why a text is not the secret that it should be. Never quotes the text.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SecretError {
+    /// Nothing there.
+    Empty,
+    /// A character that such a secret never has.
+    Alphabet,
+    /// Not three non-empty parts with dots between them, as an ID token has.
+    Parts,
+}
+
+/// The bearer token that lets a job ask GitHub for ID tokens (`$ACTIONS_ID_TOKEN_REQUEST_TOKEN`).
+pub struct RequestToken(String);
+
+/// An ID token: a JSON Web Token in which the CI system vouches for the job.
+pub struct IdToken(String);
+
+/// An API token of the index: whoever holds it may upload.
+pub struct ApiToken(String);
+
+impl RequestToken {
+    /// # Errors
+    /// A character that could end the header line it travels in, or none at all.
+    pub fn new(text: &str) -> Result<RequestToken, SecretError> {
+        checked(text, |b| b.is_ascii_graphic())?;
+        Ok(RequestToken(text.to_owned()))
+    }
+
+    /// For the `Authorization` header of the request to GitHub.
+    pub fn reveal(&self) -> &str {
+        &self.0
+    }
+
+    /// `text` without this secret, should a server send it back.
+    pub fn redact(&self, text: &str) -> String {
+        redact(text, &self.0)
+    }
+}
+
+impl IdToken {
+    /// # Errors
+    /// Anything but three non-empty base64url parts with dots between them (RFC 7515, section 7.1).
+    pub fn new(text: String) -> Result<IdToken, SecretError> {
+        checked(&text, |b| is_base64url(b) || b == b'.')?;
+        let parts: Vec<&str> = text.split('.').collect();
+        if parts.len() != 3 || parts.contains(&"") {
+            return Err(SecretError::Parts);
+        }
+        Ok(IdToken(text))
+    }
+
+    /// For the body of the exchange, and for the mask.
+    pub fn reveal(&self) -> &str {
+        &self.0
+    }
+
+    /// `text` without this secret or its signature, should a server send either back.
+    pub fn redact(&self, text: &str) -> String {
+        let signature = self.0.rsplit('.').next().unwrap_or(&self.0);
+        redact(&redact(text, &self.0), signature)
+    }
+}
+
+impl ApiToken {
+    /// # Errors
+    /// A character outside the alphabet of bearer tokens (RFC 6750, section 2.1). That alphabet has no blank,
+    /// quote, colon or line break, so the token is safe in a step output, in a mask, in JSON and in quotes of
+    /// a shell. PyPI's tokens are `pypi-` and base64url.
+    pub fn new(text: String) -> Result<ApiToken, SecretError> {
+        checked(&text, |b| is_base64url(b) || b".~+/=".contains(&b))?;
+        Ok(ApiToken(text))
+    }
+
+    /// For the hand-over and the mask; nothing else may call it.
+    pub fn reveal(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for SecretError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            SecretError::Empty => "it is empty",
+            SecretError::Alphabet => "it has a character that such a token never has",
+            SecretError::Parts => "it is not a JSON Web Token",
+        })
+    }
+}
+
+fn checked(text: &str, in_alphabet: impl Fn(u8) -> bool) -> Result<(), SecretError> {
+    if text.is_empty() {
+        return Err(SecretError::Empty);
+    }
+    if !text.bytes().all(in_alphabet) {
+        return Err(SecretError::Alphabet);
+    }
+    Ok(())
+}
+
+fn redact(text: &str, secret: &str) -> String {
+    if secret.len() < MIN_REDACTED_BYTES { text.to_owned() } else { text.replace(secret, REDACTED) }
+}
+
+fn is_base64url(b: u8) -> bool {
+    b.is_ascii_alphanumeric() || b == b'-' || b == b'_'
+}
+
+macro_rules! redacted_debug {
+    ($($secret:ident)*) => {$(
+        impl fmt::Debug for $secret {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                write!(f, concat!(stringify!($secret), "({})"), REDACTED)
+            }
+        }
+    )*};
+}
+redacted_debug!(RequestToken IdToken ApiToken);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_request_token_may_hold_whatever_fits_a_header_line() {
+        assert_eq!(RequestToken::new("a.b:c=/+~").unwrap().reveal(), "a.b:c=/+~");
+        assert_eq!(RequestToken::new("").unwrap_err(), SecretError::Empty);
+        for text in ["a b", "a\r\nHost: evil.example", "a\n", "ä"] {
+            assert_eq!(RequestToken::new(text).unwrap_err(), SecretError::Alphabet, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn an_id_token_has_three_base64url_parts() {
+        assert_eq!(IdToken::new("aA0.-_.x".to_owned()).unwrap().reveal(), "aA0.-_.x");
+        for text in ["a", "a.b", "a.b.", ".b.c", "a..c", "a.b.c.d", ".."] {
+            assert_eq!(IdToken::new(text.to_owned()).unwrap_err(), SecretError::Parts, "{text}");
+        }
+        for text in ["a.b.c\n", "a.b.c::", "a.b.c=", "a.b.\"c", "a.b.ä"] {
+            assert_eq!(IdToken::new(text.to_owned()).unwrap_err(), SecretError::Alphabet, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn an_api_token_can_end_no_line_and_leave_no_quotes() {
+        assert_eq!(ApiToken::new("pypi-AgEI_-x".to_owned()).unwrap().reveal(), "pypi-AgEI_-x");
+        assert_eq!(ApiToken::new(String::new()).unwrap_err(), SecretError::Empty);
+        for text in ["pypi-\nx=y", "pypi-\r", "a::b", "a'b", "a\"b", "a\\b", "a b", "a$b", "a`b", "a;b", "a\0", "ä"] {
+            assert_eq!(ApiToken::new(text.to_owned()).unwrap_err(), SecretError::Alphabet, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn no_secret_shows_in_debug_or_in_a_text_that_quotes_it() {
+        let id_token = IdToken::new("head.payload.signature".to_owned()).unwrap();
+        assert_eq!(format!("{id_token:?}"), "IdToken(***)");
+        assert_eq!(id_token.redact("got head.payload.signature, bad signature"), "got ***, bad ***");
+        let request_token = RequestToken::new("requesting").unwrap();
+        assert_eq!(format!("{request_token:?}"), "RequestToken(***)");
+        assert_eq!(request_token.redact("bearer requesting"), "bearer ***");
+        assert_eq!(RequestToken::new("request").unwrap().redact("Token request failed"), "Token request failed");
+        assert_eq!(format!("{:?}", ApiToken::new("pypi-x".to_owned()).unwrap()), "ApiToken(***)");
+    }
+}

@@ -1,0 +1,78 @@
+//! Options and environment to settings: the command line wins over the environment, that over the default.
+
+use std::ffi::{OsStr, OsString};
+use std::time::Duration;
+
+use crate::cli::Options;
+use crate::env::Env;
+use crate::error::{Error, Result, SettingFlaw};
+use crate::handover::Format;
+use crate::index::Index;
+use crate::log::Verbosity;
+
+const DEFAULT_INDEX: &str = "pypi";
+const DEFAULT_TIMEOUT_SECS: u64 = 120;
+const MAX_TIMEOUT_SECS: u64 = 3600;
+
+/// Everything that a run was told, checked.
+#[derive(Debug)]
+pub struct Settings {
+    /// The index to mint at.
+    pub index: Index,
+    /// The audience to ask for; `None`: the one that the index expects.
+    pub audience: Option<String>,
+    /// How to hand over; `None`: as suits the place.
+    pub format: Option<Format>,
+    /// For everything together.
+    pub timeout: Duration,
+    /// How much to say.
+    pub verbosity: Verbosity,
+}
+
+impl Settings {
+    /// # Errors
+    /// [`Error::Setting`], which names the option or variable at fault.
+    pub fn resolve(options: Options, env: &Env) -> Result<Settings> {
+        // No `..`, so that a new option does not compile until it is resolved here.
+        let Options { index, audience, format, timeout, verbosity } = options;
+        let index = Setting::of(&index, "--index", env, "TOKEN_MINT_INDEX");
+        let audience = Setting::of(&audience, "--audience", env, "TOKEN_MINT_AUDIENCE");
+        let format = Setting::of(&format, "--format", env, "TOKEN_MINT_FORMAT");
+        let timeout = Setting::of(&timeout, "--timeout", env, "TOKEN_MINT_TIMEOUT");
+        Ok(Settings {
+            index: index.parse(|text| Index::parse(text.unwrap_or(DEFAULT_INDEX)).map_err(SettingFlaw::Index))?,
+            audience: audience.parse(|text| Ok(text.map(str::to_owned)))?,
+            format: format.parse(|text| text.map(|text| Format::parse(text).ok_or(SettingFlaw::Format)).transpose())?,
+            timeout: Duration::from_secs(
+                timeout.parse(|text| text.map_or(Ok(DEFAULT_TIMEOUT_SECS), parse_timeout_secs))?,
+            ),
+            verbosity: verbosity.unwrap_or_default(),
+        })
+    }
+}
+
+/// A value with the place it comes from.
+struct Setting<'a> {
+    place: &'static str,
+    value: Option<&'a OsStr>,
+}
+
+impl<'a> Setting<'a> {
+    fn of(option: &'a Option<OsString>, name: &'static str, env: &'a Env, variable: &'static str) -> Setting<'a> {
+        match option {
+            Some(value) => Setting { place: name, value: Some(value) },
+            None => Setting { place: variable, value: env.get(variable) },
+        }
+    }
+
+    fn parse<T>(&self, parse: impl FnOnce(Option<&str>) -> std::result::Result<T, SettingFlaw>) -> Result<T> {
+        let text = self.value.map(|value| value.to_str().ok_or(SettingFlaw::NotUtf8)).transpose();
+        text.and_then(parse).map_err(|flaw| Error::Setting { place: self.place, flaw })
+    }
+}
+
+fn parse_timeout_secs(text: &str) -> std::result::Result<u64, SettingFlaw> {
+    // `parse` would take a plus sign.
+    let secs = text.bytes().all(|b| b.is_ascii_digit()).then(|| text.parse().ok()).flatten();
+    secs.filter(|secs| (1..=MAX_TIMEOUT_SECS).contains(secs)).ok_or(SettingFlaw::Timeout)
+}

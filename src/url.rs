@@ -1,0 +1,253 @@
+//! A URL that a request may be sent to, checked before any library sees it.
+//!
+//! minreq 3.0.0 (`src/http_url.rs`) takes what it is given: a port that does not parse becomes 443, one over
+//! 65535 is truncated, user info becomes part of the host's name, and CR or LF pass into the request. So a
+//! URL is refused here unless each part is plainly what it seems.
+
+use std::fmt;
+use std::net::Ipv4Addr;
+
+/// An absolute `https` URL, or an `http` one whose host is this very machine.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Url {
+    /// Scheme and authority in lower case, no slash at the end: `https://example.org:8443`.
+    origin: String,
+    host: String,
+    /// Begins with `/`; holds the query too.
+    path_and_query: String,
+}
+
+/// Why a text is not a URL that we send anything to. Holds no part that could be a password.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum UrlError {
+    /// No `://` in it.
+    NotAbsolute,
+    /// A scheme other than `https` and `http`.
+    Scheme,
+    /// Plain `http` to another machine: anyone on the way could read the tokens.
+    PlainHttp,
+    /// `user@` or `user:password@`.
+    UserInfo,
+    /// A host that is missing or has a character that no host name has.
+    Host,
+    /// An IPv6 address in brackets, which minreq can't parse.
+    Ipv6,
+    /// Not a number from 1 to 65535.
+    Port,
+    /// A blank, a control character or one outside ASCII.
+    Character,
+    /// `#…`: it is never sent, so what follows it would be lost.
+    Fragment,
+}
+
+impl Url {
+    /// Takes a URL apart and checks each part.
+    ///
+    /// # Errors
+    /// The first rule of [`UrlError`] that the text breaks.
+    pub fn parse(text: &str) -> Result<Url, UrlError> {
+        if !text.chars().all(|c| c.is_ascii_graphic()) {
+            return Err(UrlError::Character);
+        }
+        let (scheme, rest) = text.split_once("://").ok_or(UrlError::NotAbsolute)?;
+        let scheme = scheme.to_ascii_lowercase();
+        let (authority, path_and_query) = rest.split_at(rest.find(['/', '?', '#']).unwrap_or(rest.len()));
+        if authority.contains('@') {
+            return Err(UrlError::UserInfo);
+        }
+        if authority.starts_with('[') {
+            return Err(UrlError::Ipv6);
+        }
+        if path_and_query.contains('#') {
+            return Err(UrlError::Fragment);
+        }
+        let authority = authority.to_ascii_lowercase();
+        let host = match authority.split_once(':') {
+            Some((host, port)) if is_port(port) => host,
+            Some(_) => return Err(UrlError::Port),
+            None => &authority,
+        };
+        if host.is_empty() || !host.bytes().all(|b| b.is_ascii_alphanumeric() || b".-_".contains(&b)) {
+            return Err(UrlError::Host);
+        }
+        match scheme.as_str() {
+            "https" => {}
+            "http" if is_loopback(host) => {}
+            "http" => return Err(UrlError::PlainHttp),
+            _ => return Err(UrlError::Scheme),
+        }
+        // minreq would send `GET ?query` for a URL without a path.
+        let slash = if path_and_query.starts_with('/') { "" } else { "/" };
+        Ok(Url {
+            origin: format!("{scheme}://{authority}"),
+            host: host.to_owned(),
+            path_and_query: format!("{slash}{path_and_query}"),
+        })
+    }
+
+    /// Scheme and authority: `https://example.org`.
+    pub fn origin(&self) -> &str {
+        &self.origin
+    }
+
+    /// The host's name, in lower case and without the port.
+    pub fn host(&self) -> &str {
+        &self.host
+    }
+
+    /// The same server, another path. `path` begins with `/` and is ours, so it needs no check.
+    pub fn with_path(&self, path: &str) -> Url {
+        Url { path_and_query: path.to_owned(), ..self.clone() }
+    }
+
+    /// The same URL with one parameter more. `name` is ours; `value` may be any text.
+    pub fn with_parameter(&self, name: &str, value: &str) -> Url {
+        let separator = match &self.path_and_query {
+            p if !p.contains('?') => "?",
+            p if p.ends_with(['?', '&']) => "",
+            _ => "&",
+        };
+        let path_and_query = format!("{}{separator}{name}={}", self.path_and_query, percent_encode(value));
+        Url { path_and_query, ..self.clone() }
+    }
+
+    /// Scheme, authority and path, without the query: what a log line may show.
+    pub fn without_query(&self) -> String {
+        let path = self.path_and_query.split('?').next().unwrap_or_default();
+        format!("{}{path}", self.origin)
+    }
+
+    /// True where the path is more than `/`.
+    pub fn has_path(&self) -> bool {
+        self.path_and_query.split('?').next().is_some_and(|path| path != "/")
+    }
+}
+
+impl fmt::Display for Url {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}{}", self.origin, self.path_and_query)
+    }
+}
+
+impl fmt::Display for UrlError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            UrlError::NotAbsolute => "it is not a URL (a URL begins with https://)",
+            UrlError::Scheme => "the URL has to begin with https://",
+            UrlError::PlainHttp => {
+                "the URL is http://, so anyone on the way could read the tokens; use https:// (http:// is for this \
+                 machine itself: localhost, 127.x.x.x)"
+            }
+            UrlError::UserInfo => "the URL names a user (the part before @); take it out",
+            UrlError::Host => "the URL's host name is missing, or has a character that no host name has",
+            UrlError::Ipv6 => "the URL's host is an IPv6 address, which is not supported; use a host name",
+            UrlError::Port => "the URL's port is not a number from 1 to 65535",
+            UrlError::Character => "the URL has a blank, a line break or another character that no URL has",
+            UrlError::Fragment => "the URL has a # in it; take it out, with all that follows it",
+        })
+    }
+}
+
+fn is_port(text: &str) -> bool {
+    text.bytes().all(|b| b.is_ascii_digit()) && text.parse::<u16>().is_ok_and(|port| port != 0)
+}
+
+/// `localhost` or 127.0.0.0/8 in four plain numbers. Anything less plain is not taken for loopback.
+fn is_loopback(host: &str) -> bool {
+    host == "localhost" || host.parse::<Ipv4Addr>().is_ok_and(|address| address.is_loopback())
+}
+
+/// Percent-encodes everything but the unreserved characters of RFC 3986, section 2.3.
+fn percent_encode(text: &str) -> String {
+    let mut encoded = String::with_capacity(text.len());
+    for byte in text.bytes() {
+        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
+            encoded.push(char::from(byte));
+        } else {
+            encoded.push_str(&format!("%{byte:02X}"));
+        }
+    }
+    encoded
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_upload_url_is_reduced_to_scheme_and_authority() {
+        for (text, origin) in [
+            ("https://example.org/legacy/", "https://example.org"),
+            ("https://Example.ORG:8443/legacy/?x=1", "https://example.org:8443"),
+            ("HTTPS://example.org", "https://example.org"),
+            ("https://example.org?x", "https://example.org"),
+            ("http://127.0.0.1:8080/legacy/", "http://127.0.0.1:8080"),
+            ("http://127.9.8.7", "http://127.9.8.7"),
+            ("http://LOCALHOST:1/", "http://localhost:1"),
+        ] {
+            assert_eq!(Url::parse(text).unwrap().origin(), origin, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_url_that_is_not_plainly_what_it_seems_is_refused() {
+        use UrlError::*;
+        for (text, reason) in [
+            ("", NotAbsolute),
+            ("pypi", NotAbsolute),
+            ("https:/example.org", NotAbsolute),
+            ("ftp://example.org", Scheme),
+            ("://example.org", Scheme),
+            ("http://example.org", PlainHttp),
+            ("http://127.0.0.1.example.org", PlainHttp),
+            ("http://localhost.example.org", PlainHttp),
+            ("http://127.1/", PlainHttp),
+            ("http://0x7f.0.0.1/", PlainHttp),
+            ("http://0.0.0.0/", PlainHttp),
+            ("https://user@example.org", UserInfo),
+            ("https://user:secret@example.org/", UserInfo),
+            ("http://localhost:80@example.org/", UserInfo),
+            ("https://[::1]:443/", Ipv6),
+            ("https://", Host),
+            ("https:///path", Host),
+            ("https://:443/", Host),
+            ("https://exam%70le.org", Host),
+            ("https://example.org\\.evil.example/", Host),
+            ("https://example.org:", Port),
+            ("https://example.org:0", Port),
+            ("https://example.org:65536", Port),
+            ("https://example.org:4294967739", Port),
+            ("https://example.org:+443", Port),
+            ("https://example.org:443:443", Port),
+            ("https://example.org/\r\nX: y", Character),
+            ("https://example.org/a b", Character),
+            ("https://exämple.org/", Character),
+            (" https://example.org/", Character),
+            ("https://example.org/#x", Fragment),
+            ("https://example.org#@evil.example", Fragment),
+        ] {
+            assert_eq!(Url::parse(text), Err(reason), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_parameter_is_encoded_and_joined_to_whatever_is_there() {
+        for (text, joined) in [
+            ("https://h", "https://h/?audience=a%20b%26c%2F%C3%A4~"),
+            ("https://h/p", "https://h/p?audience=a%20b%26c%2F%C3%A4~"),
+            ("https://h?x=1", "https://h/?x=1&audience=a%20b%26c%2F%C3%A4~"),
+            ("https://h/p?api-version=2.0", "https://h/p?api-version=2.0&audience=a%20b%26c%2F%C3%A4~"),
+            ("https://h/p?", "https://h/p?audience=a%20b%26c%2F%C3%A4~"),
+            ("https://h/p?x&", "https://h/p?x&audience=a%20b%26c%2F%C3%A4~"),
+        ] {
+            let url = Url::parse(text).unwrap();
+            assert_eq!(url.with_parameter("audience", "a b&c/ä~").to_string(), joined);
+        }
+    }
+
+    #[test]
+    fn a_log_line_gets_no_query() {
+        let url = Url::parse("https://h/p?secret=1").unwrap();
+        assert_eq!(url.without_query(), "https://h/p");
+    }
+}

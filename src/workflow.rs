@@ -1,0 +1,88 @@
+//! GitHub's text formats: workflow commands and step outputs, and text from outside made harmless.
+//!
+//! The runner takes any line of a step's output that begins with `::name` (after blanks, in any case) for a
+//! command, `##[name]` anywhere in a line too, and ends a line at a lone CR (actions/runner 258d6c8,
+//! `src/Runner.Common/ActionCommand.cs` and `src/Runner.Worker`). A step output is a line `name=value` in the
+//! file `$GITHUB_OUTPUT` (GitHub Docs, "Workflow commands for GitHub Actions").
+
+/// A line that makes the runner hide `secret` in all later log lines. `secret` holds no line break, by its type.
+pub fn mask(secret: &str) -> String {
+    format!("::add-mask::{secret}\n")
+}
+
+/// A step output's line. `value` holds no line break: it is a number or a checked token.
+pub fn output(name: &str, value: &str) -> String {
+    format!("{name}={value}\n")
+}
+
+/// Text from outside, made fit for one line of a message: at most `max_chars` characters, no workflow command,
+/// and no character that moves the cursor, breaks the line or reorders the text.
+pub fn neutralise(text: &str, max_chars: usize) -> String {
+    let mut harmless: String = text
+        .trim()
+        .chars()
+        .take(max_chars)
+        .map(|c| match c {
+            '\n' | '\r' | '\t' | '\u{2028}' | '\u{2029}' => ' ',
+            c if c.is_control() || is_invisible(c) => '\u{fffd}',
+            c => c,
+        })
+        .collect();
+    if text.trim().chars().nth(max_chars).is_some() {
+        harmless.push_str(" […]");
+    }
+    harmless.replace("::", ":\u{b7}:").replace("##[", "#\u{b7}#[")
+}
+
+/// Characters that show nothing, or change how others show: soft hyphen, zero-width, bidirectional controls,
+/// variation selectors, tags.
+fn is_invisible(c: char) -> bool {
+    matches!(c,
+        '\u{ad}' | '\u{34f}' | '\u{61c}' | '\u{115f}' | '\u{1160}' | '\u{17b4}' | '\u{17b5}'
+        | '\u{180b}'..='\u{180f}' | '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{206f}'
+        | '\u{3164}' | '\u{fe00}'..='\u{fe0f}' | '\u{feff}' | '\u{ffa0}' | '\u{fff0}'..='\u{fffb}'
+        | '\u{e0000}'..='\u{e0fff}')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn text_from_outside_can_start_no_workflow_command() {
+        for (text, harmless) in [
+            ("plain: text, https://example.org/", "plain: text, https://example.org/"),
+            ("::add-mask::x", ":\u{b7}:add-mask:\u{b7}:x"),
+            ("a\n::error::b", "a :\u{b7}:error:\u{b7}:b"),
+            ("a\r  ::Error::b", "a   :\u{b7}:Error:\u{b7}:b"),
+            (":::set-output", ":\u{b7}::set-output"),
+            ("a ##[error]b", "a #\u{b7}#[error]b"),
+            ("###[error]b", "##\u{b7}#[error]b"),
+        ] {
+            let line = neutralise(text, 100);
+            assert_eq!(line, harmless, "{text:?}");
+            assert!(!line.trim_start().starts_with("::") && !line.contains("##["), "{line}");
+        }
+    }
+
+    #[test]
+    fn text_from_outside_can_not_move_the_cursor_or_hide() {
+        let hostile = "\x1b[2K\x07a\u{9b}b\u{202e}c\u{200b}d\0e\u{2028}f\u{feff}\u{e0041}\x7f";
+        let line = neutralise(hostile, 100);
+        assert_eq!(line, "\u{fffd}[2K\u{fffd}a\u{fffd}b\u{fffd}c\u{fffd}d\u{fffd}e f\u{fffd}\u{fffd}\u{fffd}");
+    }
+
+    #[test]
+    fn text_from_outside_is_shortened_by_characters() {
+        assert_eq!(neutralise("äöü", 3), "äöü");
+        assert_eq!(neutralise("äöüß", 3), "äöü […]");
+        assert_eq!(neutralise(&"A".repeat(1_000_000), 10), "AAAAAAAAAA […]");
+        assert_eq!(neutralise("  \n a \n", 10), "a");
+    }
+
+    #[test]
+    fn a_mask_and_an_output_are_a_line_each() {
+        assert_eq!(mask("pypi-x"), "::add-mask::pypi-x\n");
+        assert_eq!(output("api-token", "pypi-x"), "api-token=pypi-x\n");
+    }
+}

@@ -1,0 +1,129 @@
+//! The hand-over: step output, stdout in three formats, masks, and places that can't be written to.
+
+use std::fs::File;
+use std::process::{Command, Stdio};
+
+use crate::harness::Step;
+use crate::stand_in::{Setup, StandIn};
+
+#[test]
+fn tokens_are_masked_on_stderr_before_the_output_is_written() {
+    let servers = StandIn::start(Setup::default());
+    let outcome = Step::of(&servers).run_with(&servers);
+    let id_token: serde_json::Value = serde_json::from_slice(&servers.index.requests()[1].body).unwrap();
+    assert_eq!(outcome.masks(), [id_token["token"].as_str().unwrap(), &servers.api_tokens()[0]]);
+    let (masked, handed_over) = (outcome.stderr.rfind("::add-mask::"), outcome.stderr.find("handed over"));
+    assert!(masked.is_some() && masked < handed_over, "{outcome}");
+
+    // Where the mask can't be shown, nothing is handed over.
+    let step = Step::of(&servers);
+    let status = step.command().stderr(File::options().write(true).open("/dev/full").unwrap()).status().unwrap();
+    assert_eq!(status.code(), Some(6));
+    assert_eq!(std::fs::read_to_string(step.step_output_path()).unwrap(), "");
+}
+
+#[test]
+fn the_step_output_is_appended_on_a_line_of_its_own() {
+    let servers = StandIn::start(Setup::default());
+    for (before, between) in [("a=1\n", ""), ("a=1", "\n"), ("a<<E\nx\nE\n", ""), ("", "")] {
+        let step = Step::of(&servers);
+        std::fs::write(step.step_output_path(), before).unwrap();
+        let outcome = step.run_with(&servers);
+        outcome.assert_done();
+        let token = servers.api_tokens().last().unwrap().clone();
+        assert!(outcome.step_output.starts_with(&format!("{before}{between}api-token={token}\nexpires=")), "{outcome}");
+        assert!(outcome.step_output.ends_with('\n'), "{outcome}");
+    }
+}
+
+#[test]
+fn a_step_output_that_can_not_be_written_is_noticed_before_anything_is_sent() {
+    let servers = StandIn::start(Setup::default());
+    let step = || Step::of(&servers);
+    step()
+        .without("GITHUB_OUTPUT")
+        .run_with(&servers)
+        .assert_failed(6, &["GITHUB_OUTPUT is not set", "--format token"]);
+    let dir = tempfile::tempdir().unwrap();
+    for path in [dir.path().to_owned(), dir.path().join("no/such/file")] {
+        step()
+            .env("GITHUB_OUTPUT", path.to_str().unwrap())
+            .run_with(&servers)
+            .assert_failed(6, &[path.to_str().unwrap()]);
+    }
+    assert_eq!(servers.requests(), [""; 0]);
+}
+
+#[test]
+fn a_full_disk_is_no_success() {
+    let servers = StandIn::start(Setup::default());
+    let outcome = Step::of(&servers).env("GITHUB_OUTPUT", "/dev/full").run_with(&servers);
+    outcome.assert_failed(6, &["/dev/full", "No space left"]);
+    let step = Step::of(&servers).args(&["--format", "token"]);
+    let full = File::options().write(true).open("/dev/full").unwrap();
+    assert_eq!(step.command().stdout(full).stderr(Stdio::null()).status().unwrap().code(), Some(6));
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    assert_eq!(step.command().stdout(writer).stderr(Stdio::null()).status().unwrap().code(), Some(6));
+}
+
+#[test]
+fn outside_github_the_token_is_alone_on_stdout_and_nothing_is_masked() {
+    let servers = StandIn::start(Setup::default());
+    let outcome = Step::of(&servers).without("GITHUB_ACTIONS").without("GITHUB_OUTPUT").run_with(&servers);
+    outcome.assert_done();
+    assert_eq!(outcome.stdout, format!("{}\n", servers.api_tokens()[0]));
+    assert_eq!((outcome.masks().len(), outcome.step_output.as_str()), (0, ""), "{outcome}");
+}
+
+#[test]
+fn a_format_on_github_goes_to_stdout_and_is_masked_on_stderr() {
+    let servers = StandIn::start(Setup::default());
+    let outcome = Step::of(&servers).args(&["--format", "token"]).run_with(&servers);
+    outcome.assert_done();
+    assert_eq!(outcome.stdout, format!("{}\n", servers.api_tokens()[0]));
+    assert_eq!((outcome.masks().len(), outcome.step_output.as_str()), (2, ""), "{outcome}");
+}
+
+#[test]
+fn the_json_format_is_one_object() {
+    for tells_expiry in [true, false] {
+        let servers = StandIn::start(Setup { tells_expiry, ..Setup::default() });
+        let outcome = Step::of(&servers).env("TOKEN_MINT_FORMAT", "json").run_with(&servers);
+        outcome.assert_done();
+        let object: serde_json::Value = serde_json::from_str(&outcome.stdout).unwrap();
+        assert_eq!(object["token"], servers.api_tokens()[0]);
+        assert_eq!(object["expires"].is_u64(), tells_expiry);
+        assert_eq!(object["index"], servers.index.url(""));
+    }
+}
+
+#[test]
+fn the_env_format_is_safe_for_eval() {
+    let servers = StandIn::start(Setup::default());
+    let hostile = servers.index.url("/legacy/'$(touch${IFS}broken)`touch${IFS}broken`\";touch${IFS}broken;'\\");
+    let outcome = Step::of(&servers).args(&["--format", "env", "--index", &hostile]).run_with(&servers);
+    outcome.assert_done();
+    let dir = tempfile::tempdir().unwrap();
+    for shell in ["sh", "dash", "bash"] {
+        let script = "eval \"$1\"; printf '%s\\n' \"$UV_PUBLISH_URL\" \"$TWINE_PASSWORD\" \"$(env | grep -c _)\"";
+        let shell =
+            Command::new(shell).args(["-euc", script, "sh", &outcome.stdout]).current_dir(dir.path()).output().unwrap();
+        let printed = String::from_utf8(shell.stdout).unwrap();
+        assert!(printed.starts_with(&format!("{hostile}\n{}\n", servers.api_tokens()[0])), "{printed}");
+    }
+    assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0, "nothing in the URL was run");
+    let names: Vec<_> = outcome.stdout.lines().map(|line| line.split('=').next().unwrap()).collect();
+    for name in [
+        "TWINE_USERNAME",
+        "UV_PUBLISH_TOKEN",
+        "FLIT_PASSWORD",
+        "HATCH_INDEX_AUTH",
+        "PDM_PUBLISH_PASSWORD",
+        "MATURIN_PYPI_TOKEN",
+        "TOKEN_MINT_API_TOKEN",
+        "TOKEN_MINT_EXPIRES",
+    ] {
+        assert!(names.contains(&&*format!("export {name}")), "{name} in {names:?}");
+    }
+}

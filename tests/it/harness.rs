@@ -1,0 +1,263 @@
+//! Runs the executable as a step of a job, with nothing of this process's environment, and looks at all it did.
+
+use std::fmt;
+use std::io::{Read, Write};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+use std::sync::{Arc, Mutex};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use crate::stand_in::StandIn;
+use crate::stand_in::http::{Request, read_request};
+
+/// The executable that cargo built for the tests.
+pub const BUILT_EXE: &str = env!("CARGO_BIN_EXE_token-mint");
+
+/// Names another executable to test instead, say the static one.
+const OTHER_EXE: &str = "TOKEN_MINT_TEST_EXE";
+
+/// No test's run may take longer: it is killed, and the test fails.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// A step that is about to run token-mint.
+pub struct Step {
+    args: Vec<String>,
+    env: Vec<(String, String)>,
+    /// What must show nowhere but where it is meant to.
+    secrets: Vec<String>,
+    pub dir: tempfile::TempDir,
+}
+
+/// What a step did.
+pub struct Outcome {
+    pub status: i32,
+    pub stdout: String,
+    pub stderr: String,
+    /// What is in `$GITHUB_OUTPUT` now.
+    pub step_output: String,
+    pub elapsed: Duration,
+}
+
+impl Step {
+    /// A step with no environment at all.
+    pub fn bare() -> Step {
+        Step { args: vec![], env: vec![], secrets: vec![], dir: tempfile::tempdir().unwrap() }
+    }
+
+    /// A step of a GitHub job with an empty file for its outputs, and no permission.
+    pub fn on_github() -> Step {
+        let step = Step::bare();
+        let path = step.step_output_path();
+        std::fs::write(&path, "").unwrap();
+        step.env("GITHUB_ACTIONS", "true").env("GITHUB_OUTPUT", path.to_str().unwrap())
+    }
+
+    /// A step of the stand-in's job.
+    pub fn of(servers: &StandIn) -> Step {
+        servers.job_env().into_iter().fold(Step::on_github(), |step, (name, value)| step.env(name, &value))
+    }
+
+    /// A step of a GitHub job with these endpoints and the audience `pypi`. The request token is a fixed secret.
+    pub fn with_endpoints(request_url: &str, index: &str) -> Step {
+        Step::on_github()
+            .env("ACTIONS_ID_TOKEN_REQUEST_URL", request_url)
+            .env("ACTIONS_ID_TOKEN_REQUEST_TOKEN", "a-request-token-that-is-secret")
+            .secret("a-request-token-that-is-secret")
+            .args(&["--index", index])
+            .env("TOKEN_MINT_AUDIENCE", "pypi")
+    }
+
+    /// Sets a variable, or sets it anew.
+    pub fn env(mut self, name: &str, value: &str) -> Step {
+        self.env.retain(|(n, _)| n != name);
+        self.env.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
+    pub fn without(mut self, name: &str) -> Step {
+        self.env.retain(|(n, _)| n != name);
+        self
+    }
+
+    pub fn args(mut self, args: &[&str]) -> Step {
+        self.args.extend(args.iter().map(|arg| (*arg).to_owned()));
+        self
+    }
+
+    /// Has `run` look for this text in all that is printed, too.
+    pub fn secret(mut self, secret: &str) -> Step {
+        self.secrets.push(secret.to_owned());
+        self
+    }
+
+    pub fn step_output_path(&self) -> PathBuf {
+        self.dir.path().join("step output")
+    }
+
+    /// Runs it against servers whose secrets may show only where they are meant to.
+    pub fn run_with(self, servers: &StandIn) -> Outcome {
+        let (outcome, secrets) = self.run_unchecked();
+        check_leaks(&outcome, &[secrets, servers.secrets()].concat());
+        outcome
+    }
+
+    /// Runs it; no secret of its own may show anywhere.
+    pub fn run(self) -> Outcome {
+        let (outcome, secrets) = self.run_unchecked();
+        check_leaks(&outcome, &secrets);
+        outcome
+    }
+
+    /// The command, for tests that have plans of their own with its streams.
+    pub fn command(&self) -> Command {
+        let mut command = Command::new(std::env::var_os(OTHER_EXE).unwrap_or(BUILT_EXE.into()));
+        command.args(&self.args).env_clear().envs(self.env.iter().map(|(n, v)| (n, v))).current_dir(self.dir.path());
+        command.stdin(Stdio::null());
+        command
+    }
+
+    fn run_unchecked(self) -> (Outcome, Vec<String>) {
+        let start = Instant::now();
+        let mut child = self.command().stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let (stdout, stderr) = (reader(child.stdout.take().unwrap()), reader(child.stderr.take().unwrap()));
+        let status = loop {
+            if let Some(status) = child.try_wait().unwrap() {
+                break status;
+            }
+            if start.elapsed() > PATIENCE {
+                child.kill().unwrap();
+                panic!("token-mint {:?} did not end within {PATIENCE:?}", self.args);
+            }
+            thread::sleep(Duration::from_millis(2));
+        };
+        let elapsed = start.elapsed();
+        let outcome = Outcome {
+            status: status.code().unwrap_or(-1),
+            stdout: stdout.join().unwrap(),
+            stderr: stderr.join().unwrap(),
+            step_output: std::fs::read_to_string(self.step_output_path()).unwrap_or_default(),
+            elapsed,
+        };
+        (outcome, self.secrets)
+    }
+}
+
+impl Outcome {
+    /// Fails unless the status is this one and the message has all these pieces.
+    #[track_caller]
+    pub fn assert_failed(&self, status: i32, pieces: &[&str]) {
+        assert_eq!(self.status, status, "{self}");
+        assert!(self.stderr.contains("token-mint: error: "), "{self}");
+        assert!(!self.stderr.contains("panicked"), "{self}");
+        for piece in pieces {
+            assert!(self.stderr.contains(piece), "no {piece:?} in {self}");
+        }
+        assert_eq!(self.stdout, "", "{self}");
+        assert_eq!(self.step_output, "", "{self}");
+    }
+
+    #[track_caller]
+    pub fn assert_done(&self) {
+        assert_eq!(self.status, 0, "{self}");
+    }
+
+    /// A step output, as the runner reads the file.
+    pub fn output(&self, name: &str) -> Option<&str> {
+        self.step_output.lines().filter_map(|line| line.split_once('=')).rfind(|(n, _)| *n == name).map(|(_, v)| v)
+    }
+
+    /// The values that the runner was told to hide, in order.
+    pub fn masks(&self) -> Vec<&str> {
+        self.stderr.lines().filter_map(|line| line.strip_prefix("::add-mask::")).collect()
+    }
+
+    /// stderr but for the masks.
+    pub fn said(&self) -> String {
+        self.stderr.lines().filter(|line| !line.starts_with("::add-mask::")).map(|line| format!("{line}\n")).collect()
+    }
+}
+
+impl fmt::Display for Outcome {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Outcome { status, stdout, stderr, step_output, elapsed } = self;
+        write!(
+            f,
+            "a run of {elapsed:?} with status {status}\n--- stdout\n{stdout}--- stderr\n{stderr}--- step output\n\
+             {step_output}---"
+        )
+    }
+}
+
+/// No secret in what was said; on stdout the API token alone, by the caller's own look at it.
+#[track_caller]
+fn check_leaks(outcome: &Outcome, secrets: &[String]) {
+    for secret in secrets {
+        let what = format!("the secret {}…", &secret[..secret.len().min(12)]);
+        assert!(!outcome.said().contains(secret), "{what} in what was said: {outcome}");
+        if !secret.starts_with("pypi-") {
+            assert!(!outcome.stdout.contains(secret), "{what} on stdout: {outcome}");
+            assert!(!outcome.step_output.contains(secret), "{what} in the step output: {outcome}");
+        }
+    }
+}
+
+fn reader(mut stream: impl Read + Send + 'static) -> thread::JoinHandle<String> {
+    thread::spawn(move || {
+        let mut bytes = Vec::new();
+        stream.read_to_end(&mut bytes).unwrap();
+        String::from_utf8(bytes).expect("what is printed is UTF-8")
+    })
+}
+
+/// A server without manners: it reads a request, then does what it is told to with the connection.
+pub struct Raw {
+    address: SocketAddr,
+    requests: Arc<Mutex<Vec<Request>>>,
+}
+
+impl Raw {
+    pub fn serving(serve: impl Fn(&mut TcpStream) + Send + Sync + 'static) -> Raw {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let requests = Arc::new(Mutex::new(Vec::new()));
+        let (serve, record) = (Arc::new(serve), Arc::clone(&requests));
+        thread::spawn(move || {
+            for mut stream in listener.incoming().flatten() {
+                let (serve, record) = (Arc::clone(&serve), Arc::clone(&record));
+                thread::spawn(move || {
+                    if let Ok(request) = read_request(&mut stream) {
+                        record.lock().unwrap().push(request);
+                        serve(&mut stream);
+                    }
+                });
+            }
+        });
+        Raw { address, requests }
+    }
+
+    /// Answers every request with these bytes and closes the connection.
+    pub fn answering(bytes: impl Into<Vec<u8>>) -> Raw {
+        let bytes = bytes.into();
+        Raw::serving(move |stream| {
+            let _ = stream.write_all(&bytes);
+            let _ = stream.shutdown(Shutdown::Write);
+            // Reading on until the client closes keeps a reset from overtaking the bytes.
+            let _ = stream.read(&mut [0; 64]);
+        })
+    }
+
+    /// Answers with this status and body, properly.
+    pub fn replying(status: u16, body: &str) -> Raw {
+        Raw::answering(format!("HTTP/1.1 {status} X\r\nContent-Length: {}\r\n\r\n{body}", body.len()))
+    }
+
+    pub fn url(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
+    pub fn requests(&self) -> Vec<Request> {
+        self.requests.lock().unwrap().clone()
+    }
+}

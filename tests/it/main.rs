@@ -1,0 +1,15 @@
+//! The integration tests: the built executable against servers on loopback, a module a topic.
+
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, dead_code)]
+
+#[path = "../stand_in/mod.rs"]
+mod stand_in;
+
+mod build;
+mod exchange;
+mod guards;
+mod handover;
+mod harness;
+mod no;
+mod tls;
+mod usage;

@@ -1,0 +1,179 @@
+//! When the answer is no: missing permission, refusals, statuses.
+
+use crate::harness::{Raw, Step};
+use crate::stand_in::github::Job;
+use crate::stand_in::index::Publisher;
+use crate::stand_in::{Setup, StandIn};
+
+/// An ID token with a signature that is long enough to be told from plain words.
+const ID_TOKEN: &str = "eyJhbGciOiJSUzI1NiJ9.eyJzdWIiOiJyZXBvOm9jdG8ifQ.c2lnbmF0dXJlLXNpZ25hdHVyZQ";
+const SIGNATURE: &str = "c2lnbmF0dXJlLXNpZ25hdHVyZQ";
+
+fn id_token_server() -> Raw {
+    Raw::replying(200, &format!(r#"{{"value":"{ID_TOKEN}"}}"#))
+}
+
+#[test]
+fn a_missing_permission_is_named_with_the_yaml_to_paste() {
+    let servers = StandIn::start(Setup::default());
+    let yaml = "        permissions:\n          id-token: write";
+    let (url, token) = ("ACTIONS_ID_TOKEN_REQUEST_URL", "ACTIONS_ID_TOKEN_REQUEST_TOKEN");
+    let step = || Step::of(&servers);
+    for step in [step().without(url).without(token), step().without(url), step().without(token), step().env(url, "")] {
+        step.run_with(&servers).assert_failed(3, &[yaml, "fork"]);
+    }
+    assert_eq!(servers.requests(), [""; 0]);
+}
+
+#[test]
+fn outside_a_known_ci_system_there_is_no_identity() {
+    Step::bare().run().assert_failed(3, &["not a job of a CI system", "GITHUB_ACTIONS=true"]);
+}
+
+#[test]
+fn githubs_own_no_is_a_missing_identity() {
+    let servers = StandIn::start(Setup::default());
+    let wrong = Step::of(&servers).env("ACTIONS_ID_TOKEN_REQUEST_TOKEN", "wrong-request-token");
+    wrong.run_with(&servers).assert_failed(3, &["GitHub refused", "status 401", "Unauthorized"]);
+    let forbidden = Raw::replying(403, "no\n::set-output name=x::y");
+    let outcome = Step::with_endpoints(&forbidden.url(), "pypi").run();
+    outcome.assert_failed(3, &["status 403", "no :·:set-output"]);
+}
+
+#[test]
+fn a_refusal_says_every_code_and_description() {
+    let mismatch = |change: fn(&mut Publisher)| {
+        let mut publisher = Publisher::of(&Job::default());
+        change(&mut publisher);
+        Setup { publisher: Some(publisher), ..Setup::default() }
+    };
+    let not_found = "invalid-publisher: valid token, but no corresponding publisher (Publisher with matching claims";
+    for setup in [
+        Setup { publisher: None, ..Setup::default() },
+        mismatch(|publisher| publisher.owner = "other".to_owned()),
+        mismatch(|publisher| publisher.owner_id = "1".to_owned()),
+        mismatch(|publisher| publisher.repository = "other".to_owned()),
+        mismatch(|publisher| publisher.workflow = "release.yaml".to_owned()),
+        mismatch(|publisher| publisher.environment = Some("other".to_owned())),
+        Setup {
+            job: Job { called_workflow: Some("other/repo/.github/workflows/release.yml".to_owned()), ..Job::default() },
+            ..Setup::default()
+        },
+    ] {
+        let servers = StandIn::start(setup);
+        let outcome = Step::of(&servers).run_with(&servers);
+        outcome.assert_failed(4, &["refused to mint", "status 422", "Token request failed", not_found, "hint: "]);
+    }
+    for (setup, piece) in [
+        (
+            Setup { job: Job { event_name: "pull_request_target".to_owned(), ..Job::default() }, ..Setup::default() },
+            "pull_request_target",
+        ),
+        (
+            Setup { job: Job { lives_secs: -60, ..Job::default() }, ..Setup::default() },
+            "invalid-token: malformed or invalid token",
+        ),
+    ] {
+        let servers = StandIn::start(setup);
+        Step::of(&servers).run_with(&servers).assert_failed(4, &[piece]);
+    }
+    let several = r#"{"message":"m","errors":[{"code":"a-code","description":"one"},{"code":"b-code"},{"code":"c-code","description":null}]}"#;
+    let index = Raw::replying(422, several);
+    let outcome = Step::with_endpoints(&id_token_server().url(), &index.url()).run();
+    outcome.assert_failed(4, &["a-code: one", "b-code: ", "c-code: "]);
+}
+
+#[test]
+fn the_publishers_case_and_missing_environment_do_not_matter() {
+    for environment in [None, Some("PyPI".to_owned())] {
+        let publisher = Publisher { owner: "OCTO-Org".to_owned(), environment, ..Publisher::of(&Job::default()) };
+        let servers = StandIn::start(Setup { publisher: Some(publisher), ..Setup::default() });
+        Step::of(&servers).run_with(&servers).assert_done();
+    }
+}
+
+#[test]
+fn an_id_token_can_be_exchanged_once() {
+    let servers = StandIn::start(Setup::default());
+    let issued = Step::of(&servers);
+    issued.run_with(&servers).assert_done();
+    let spent = String::from_utf8(servers.index.requests()[1].body.clone()).unwrap().replace("token", "value");
+    let replay = Raw::replying(200, &spent);
+    let step = Step::of(&servers).env("ACTIONS_ID_TOKEN_REQUEST_URL", &replay.url());
+    step.run_with(&servers).assert_failed(4, &["invalid-reuse-token: invalid token: already used", "once"]);
+}
+
+#[test]
+fn an_index_without_trusted_publishing_is_told_apart() {
+    let servers = StandIn::start(Setup { enabled: false, ..Setup::default() });
+    let outcome = Step::of(&servers).run_with(&servers);
+    outcome.assert_failed(4, &["status 403", "Trusted publishing functionality not enabled"]);
+    let outcome = Step::of(&servers).args(&["--audience", "pypi"]).run_with(&servers);
+    outcome.assert_failed(4, &["not-enabled: GitHub trusted publishing functionality not enabled"]);
+    let html = Raw::replying(404, "<html><h1>Not Found</h1></html>");
+    let outcome = Step::with_endpoints(&id_token_server().url(), &html.url()).without("TOKEN_MINT_AUDIENCE").run();
+    outcome.assert_failed(4, &["status 404", "--index"]);
+    assert!(!outcome.stderr.contains('<'), "no HTML page in a message: {outcome}");
+}
+
+#[test]
+fn each_status_has_its_exit_status() {
+    for (status, of_github, of_index) in [
+        (100, 5, 5),
+        (204, 5, 5),
+        (302, 5, 5),
+        (400, 5, 4),
+        (401, 3, 4),
+        (403, 3, 4),
+        (404, 5, 4),
+        (408, 5, 5),
+        (418, 5, 4),
+        (422, 5, 4),
+        (429, 5, 5),
+        (500, 5, 5),
+        (502, 5, 5),
+        (503, 5, 5),
+        (504, 5, 5),
+    ] {
+        let server = Raw::replying(status, "words of the server");
+        let piece = &format!("status {status}")[..];
+        Step::with_endpoints(&server.url(), "pypi").run().assert_failed(of_github, &[piece]);
+        let step = || Step::with_endpoints(&id_token_server().url(), &server.url());
+        step().run().assert_failed(of_index, &[piece]);
+        step().without("TOKEN_MINT_AUDIENCE").run().assert_failed(of_index, &[piece]);
+    }
+}
+
+#[test]
+fn a_secret_that_a_server_sends_back_is_taken_out() {
+    let echo = |status| Raw::replying(status, "you sent bearer a-request-token-that-is-secret, did you not?");
+    for (status, exit) in [(401, 3), (500, 5)] {
+        let outcome = Step::with_endpoints(&echo(status).url(), "pypi").run();
+        outcome.assert_failed(exit, &["you sent bearer ***, did you not?"]);
+    }
+    let refusal = format!(
+        r#"{{"message":"got {ID_TOKEN}","errors":[{{"code":"{ID_TOKEN}","description":"signature {SIGNATURE} is bad"}}]}}"#
+    );
+    for (status, body, exit) in [(422, &refusal[..], 4), (500, ID_TOKEN, 5), (400, SIGNATURE, 4)] {
+        let index = Raw::replying(status, body);
+        let step = Step::with_endpoints(&id_token_server().url(), &index.url()).secret(SIGNATURE);
+        step.run().assert_failed(exit, &["***"]);
+    }
+}
+
+#[test]
+fn hostile_text_comes_out_harmless_and_short() {
+    let hostile = r"a\n::add-mask::b\r##[error]c\u001b[31m\u202ed".to_owned() + &"A".repeat(15_000);
+    let body = format!(r#"{{"message":"{hostile}","errors":[{{"code":"{hostile}","description":"{hostile}"}}]}}"#);
+    let index = Raw::replying(422, &body);
+    let outcome = Step::with_endpoints(&id_token_server().url(), &index.url()).run();
+    outcome.assert_failed(4, &["[…]"]);
+    assert_eq!(outcome.masks(), [ID_TOKEN], "no mask but our own: {outcome}");
+    assert!(outcome.stderr.len() < 4000, "{} bytes", outcome.stderr.len());
+    for bad in ["##[", "\r", "\x1b", "\u{202e}"] {
+        assert!(!outcome.stderr.contains(bad), "{bad:?} in {outcome}");
+    }
+    for line in outcome.said().lines() {
+        assert!(!line.trim_start().starts_with("::"), "{outcome}");
+    }
+}

@@ -1,0 +1,119 @@
+//! TLS for real, on loopback, with a throw-away certificate authority. Which of these tests are compiled depends
+//! on whose roots the executable trusts: `make test` runs both builds.
+
+use std::io::{Read, Write};
+use std::net::TcpListener;
+use std::thread;
+
+use crate::harness::Step;
+use crate::stand_in::{Setup, StandIn};
+
+fn tls_servers() -> StandIn {
+    StandIn::start(Setup { tls: true, ..Setup::default() })
+}
+
+/// Has the step trust this CA, if the system's roots count.
+fn trusting(step: Step, ca_pem: &str) -> Step {
+    let path = step.dir.path().join("ca.pem");
+    std::fs::write(&path, ca_pem).unwrap();
+    step.env("SSL_CERT_FILE", path.to_str().unwrap())
+}
+
+fn trusting_step(servers: &StandIn) -> Step {
+    trusting(Step::of(servers), servers.ca_pem.as_ref().unwrap())
+}
+
+#[cfg(feature = "mozilla-roots")]
+#[test]
+fn mozillas_roots_refuse_a_private_ca_and_blame_the_certificate() {
+    let servers = tls_servers();
+    for step in [Step::of(&servers), trusting_step(&servers)] {
+        let outcome = step.run_with(&servers);
+        outcome.assert_failed(5, &["its certificate is not trusted: UnknownIssuer", "system-roots"]);
+        assert!(!outcome.stderr.contains("network trouble"), "{outcome}");
+    }
+    assert_eq!(servers.requests(), [""; 0], "nothing is said to a server that is not trusted");
+}
+
+/// What nginx does when it is spoken to in TLS on a port without it.
+#[test]
+fn a_server_without_tls_is_told_so() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("https://{}", listener.local_addr().unwrap());
+    thread::spawn(move || {
+        for mut stream in listener.incoming().flatten() {
+            let _ = stream.read(&mut [0; 1000]);
+            let _ = stream.write_all(b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n");
+        }
+    });
+    let outcome = Step::with_endpoints(&url, "pypi").run();
+    outcome.assert_failed(5, &["asking GitHub", "no secure connection"]);
+}
+
+#[cfg(feature = "system-roots")]
+mod system_roots {
+    use std::net::TcpStream;
+    use std::sync::Arc;
+    use std::time::Duration;
+
+    use rustls::{ServerConnection, StreamOwned};
+
+    use super::*;
+    use crate::stand_in::http::read_request;
+    use crate::stand_in::tls::Identity;
+
+    #[test]
+    fn a_private_ca_will_do_and_tls_is_1_3() {
+        let servers = tls_servers();
+        let outcome = trusting_step(&servers).run_with(&servers);
+        outcome.assert_done();
+        assert_eq!(outcome.output("api-token"), Some(servers.api_tokens()[0].as_str()));
+        let requests = [servers.github.requests(), servers.index.requests()].concat();
+        assert_eq!(requests.len(), 3);
+        for request in requests {
+            assert_eq!(request.tls_version.as_deref(), Some("TLSv1_3"));
+        }
+    }
+
+    #[test]
+    fn another_ca_is_refused() {
+        let (servers, others) = (tls_servers(), tls_servers());
+        let step = trusting_step(&others).env("ACTIONS_ID_TOKEN_REQUEST_URL", &servers.github.url("/"));
+        step.run_with(&servers).assert_failed(5, &["its certificate is not trusted", "SSL_CERT_FILE"]);
+    }
+
+    /// A byte of the body's TLS record now and then: each read of the socket is in time, their sum is not.
+    #[test]
+    fn a_tls_record_that_trickles_in_is_cut_off_at_the_deadline() {
+        let identity = Identity::new();
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = format!("https://{}", listener.local_addr().unwrap());
+        let config = Arc::clone(&identity.config);
+        thread::spawn(move || {
+            for stream in listener.incoming().flatten() {
+                let config = Arc::clone(&config);
+                thread::spawn(move || trickle(stream, ServerConnection::new(config).unwrap()));
+            }
+        });
+        let step = trusting(Step::with_endpoints(&url, "pypi"), &identity.ca_pem).args(&["--timeout", "3"]);
+        let outcome = step.run();
+        outcome.assert_failed(5, &["timeout of 3 seconds"]);
+        assert!(outcome.elapsed < Duration::from_secs(4), "{outcome}");
+    }
+
+    fn trickle(stream: TcpStream, connection: ServerConnection) {
+        let mut tls = StreamOwned::new(connection, stream);
+        read_request(&mut tls).unwrap();
+        tls.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 10000\r\n\r\n").unwrap();
+        tls.flush().unwrap();
+        tls.conn.writer().write_all(&[b' '; 10_000]).unwrap();
+        let mut record = Vec::new();
+        tls.conn.write_tls(&mut record).unwrap();
+        for byte in record {
+            if tls.sock.write_all(&[byte]).is_err() {
+                return;
+            }
+            thread::sleep(Duration::from_millis(50));
+        }
+    }
+}

@@ -1,0 +1,84 @@
+//! The command line and the environment as a user meets them.
+
+use crate::harness::{Raw, Step};
+use crate::stand_in::{Setup, StandIn};
+
+#[test]
+fn help_and_version_work_in_an_empty_environment() {
+    let help = Step::bare().args(&["--help"]).run();
+    help.assert_done();
+    assert!(help.stdout.starts_with("token-mint: ") && help.stderr.is_empty(), "{help}");
+    let version = Step::bare().args(&["-V"]).run();
+    version.assert_done();
+    assert_eq!(version.stdout, concat!("token-mint ", env!("CARGO_PKG_VERSION"), "\n"));
+}
+
+#[test]
+fn wrong_usage_sends_nothing_and_names_the_option() {
+    let servers = StandIn::start(Setup::default());
+    for (args, piece) in [
+        (&["--nonsense"][..], "--nonsense"),
+        (&["--index"], "--index needs a value"),
+        (&["--format", "yaml"], "--format: token, env or json"),
+        (&["--timeout", "0"], "--timeout: a whole number"),
+        (&["--timeout", "3601"], "--timeout"),
+        (&["--timeout", "+5"], "--timeout"),
+        (&["--timeout", "1.5"], "--timeout"),
+        (&["--timeout", "99999999999999999999"], "--timeout"),
+        (&["--index", "PyPI"], "--index: pypi, testpypi or the URL"),
+        (&["--index", "ftp://127.0.0.1/"], "--index"),
+        (&["dist/*"], "argument"),
+        (&["--", "twine"], "--"),
+        (&["burn"], "argument"),
+    ] {
+        Step::of(&servers).args(args).run_with(&servers).assert_failed(2, &[piece]);
+    }
+    for (name, value) in [("TOKEN_MINT_INDEX", "nonsense"), ("TOKEN_MINT_FORMAT", "x"), ("TOKEN_MINT_TIMEOUT", "x")] {
+        Step::of(&servers).env(name, value).run_with(&servers).assert_failed(2, &[name]);
+    }
+    assert_eq!(servers.requests(), [""; 0]);
+}
+
+#[test]
+fn a_url_in_plain_http_to_another_machine_is_refused_before_anything_is_sent() {
+    let servers = StandIn::start(Setup::default());
+    for url in ["http://example.org/", "http://127.0.0.1.example.org/", "http://10.0.0.1/", "http://[::1]/"] {
+        Step::of(&servers).args(&["--index", url]).run_with(&servers).assert_failed(2, &["--index", "URL"]);
+        Step::of(&servers)
+            .env("ACTIONS_ID_TOKEN_REQUEST_URL", url)
+            .run_with(&servers)
+            .assert_failed(2, &["ACTIONS_ID_TOKEN_REQUEST_URL", "URL"]);
+    }
+    assert_eq!(servers.requests(), [""; 0]);
+}
+
+#[test]
+fn a_password_in_a_url_is_refused_and_not_repeated() {
+    let servers = StandIn::start(Setup::default());
+    for url in ["https://user:hunter2-hunter2@127.0.0.1/", "https:user:hunter2-hunter2@127.0.0.1/"] {
+        let step = Step::of(&servers).secret("hunter2-hunter2").args(&["--index", url]);
+        step.run_with(&servers).assert_failed(2, &["--index"]);
+    }
+}
+
+#[test]
+fn a_line_break_in_a_url_or_a_request_token_never_reaches_a_request() {
+    let servers = StandIn::start(Setup::default());
+    let evil = format!("{}\r\nX-Evil: 1", servers.github.url("/idtoken/77?api-version=2.0"));
+    Step::of(&servers).env("ACTIONS_ID_TOKEN_REQUEST_URL", &evil).run_with(&servers).assert_failed(2, &["line break"]);
+    let step = Step::of(&servers).env("ACTIONS_ID_TOKEN_REQUEST_TOKEN", "secret-token\r\nX-Evil: 1");
+    step.secret("secret-token").run_with(&servers).assert_failed(2, &["ACTIONS_ID_TOKEN_REQUEST_TOKEN"]);
+    assert_eq!(servers.requests(), [""; 0]);
+}
+
+#[test]
+fn minreqs_own_variables_change_nothing() {
+    let servers = StandIn::start(Setup::default());
+    let unused = Raw::replying(500, "");
+    let mut step = Step::of(&servers).env("MINREQ_TIMEOUT", "0");
+    for name in ["http_proxy", "https_proxy", "all_proxy", "HTTPS_PROXY", "ALL_PROXY"] {
+        step = step.env(name, &unused.url());
+    }
+    step.run_with(&servers).assert_done();
+    assert_eq!(unused.requests().len(), 0);
+}

@@ -1,0 +1,165 @@
+//! A small HTTP/1.1 server on loopback: one request a connection, each recorded.
+
+use std::io::{self, Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::sync::{Arc, Mutex};
+use std::thread;
+use std::time::Duration;
+
+use rustls::{ServerConfig, ServerConnection, StreamOwned};
+
+/// A request as it came.
+#[derive(Clone, Debug)]
+pub struct Request {
+    pub method: String,
+    /// Path and query.
+    pub target: String,
+    pub headers: Vec<(String, String)>,
+    pub body: Vec<u8>,
+    /// `TLSv1_3` and the like; `None` in the clear.
+    pub tls_version: Option<String>,
+}
+
+/// What is answered.
+pub struct Response {
+    pub status: u16,
+    pub content_type: &'static str,
+    pub body: String,
+}
+
+/// A server that runs until the process ends.
+pub struct Server {
+    address: SocketAddr,
+    scheme: &'static str,
+    requests: Arc<Mutex<Vec<Request>>>,
+}
+
+impl Request {
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.headers.iter().find(|(n, _)| n.eq_ignore_ascii_case(name)).map(|(_, value)| value.as_str())
+    }
+
+    pub fn path(&self) -> &str {
+        self.target.split('?').next().unwrap()
+    }
+
+    /// A parameter of the query, decoded.
+    pub fn parameter(&self, name: &str) -> Option<String> {
+        let (_, query) = self.target.split_once('?')?;
+        let mut parameters = form_urlencoded::parse(query.as_bytes());
+        parameters.find(|(n, _)| n == name).map(|(_, value)| value.into_owned())
+    }
+}
+
+impl Response {
+    pub fn json(status: u16, value: &serde_json::Value) -> Response {
+        Response { status, content_type: "application/json", body: value.to_string() }
+    }
+
+    pub fn text(status: u16, text: &str) -> Response {
+        Response { status, content_type: "text/plain", body: text.to_owned() }
+    }
+
+    fn bytes(&self) -> Vec<u8> {
+        let Response { status, content_type, body } = self;
+        let length = body.len();
+        format!(
+            "HTTP/1.1 {status} Status\r\nContent-Type: {content_type}\r\nContent-Length: {length}\r\n\
+             Connection: close\r\n\r\n{body}"
+        )
+        .into_bytes()
+    }
+}
+
+impl Server {
+    /// Serves on a free port of 127.0.0.1, each connection in a thread of its own.
+    pub fn start(
+        tls: Option<Arc<ServerConfig>>,
+        answer: impl Fn(&Request) -> Response + Send + Sync + 'static,
+    ) -> Server {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let requests = Arc::new(Mutex::new(Vec::new()));
+        let scheme = if tls.is_some() { "https" } else { "http" };
+        let (answer, record) = (Arc::new(answer), Arc::clone(&requests));
+        thread::spawn(move || {
+            for stream in listener.incoming().flatten() {
+                let (tls, answer, record) = (tls.clone(), Arc::clone(&answer), Arc::clone(&record));
+                // A client that breaks off is no concern of the server's.
+                thread::spawn(move || serve(stream, tls, &record, &*answer));
+            }
+        });
+        Server { address, scheme, requests }
+    }
+
+    /// A URL on this server. `path` begins with a slash.
+    pub fn url(&self, path: &str) -> String {
+        format!("{}://{}{path}", self.scheme, self.address)
+    }
+
+    /// The requests so far.
+    pub fn requests(&self) -> Vec<Request> {
+        self.requests.lock().unwrap().clone()
+    }
+}
+
+fn serve(
+    stream: TcpStream,
+    tls: Option<Arc<ServerConfig>>,
+    record: &Mutex<Vec<Request>>,
+    answer: &dyn Fn(&Request) -> Response,
+) -> io::Result<()> {
+    stream.set_read_timeout(Some(Duration::from_secs(10)))?;
+    let Some(config) = tls else {
+        return exchange(stream, record, answer, |_| None);
+    };
+    let connection = ServerConnection::new(config).map_err(io::Error::other)?;
+    exchange(StreamOwned::new(connection, stream), record, answer, |stream| {
+        stream.conn.protocol_version().map(|version| format!("{version:?}"))
+    })
+}
+
+fn exchange<S: Read + Write>(
+    mut stream: S,
+    record: &Mutex<Vec<Request>>,
+    answer: &dyn Fn(&Request) -> Response,
+    tls_version: impl Fn(&S) -> Option<String>,
+) -> io::Result<()> {
+    let mut request = read_request(&mut stream)?;
+    request.tls_version = tls_version(&stream);
+    record.lock().unwrap().push(request.clone());
+    stream.write_all(&answer(&request).bytes())?;
+    stream.flush()
+}
+
+/// Reads one request, body included.
+pub fn read_request(stream: &mut impl Read) -> io::Result<Request> {
+    let mut bytes = Vec::new();
+    let mut chunk = [0; 4096];
+    loop {
+        let mut headers = [httparse::EMPTY_HEADER; 64];
+        let mut parsed = httparse::Request::new(&mut headers);
+        if let httparse::Status::Complete(start) = parsed.parse(&bytes).map_err(io::Error::other)? {
+            let headers: Vec<(String, String)> = parsed
+                .headers
+                .iter()
+                .map(|header| (header.name.to_owned(), String::from_utf8_lossy(header.value).into_owned()))
+                .collect();
+            let length = headers.iter().find(|(name, _)| name.eq_ignore_ascii_case("content-length"));
+            let length = length.map_or(0, |(_, value)| value.parse().unwrap());
+            if bytes.len() >= start + length {
+                return Ok(Request {
+                    method: parsed.method.unwrap().to_owned(),
+                    target: parsed.path.unwrap().to_owned(),
+                    body: bytes[start..start + length].to_vec(),
+                    headers,
+                    tls_version: None,
+                });
+            }
+        }
+        match stream.read(&mut chunk)? {
+            0 => return Err(io::ErrorKind::UnexpectedEof.into()),
+            read => bytes.extend_from_slice(&chunk[..read]),
+        }
+    }
+}

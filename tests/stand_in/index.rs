@@ -1,0 +1,119 @@
+//! A package index with trusted publishing, which answers as PyPI does.
+
+use std::collections::HashSet;
+use std::sync::Mutex;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use serde_json::{Value, json};
+
+use super::github::{ISSUER, Job, Signer};
+use super::http::{Request, Response};
+use super::{Setup, nameless, random_hex};
+
+/// How long an API token lives.
+const API_TOKEN_SECS: u64 = 900;
+
+/// A trusted publisher: the four fields of the form, and the owner's id as it was when the form was sent.
+#[derive(Clone)]
+pub struct Publisher {
+    pub owner: String,
+    pub owner_id: String,
+    pub repository: String,
+    pub workflow: String,
+    pub environment: Option<String>,
+}
+
+/// What the index remembers.
+#[derive(Default)]
+pub struct IndexState {
+    pub minted: Vec<String>,
+    spent_jtis: HashSet<String>,
+}
+
+/// Code and description of a refusal.
+type Refused = (&'static str, String);
+
+impl Publisher {
+    /// One that this job matches.
+    pub fn of(job: &Job) -> Publisher {
+        Publisher {
+            owner: job.owner.clone(),
+            owner_id: job.owner_id.clone(),
+            repository: job.repository.clone(),
+            workflow: job.workflow.clone(),
+            environment: job.environment.clone(),
+        }
+    }
+
+    fn matches(&self, claims: &Value) -> bool {
+        let claim = |name: &str| claims[name].as_str().unwrap_or_default();
+        let same = |ours: &str, theirs: &str| ours.eq_ignore_ascii_case(theirs);
+        let repository = format!("{}/{}", self.owner, self.repository);
+        let workflow = format!("{}/.github/workflows/{}@", claim("repository"), self.workflow);
+        same(&repository, claim("repository"))
+            && self.owner_id == claim("repository_owner_id")
+            && [claim("ref"), claim("sha")].iter().any(|at| format!("{workflow}{at}") == claim("job_workflow_ref"))
+            && self.environment.as_deref().is_none_or(|environment| same(environment, claim("environment")))
+    }
+}
+
+/// Answers one request as the index does.
+pub fn answer(request: &Request, setup: &Setup, signer: &Signer, state: &Mutex<IndexState>) -> Response {
+    if let Some(refusal) = nameless(request) {
+        return refusal;
+    }
+    match (request.method.as_str(), request.path()) {
+        ("GET", "/_/oidc/audience") if setup.enabled => Response::json(200, &json!({"audience": setup.audience})),
+        ("GET", "/_/oidc/audience") => {
+            Response::json(403, &json!({"message": "Trusted publishing functionality not enabled"}))
+        }
+        ("POST", "/_/oidc/mint-token") => match mint(request, setup, signer, &mut state.lock().unwrap()) {
+            Ok(reply) => Response::json(200, &reply),
+            Err((code, description)) => {
+                let errors = json!([{"code": code, "description": description}]);
+                Response::json(422, &json!({"message": "Token request failed", "errors": errors}))
+            }
+        },
+        (_, "/_/oidc/audience" | "/_/oidc/mint-token") => Response::text(405, "Method Not Allowed"),
+        _ => Response { status: 404, content_type: "text/html", body: "<!DOCTYPE html><h1>404</h1>".to_owned() },
+    }
+}
+
+fn mint(request: &Request, setup: &Setup, signer: &Signer, state: &mut IndexState) -> Result<Value, Refused> {
+    let payload: Value = serde_json::from_slice(&request.body)
+        .map_err(|_| ("invalid-payload", "Input should be a valid JSON object".to_owned()))?;
+    let Some(id_token) = payload["token"].as_str() else {
+        return Err(("invalid-payload", "token: Field required".to_owned()));
+    };
+    let Ok(unverified) = jsonwebtoken::dangerous::insecure_decode::<Value>(id_token) else {
+        return Err(("invalid-payload", "malformed JWT".to_owned()));
+    };
+    if unverified.claims["iss"] != ISSUER {
+        return Err(("invalid-payload", "unknown trusted publishing issuer".to_owned()));
+    }
+    if !setup.enabled {
+        return Err(("not-enabled", "GitHub trusted publishing functionality not enabled".to_owned()));
+    }
+    let Some(claims) = signer.verify(id_token, setup.audience) else {
+        return Err(("invalid-token", "malformed or invalid token".to_owned()));
+    };
+    let no_publisher =
+        |why: &str| ("invalid-publisher", format!("valid token, but no corresponding publisher ({why})"));
+    if !setup.publisher.as_ref().is_some_and(|publisher| publisher.matches(&claims)) {
+        return Err(no_publisher("Publisher with matching claims was not found"));
+    }
+    if claims["event_name"] == "pull_request_target" {
+        return Err(no_publisher("Publishing from a workflow invoked via 'pull_request_target' is not supported."));
+    }
+    if !state.spent_jtis.insert(claims["jti"].as_str().unwrap_or_default().to_owned()) {
+        return Err(("invalid-reuse-token", "invalid token: already used".to_owned()));
+    }
+    let token = format!("pypi-AgEI{}_-", random_hex(80));
+    state.minted.push(token.clone());
+    let mut reply = json!({"success": true, "token": token});
+    if setup.tells_expiry {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
+        reply["expires"] = json!(now + API_TOKEN_SECS);
+    }
+    Ok(reply)
+}

@@ -1,0 +1,76 @@
+//! `stand-in COMMAND [ARG]...`: runs COMMAND as a step of a GitHub Actions job, with stand-ins for GitHub's ID token
+//! endpoint and for the index, and shows what a user would see: the log with its masks, then the step's outputs.
+//! Ends with COMMAND's status.
+
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::print_stdout, missing_docs, dead_code)]
+
+#[path = "mod.rs"]
+mod stand_in;
+
+use std::io::{BufRead, BufReader, Read};
+use std::process::{Command, ExitCode, Stdio};
+use std::sync::Mutex;
+use std::thread;
+
+use stand_in::{Setup, StandIn};
+
+fn main() -> ExitCode {
+    let mut words = std::env::args_os().skip(1);
+    let Some(program) = words.next() else {
+        println!("usage: stand-in COMMAND [ARG]...");
+        return ExitCode::from(2);
+    };
+    let servers = StandIn::start(Setup::default());
+    let step_output = tempfile::NamedTempFile::new().unwrap();
+    println!("A job of octo-org/octo-repo, release.yml, environment pypi. Its index is {}", servers.index.url(""));
+    println!("\nLog of the step:");
+    let mut child = Command::new(program)
+        .args(words)
+        .envs(servers.job_env())
+        .env("GITHUB_OUTPUT", step_output.path())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let log = Mutex::new(Log::default());
+    let (stdout, stderr) = (child.stdout.take().unwrap(), child.stderr.take().unwrap());
+    thread::scope(|scope| {
+        scope.spawn(|| log_lines(stdout, &log));
+        scope.spawn(|| log_lines(stderr, &log));
+    });
+    let status = child.wait().unwrap();
+
+    let log = log.into_inner().unwrap();
+    println!("\nOutputs of the step, as a log would show them:");
+    for line in std::fs::read_to_string(step_output.path()).unwrap().lines() {
+        println!("    {}", log.masked(line));
+    }
+    println!("\nRequests:");
+    for request in servers.requests() {
+        println!("    {request}");
+    }
+    println!("API tokens minted: {}", servers.api_tokens().len());
+    ExitCode::from(u8::try_from(status.code().unwrap_or(1)).unwrap_or(1))
+}
+
+/// What GitHub's runner keeps of a log: the values to hide.
+#[derive(Default)]
+struct Log {
+    masks: Vec<String>,
+}
+
+impl Log {
+    fn masked(&self, line: &str) -> String {
+        self.masks.iter().fold(line.to_owned(), |line, mask| line.replace(mask, "***"))
+    }
+}
+
+fn log_lines(stream: impl Read, log: &Mutex<Log>) {
+    for line in BufReader::new(stream).lines().map_while(Result::ok) {
+        let mut log = log.lock().unwrap();
+        if let Some(mask) = line.trim_start().strip_prefix("::add-mask::") {
+            log.masks.push(mask.to_owned());
+        }
+        println!("    {}", log.masked(&line));
+    }
+}

@@ -1,0 +1,122 @@
+//! Stand-ins for GitHub's ID token endpoint and for a package index, on loopback. They behave as the servers do,
+//! with real signatures and real checks, and record every request.
+
+pub mod github;
+pub mod http;
+pub mod index;
+pub mod tls;
+
+use std::sync::{Arc, Mutex};
+
+use github::{Job, Signer};
+use http::{Request, Response, Server};
+use index::{IndexState, Publisher};
+
+/// What the stand-ins are told to be. The default is a job and a publisher that match.
+#[derive(Clone)]
+pub struct Setup {
+    /// The job that asks.
+    pub job: Job,
+    /// What is registered on the index; `None`: nothing.
+    pub publisher: Option<Publisher>,
+    /// The audience that the index expects.
+    pub audience: &'static str,
+    /// Whether trusted publishing is switched on.
+    pub enabled: bool,
+    /// Whether the index says when a token expires; older ones don't.
+    pub tells_expiry: bool,
+    /// Speak TLS, with a certificate of a throw-away CA.
+    pub tls: bool,
+}
+
+impl Default for Setup {
+    fn default() -> Setup {
+        let job = Job::default();
+        let publisher = Some(Publisher::of(&job));
+        Setup { job, publisher, audience: "pypi", enabled: true, tells_expiry: true, tls: false }
+    }
+}
+
+/// Two servers that run until the process ends.
+pub struct StandIn {
+    /// GitHub's endpoint.
+    pub github: Server,
+    /// The package index.
+    pub index: Server,
+    /// The CA's certificate as PEM, with TLS.
+    pub ca_pem: Option<String>,
+    request_token: String,
+    id_tokens: Arc<Mutex<Vec<String>>>,
+    state: Arc<Mutex<IndexState>>,
+}
+
+impl StandIn {
+    /// Starts both servers on free ports.
+    pub fn start(setup: Setup) -> StandIn {
+        let tls = setup.tls.then(tls::Identity::new);
+        let tls_config = tls.as_ref().map(|identity| Arc::clone(&identity.config));
+        let request_token = format!("request-{}", random_hex(24));
+        let signer = Arc::new(Signer::new());
+        let id_tokens = Arc::new(Mutex::new(Vec::new()));
+        let state = Arc::new(Mutex::new(IndexState::default()));
+
+        let github = {
+            let (signer, request_token, id_tokens) = (signer.clone(), request_token.clone(), id_tokens.clone());
+            let job = setup.job.clone();
+            Server::start(tls_config.clone(), move |request| {
+                github::answer(request, &job, &signer, &request_token, &id_tokens)
+            })
+        };
+        let index = {
+            let state = state.clone();
+            Server::start(tls_config, move |request| index::answer(request, &setup, &signer, &state))
+        };
+        StandIn { github, index, ca_pem: tls.map(|identity| identity.ca_pem), request_token, id_tokens, state }
+    }
+
+    /// The variables of a step in the job, but for those that name files.
+    pub fn job_env(&self) -> Vec<(&'static str, String)> {
+        vec![
+            ("GITHUB_ACTIONS", "true".to_owned()),
+            ("ACTIONS_ID_TOKEN_REQUEST_URL", self.github.url("/idtoken/77?api-version=2.0")),
+            ("ACTIONS_ID_TOKEN_REQUEST_TOKEN", self.request_token.clone()),
+            ("TOKEN_MINT_INDEX", self.index.url("/legacy/")),
+        ]
+    }
+
+    /// The API tokens that the index has minted so far.
+    pub fn api_tokens(&self) -> Vec<String> {
+        self.state.lock().unwrap().minted.clone()
+    }
+
+    /// Everything that must not be shown: request token, ID tokens and their signatures, API tokens.
+    pub fn secrets(&self) -> Vec<String> {
+        let mut secrets = vec![self.request_token.clone()];
+        for id_token in self.id_tokens.lock().unwrap().iter() {
+            secrets.push(id_token.rsplit('.').next().unwrap().to_owned());
+        }
+        secrets.extend(self.api_tokens());
+        secrets
+    }
+
+    /// All requests so far, as `METHOD PATH`: first GitHub's, then the index's.
+    pub fn requests(&self) -> Vec<String> {
+        let line = |request: &Request| format!("{} {}", request.method, request.path());
+        self.github.requests().iter().chain(&self.index.requests()).map(line).collect()
+    }
+}
+
+/// `bytes` random bytes, in hexadecimal digits.
+pub fn random_hex(bytes: usize) -> String {
+    let mut random = vec![0; bytes];
+    rustls::crypto::aws_lc_rs::default_provider().secure_random.fill(&mut random).unwrap();
+    random.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// What the CDN in front of an index says to a client that does not name itself.
+fn nameless(request: &Request) -> Option<Response> {
+    match request.header("User-Agent") {
+        Some(name) if !name.is_empty() => None,
+        _ => Some(Response::text(403, "Forbidden: no User-Agent")),
+    }
+}
