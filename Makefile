@@ -1,5 +1,7 @@
 # Each target is a few lines, and CI calls the same ones. `make help` lists them.
 CARGO ?= cargo
+CARGO_TARGET_DIR ?= target
+export CARGO_TARGET_DIR
 PREFIX ?= /usr/local
 DESTDIR ?=
 BINDIR = $(DESTDIR)$(PREFIX)/bin
@@ -19,7 +21,7 @@ help:
 
 demo:
 	@$(CARGO) build --quiet --example stand-in --bin token-mint
-	@target/debug/examples/stand-in target/debug/token-mint
+	@$(CARGO_TARGET_DIR)/debug/examples/stand-in $(CARGO_TARGET_DIR)/debug/token-mint
 
 # The build that trusts the system's roots comes first, so that target/debug ends up with the usual one.
 test:
@@ -32,12 +34,12 @@ check:
 	$(CARGO) clippy --locked --all-targets $(SYSTEM_ROOTS) -- -D warnings
 
 static:
-	@CARGO='$(CARGO)' sh .ci/static
+	@CARGO='$(CARGO)' .ci/static
 
 install:
 	$(CARGO) build --locked --release
 	install -d '$(BINDIR)'
-	install -m 755 target/release/token-mint '$(BINDIR)/token-mint'
+	install -m 755 '$(CARGO_TARGET_DIR)/release/token-mint' '$(BINDIR)/token-mint'
 
 uninstall:
 	rm -f '$(BINDIR)/token-mint'

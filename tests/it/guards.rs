@@ -96,6 +96,17 @@ fn a_body_that_is_cut_off_is_noticed() {
 }
 
 #[test]
+fn a_status_that_has_no_body_is_not_waited_on() {
+    for status in [100, 103, 204, 304] {
+        let open = Raw::serving(move |stream| {
+            let _ = stream.write_all(format!("HTTP/1.1 {status} X\r\n\r\n").as_bytes());
+            sleep(Duration::from_secs(20));
+        });
+        assert_trouble(&open, &format!("status {status}"));
+    }
+}
+
+#[test]
 fn chunks_are_put_together() {
     let server = Raw::answering(
         "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n\

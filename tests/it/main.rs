@@ -1,6 +1,6 @@
 //! The integration tests: the built executable against servers on loopback, a module a topic.
 
-#![allow(clippy::unwrap_used, clippy::indexing_slicing, dead_code)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, dead_code)]
 
 #[path = "../stand_in/mod.rs"]
 mod stand_in;
@@ -11,5 +11,6 @@ mod guards;
 mod handover;
 mod harness;
 mod no;
+mod readme;
 mod tls;
 mod usage;
