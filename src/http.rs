@@ -155,6 +155,7 @@ impl Http<'_> {
         thread::Builder::new()
             .spawn(move || sender.send(exchange(request)))
             .map_err(|error| HttpError::Network(format!("no thread for the request: {error}")))?;
+        // The thread sends what came of it, or ends the program by a panic; so no word from it is a timeout.
         receiver.recv_timeout(remaining).unwrap_or_else(|_| Err(self.timed_out()))
     }
 
