@@ -149,8 +149,8 @@ impl Http<'_> {
             .with_follow_redirects(false)
             .with_max_headers_size(MAX_HEADER_BYTES)
             .with_max_status_line_length(MAX_HEADER_BYTES)
-            // Whole seconds, so rounded up: the wait below is the exact one.
-            .with_timeout(remaining.as_secs() + 1);
+            // Whole seconds, so rounded up, and one more: the wait below is the exact one and has to come first.
+            .with_timeout(remaining.as_secs() + 2);
         let (sender, receiver) = mpsc::channel();
         thread::Builder::new()
             .spawn(move || sender.send(exchange(request)))
