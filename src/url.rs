@@ -28,7 +28,7 @@ pub enum UrlError {
     PlainHttp,
     /// `user@` or `user:password@`.
     UserInfo,
-    /// A host that is missing or has a character that no host name has.
+    /// A host that is missing, or that is neither a host name nor an IPv4 address.
     Host,
     /// An IPv6 address in brackets, which minreq can't parse.
     Ipv6,
@@ -67,7 +67,7 @@ impl Url {
             Some(_) => return Err(UrlError::Port),
             None => &authority,
         };
-        if host.is_empty() || !host.bytes().all(|b| b.is_ascii_alphanumeric() || b".-_".contains(&b)) {
+        if !is_host(host) {
             return Err(UrlError::Host);
         }
         match scheme.as_str() {
@@ -139,13 +139,28 @@ impl fmt::Display for UrlError {
                  machine itself: localhost, 127.x.x.x)"
             }
             UrlError::UserInfo => "the URL names a user (the part before @); take it out",
-            UrlError::Host => "the URL's host name is missing, or has a character that no host name has",
+            UrlError::Host => "the URL's host is missing, or is no host name",
             UrlError::Ipv6 => "the URL's host is an IPv6 address, which is not supported; use a host name",
             UrlError::Port => "the URL's port is not a number from 1 to 65535",
             UrlError::Character => "the URL has a blank, a line break or another character that no URL has",
             UrlError::Fragment => "the URL has a # in it; take it out, with all that follows it",
         })
     }
+}
+
+/// An IPv4 address, or the labels of a host name. rustls takes no other, and a last label of digits alone could
+/// be a number's disguise (`127.1`).
+fn is_host(host: &str) -> bool {
+    let is_label = |label: &str| {
+        (1..=63).contains(&label.len())
+            && label.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_')
+            && !label.starts_with('-')
+            && !label.ends_with('-')
+    };
+    let is_name = host.len() <= 253
+        && host.split('.').all(is_label)
+        && host.rsplit('.').next().is_some_and(|last| !last.bytes().all(|b| b.is_ascii_digit()));
+    is_name || host.parse::<Ipv4Addr>().is_ok()
 }
 
 fn is_port(text: &str) -> bool {
@@ -184,6 +199,8 @@ mod tests {
             ("http://127.0.0.1:8080/legacy/", "http://127.0.0.1:8080"),
             ("http://127.9.8.7", "http://127.9.8.7"),
             ("http://LOCALHOST:1/", "http://localhost:1"),
+            ("https://a_b.c-d.e1/", "https://a_b.c-d.e1"),
+            ("https://1.2.3.4/", "https://1.2.3.4"),
         ] {
             assert_eq!(Url::parse(text).unwrap().origin(), origin, "{text}");
         }
@@ -201,8 +218,16 @@ mod tests {
             ("http://example.org", PlainHttp),
             ("http://127.0.0.1.example.org", PlainHttp),
             ("http://localhost.example.org", PlainHttp),
-            ("http://127.1/", PlainHttp),
-            ("http://0x7f.0.0.1/", PlainHttp),
+            ("http://127.1/", Host),
+            ("http://2130706433/", Host),
+            ("https://1.2.3.256/", Host),
+            ("https://a..b/", Host),
+            ("https://a.b./", Host),
+            ("https://-a.b/", Host),
+            ("https://a-/", Host),
+            (&format!("https://{}.b/", "a".repeat(64)), Host),
+            (&format!("https://{}b/", "a.".repeat(127)), Host),
+            ("http://0x7f.0.0.1/", Host),
             ("http://0.0.0.0/", PlainHttp),
             ("https://user@example.org", UserInfo),
             ("https://user:secret@example.org/", UserInfo),
