@@ -2,7 +2,7 @@
 //! reveals an API token.
 
 use std::fmt;
-use std::fs::{File, OpenOptions};
+use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
@@ -61,7 +61,7 @@ impl Handover {
             None if !masks => Target::Stdout(Format::Token),
             None => {
                 let path = PathBuf::from(env.get(GITHUB_OUTPUT).ok_or(Error::NoStepOutputFile)?);
-                let file = OpenOptions::new().append(true).create(true).open(&path).map_err(step_output(&path))?;
+                let file = open_regular_file(&path).map_err(step_output(&path))?;
                 Target::StepOutput { path, file }
             }
         };
@@ -118,6 +118,15 @@ fn step_output(path: &Path) -> impl Fn(io::Error) -> Error {
     move |error| Error::StepOutput { path: path.clone(), error }
 }
 
+/// Opens a file to append to it. A pipe or a device is refused: opening one could wait for ever.
+fn open_regular_file(path: &Path) -> io::Result<File> {
+    if fs::metadata(path).is_ok_and(|data| !data.is_file()) {
+        return Err(io::Error::other("it is not a regular file"));
+    }
+    OpenOptions::new().append(true).create(true).open(path)
+}
+
+/// Appends both step outputs, or leaves the file as it was: a mask would not hide half a token.
 fn append(path: &Path, file: &mut File, minted: &Minted) -> io::Result<()> {
     let mut lines = String::new();
     if lacks_line_break(path) {
@@ -128,19 +137,21 @@ fn append(path: &Path, file: &mut File, minted: &Minted) -> io::Result<()> {
     if let Some(expires) = minted.expires_unix_secs {
         lines.push_str(&workflow::output("expires", &expires.to_string()));
     }
-    file.write_all(lines.as_bytes())
+    let length_before = file.metadata()?.len();
+    file.write_all(lines.as_bytes()).inspect_err(|_| {
+        let _ = file.set_len(length_before);
+    })
 }
 
 /// True where the file's last line was not ended. What can't be read is taken to be in order.
 fn lacks_line_break(path: &Path) -> bool {
     let last_byte = || {
-        let mut file = File::open(path).ok().filter(|file| file.metadata().is_ok_and(|data| data.is_file()))?;
+        let mut file = File::open(path)?;
         let mut byte = [0];
-        file.seek(SeekFrom::End(-1)).ok()?;
-        file.read_exact(&mut byte).ok()?;
-        Some(byte)
+        file.seek(SeekFrom::End(-1))?;
+        file.read_exact(&mut byte).map(|()| byte)
     };
-    last_byte().is_some_and(|byte| byte != *b"\n")
+    last_byte().is_ok_and(|byte| byte != *b"\n")
 }
 
 /// What upload clients read, credentials and index alike, so that none sends the token to another index.

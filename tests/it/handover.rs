@@ -45,7 +45,9 @@ fn a_step_output_that_can_not_be_written_is_noticed_before_anything_is_sent() {
         .run_with(&servers)
         .assert_failed(6, &["GITHUB_OUTPUT is not set", "--format token"]);
     let dir = tempfile::tempdir().unwrap();
-    for path in [dir.path().to_owned(), dir.path().join("no/such/file")] {
+    let pipe = dir.path().join("pipe");
+    assert!(Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+    for path in [dir.path().to_owned(), dir.path().join("no/such/file"), pipe, "/dev/full".into()] {
         step()
             .env("GITHUB_OUTPUT", path.to_str().unwrap())
             .run_with(&servers)
@@ -55,10 +57,27 @@ fn a_step_output_that_can_not_be_written_is_noticed_before_anything_is_sent() {
 }
 
 #[test]
-fn a_full_disk_is_no_success() {
+fn a_write_that_fails_halfway_is_no_success_and_leaves_no_half_token() {
     let servers = StandIn::start(Setup::default());
-    let outcome = Step::of(&servers).env("GITHUB_OUTPUT", "/dev/full").run_with(&servers);
-    outcome.assert_failed(6, &["/dev/full", "No space left"]);
+    let step = Step::of(&servers);
+    let before = format!("a={}\n", "x".repeat(497));
+    std::fs::write(step.step_output_path(), &before).unwrap();
+    // One block of 512 bytes is all that a file may have, and a write beyond it fails instead of killing.
+    let command = step.command();
+    let mut limited = Command::new("sh");
+    limited.args(["-c", "trap '' XFSZ; ulimit -f 1; exec \"$0\""]).arg(command.get_program()).env_clear();
+    limited.envs(command.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    let output = limited.stdin(Stdio::null()).output().unwrap();
+    let stderr = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(6), "{stderr}");
+    assert!(stderr.contains("step output can't be written") && !stderr.contains("handed over as"), "{stderr}");
+    assert_eq!(std::fs::read_to_string(step.step_output_path()).unwrap(), before);
+    assert_eq!(servers.api_tokens().len(), 1);
+}
+
+#[test]
+fn stdout_that_can_not_be_written_to_is_no_success() {
+    let servers = StandIn::start(Setup::default());
     let step = Step::of(&servers).args(&["--format", "token"]);
     let full = File::options().write(true).open("/dev/full").unwrap();
     assert_eq!(step.command().stdout(full).stderr(Stdio::null()).status().unwrap().code(), Some(6));
