@@ -34,8 +34,12 @@ pub enum Error {
     Reply { leg: Leg, server: String, flaw: ReplyFlaw },
     /// On GitHub, but no file for step outputs.
     NoStepOutputFile,
-    /// The file for step outputs can't be written.
+    /// The file for step outputs can't be opened; nothing was minted.
+    OpenStepOutput { path: String, error: io::Error },
+    /// The minted API token can't be written to the file for step outputs.
     StepOutput { path: String, error: io::Error },
+    /// stdout is closed or leads to nowhere; nothing was minted.
+    NoStdout,
     /// The API token could not be written to stdout.
     Stdout(io::Error),
     /// `--help` or `--version` could not be written to stdout.
@@ -84,14 +88,16 @@ pub struct Refusal {
     pub status: u16,
     /// What the index says of it all.
     pub words: Option<String>,
-    /// Each reason that the index gives.
+    /// The reasons that the index gives.
     pub reasons: Vec<Reason>,
+    /// How many more it gives, should there be absurdly many.
+    pub unshown_reasons: usize,
 }
 
 /// One reason for a refusal.
 #[derive(Debug)]
 pub struct Reason {
-    /// A word such as `invalid-publisher`.
+    /// A word such as `invalid-publisher`, with no character that a code never has.
     pub code: String,
     /// A sentence, perhaps empty.
     pub description: String,
@@ -105,8 +111,8 @@ impl Error {
             Error::NoIdentity | Error::NoPermission | Error::IdentityRefused { .. } => 3,
             Error::Refused { .. } => 4,
             Error::Exchange { .. } | Error::Status { .. } | Error::Reply { .. } => 5,
-            Error::NoStepOutputFile | Error::StepOutput { .. } => 6,
-            Error::Stdout(_) | Error::Print(_) | Error::Mask(_) => 6,
+            Error::NoStepOutputFile | Error::OpenStepOutput { .. } | Error::StepOutput { .. } => 6,
+            Error::NoStdout | Error::Stdout(_) | Error::Print(_) | Error::Mask(_) => 6,
         }
     }
 }
@@ -136,7 +142,10 @@ impl fmt::Display for Error {
             }
             Error::Reply { leg, server, flaw } => write!(f, "{leg} ({server}): {flaw}"),
             Error::NoStepOutputFile => f.write_str("there is no file for the step's outputs: GITHUB_OUTPUT is not set"),
-            Error::StepOutput { path, error } => write!(f, "the step output can't be written to {path}: {error}"),
+            Error::OpenStepOutput { path, error } | Error::StepOutput { path, error } => {
+                write!(f, "the step output can't be written to {path}: {error}")
+            }
+            Error::NoStdout => f.write_str("the API token would be lost: stdout is closed, or is /dev/null"),
             Error::Stdout(error) => write!(f, "the API token can't be written to stdout: {error}"),
             Error::Print(error) => write!(f, "stdout can't be written to: {error}"),
             Error::Mask(error) => write!(f, "the line that hides tokens in the log can't be written: {error}"),
@@ -183,9 +192,13 @@ impl fmt::Display for Refusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         Words(&self.words).fmt(f)?;
         for Reason { code, description } in &self.reasons {
+            let code = if code.is_empty() { "no code" } else { code };
             write!(f, "\n    {code}: {description}")?;
         }
-        Ok(())
+        match self.unshown_reasons {
+            0 => Ok(()),
+            more => write!(f, "\n    and {more} more"),
+        }
     }
 }
 

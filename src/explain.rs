@@ -18,7 +18,7 @@ give the job that publishes this permission, in the workflow's file:
 ";
 const CALLED_WORKFLOW: &str = "in a workflow that another one calls, the calling job needs the permission, too";
 const FORK: &str = "a pull request from a fork never gets it: publish from a push, a tag or a release instead";
-const CONTAINER: &str = "with `docker run`, pass both variables on: -e ACTIONS_ID_TOKEN_REQUEST_URL -e \
+const CONTAINER: &str = "with `docker run`, pass these on: -e GITHUB_ACTIONS -e ACTIONS_ID_TOKEN_REQUEST_URL -e \
                          ACTIONS_ID_TOKEN_REQUEST_TOKEN";
 const KNOWN_SYSTEMS: &str = "GitHub Actions is recognised by GITHUB_ACTIONS=true. Elsewhere there is no identity that \
                              could be exchanged for an API token";
@@ -46,7 +46,7 @@ const REDIRECT: &str = "redirects are not followed, so that no token reaches a s
                         address that it redirects to, if you trust it";
 const STEP_OUTPUT: &str = "GitHub's runner sets GITHUB_OUTPUT for each step. To have the API token on stdout instead, \
                            use --format token";
-const NOT_LOST: &str = "the API token was minted, but it reached nobody. It expires by itself";
+const LOST: &str = "an API token was minted, but it could not be handed over. It expires by itself";
 
 /// The whole message for an error: the fact, then the hints, each line begun as the rules say.
 pub fn explain(error: &Error) -> String {
@@ -63,18 +63,20 @@ fn hints(error: &Error) -> Vec<&'static str> {
         Error::Setting { .. } => vec![],
         Error::NoIdentity => vec![KNOWN_SYSTEMS, CONTAINER],
         Error::NoPermission => vec![PERMISSION, CALLED_WORKFLOW, FORK, CONTAINER],
-        Error::IdentityRefused { .. } => vec![AGAIN, PERMISSION],
-        Error::Refused { leg: Leg::Audience, .. } => vec![NOT_AN_INDEX, NOT_ENABLED],
+        Error::IdentityRefused { .. } => vec![PERMISSION],
+        Error::Refused { leg: Leg::Audience, refusal: Refusal { status: 403, .. }, .. } => vec![NOT_ENABLED],
+        Error::Refused { leg: Leg::Audience, .. } => vec![NOT_AN_INDEX],
         Error::Refused { refusal, .. } => refusal_hints(refusal),
         Error::Exchange { error: HttpError::Certificate(_), .. } => {
             vec![if cfg!(feature = "system-roots") { CERTIFICATE_SYSTEM } else { CERTIFICATE }, CLOCK]
         }
-        Error::Status { status: 300..=399, .. } => vec![REDIRECT],
+        Error::Status { status: 301 | 302 | 303 | 307 | 308, .. } => vec![REDIRECT],
         Error::Reply { leg: Leg::Audience | Leg::Mint, .. } => vec![NOT_AN_INDEX, AGAIN],
         Error::Exchange { .. } | Error::Status { .. } | Error::Reply { .. } => vec![AGAIN],
         Error::NoStepOutputFile => vec![STEP_OUTPUT],
-        Error::StepOutput { .. } => vec![STEP_OUTPUT],
-        Error::Stdout(_) => vec![NOT_LOST],
+        Error::OpenStepOutput { .. } => vec![STEP_OUTPUT],
+        Error::StepOutput { .. } | Error::Stdout(_) => vec![LOST],
+        Error::NoStdout => vec![],
         Error::Print(_) | Error::Mask(_) => vec![],
     }
 }

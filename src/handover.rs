@@ -53,17 +53,18 @@ impl Handover {
     /// file is opened now. A token with nowhere to go shall not be minted.
     ///
     /// # Errors
-    /// [`Error::NoStepOutputFile`], [`Error::StepOutput`].
+    /// [`Error::NoStepOutputFile`], [`Error::OpenStepOutput`], [`Error::NoStdout`].
     pub fn plan(format: Option<Format>, env: &Env) -> Result<Handover> {
         let masks = env.on_github();
         let target = match format {
-            Some(format) => Target::Stdout(format),
-            None if !masks => Target::Stdout(Format::Token),
-            None => {
+            None if masks => {
                 let path = PathBuf::from(env.get(GITHUB_OUTPUT).ok_or(Error::NoStepOutputFile)?);
-                let file = open_regular_file(&path).map_err(step_output(&path))?;
+                let file = open_regular_file(&path)
+                    .map_err(|error| Error::OpenStepOutput { path: printable(&path), error })?;
                 Target::StepOutput { path, file }
             }
+            _ if stdout_leads_nowhere() => return Err(Error::NoStdout),
+            format => Target::Stdout(format.unwrap_or(Format::Token)),
         };
         Ok(Handover { target, masks })
     }
@@ -83,7 +84,9 @@ impl Handover {
     pub fn deliver(&mut self, minted: &Minted, index: &Index) -> Result<()> {
         self.mask(minted.token.reveal())?;
         match &mut self.target {
-            Target::StepOutput { path, file } => append(path, file, minted).map_err(step_output(path)),
+            Target::StepOutput { path, file } => {
+                append(path, file, minted).map_err(|error| Error::StepOutput { path: printable(path), error })
+            }
             Target::Stdout(format) => {
                 let text = match format {
                     Format::Token => format!("{}\n", minted.token.reveal()),
@@ -113,9 +116,24 @@ impl fmt::Display for Handover {
     }
 }
 
-fn step_output(path: &Path) -> impl Fn(io::Error) -> Error {
-    let path = workflow::neutralise(&path.to_string_lossy(), 300);
-    move |error| Error::StepOutput { path: path.clone(), error }
+fn printable(path: &Path) -> String {
+    workflow::neutralise(&path.to_string_lossy(), 300)
+}
+
+/// True where stdout is /dev/null. Rust opens that where the caller closed stdout (library/std/src/sys/pal/unix), so
+/// that writing there would look like a success.
+#[cfg(unix)]
+fn stdout_leads_nowhere() -> bool {
+    use std::os::fd::AsFd;
+    use std::os::unix::fs::MetadataExt;
+    let stdout = io::stdout().as_fd().try_clone_to_owned().and_then(|fd| File::from(fd).metadata());
+    let null = fs::metadata("/dev/null");
+    matches!((stdout, null), (Ok(stdout), Ok(null)) if (stdout.dev(), stdout.ino()) == (null.dev(), null.ino()))
+}
+
+#[cfg(not(unix))]
+fn stdout_leads_nowhere() -> bool {
+    false
 }
 
 /// Opens a file to append to it. A pipe or a device is refused: opening one could wait for ever.
@@ -123,7 +141,10 @@ fn open_regular_file(path: &Path) -> io::Result<File> {
     if fs::metadata(path).is_ok_and(|data| !data.is_file()) {
         return Err(io::Error::other("it is not a regular file"));
     }
-    OpenOptions::new().append(true).create(true).open(path)
+    let mut options = OpenOptions::new();
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600); // should there be no file yet
+    options.append(true).create(true).open(path)
 }
 
 /// Appends both step outputs, or leaves the file as it was: a mask would not hide half a token.

@@ -2,7 +2,10 @@
 //!
 //! What minreq 3.0.0 does that we don't want, and what is done about it here:
 //! - it follows redirects, with the `Authorization` header: switched off;
-//! - it reads a body without bound, and gives a cut-off one back as if whole: read lazily, counted, compared;
+//! - it reads a body without bound, and gives a cut-off one back as if whole: read lazily, counted, compared with
+//!   `Content-Length`. Of a body in chunks it does not tell whether the last one came; there the JSON object's own end
+//!   has to do, since no part of one is well formed;
+//! - it gives a header that was cut off back as if whole: a reply with neither header nor body is none;
 //! - its timeout holds for each read of a body rather than for the sum (over TLS, a byte at a time can go on
 //!   for hours), and takes `$MINREQ_TIMEOUT` where none is set: set, and the request runs in a thread of its
 //!   own that we stop waiting for at the deadline;
@@ -19,6 +22,7 @@ use nanoserde::DeJson;
 use crate::deadline::Deadline;
 use crate::json;
 use crate::log::Log;
+use crate::secret;
 use crate::url::Url;
 use crate::workflow::neutralise;
 
@@ -29,7 +33,10 @@ compile_error!("without certificate authorities there is no https: enable mozill
 
 // aws-lc's build script reads the same variable in the same build; see .cargo/config.toml for the reason.
 const _: () = assert!(
-    option_env!("AWS_LC_SYS_NO_JITTER_ENTROPY").is_some(),
+    match option_env!("AWS_LC_SYS_NO_JITTER_ENTROPY") {
+        Some(value) => matches!(value.as_bytes(), b"1"),
+        None => false,
+    },
     "build inside the checkout, or set AWS_LC_SYS_NO_JITTER_ENTROPY=1 (see .cargo/config.toml)"
 );
 
@@ -90,15 +97,19 @@ pub enum HttpError {
 }
 
 impl Reply {
-    /// What the server says in a reply that is not the one asked for, fit for a line: the `message` of a JSON
-    /// object, else a text that is no HTML page. `redact` takes our secrets out, should they be sent back.
+    /// What the server says in an error, fit for a line: the `message` of a JSON object, else a text that is no
+    /// HTML page. `redact` takes our secrets out, should they be sent back. Where the status is no error's, the body
+    /// may be the very token that was asked for, and is not shown.
     pub fn words(&self, redact: impl Fn(&str) -> String) -> Option<String> {
+        if self.status < 400 {
+            return None;
+        }
         let text = match json::decode::<Complaint>(&self.body) {
             Ok(complaint) => complaint.message,
             Err(_) => std::str::from_utf8(&self.body).ok()?.to_owned(),
         };
-        let words = neutralise(&redact(&text), MAX_WORDS_CHARS);
-        Some(words).filter(|words| !words.is_empty() && !words.starts_with(['<', '{', '[']))
+        let words = neutralise(&secret::redact_tokens(&redact(&text)), MAX_WORDS_CHARS);
+        Some(words).filter(|words| !words.is_empty() && !words.starts_with(['<', '{', '[', '"']))
     }
 }
 
@@ -183,6 +194,9 @@ fn exchange(request: minreq::Request) -> Result<Reply, HttpError> {
     if body.len() > MAX_BODY_BYTES {
         return Err(HttpError::TooLong);
     }
+    if response.headers.is_empty() && body.is_empty() {
+        return Err(HttpError::NoReply);
+    }
     match announced {
         Some(announced) if body.len() < announced => Err(HttpError::Short(body.len(), announced)),
         _ => Ok(Reply { status, body }),
@@ -215,8 +229,11 @@ impl From<io::Error> for HttpError {
         match (error.kind(), text.strip_prefix(BAD_CERTIFICATE)) {
             (_, Some(complaint)) => HttpError::Certificate(complaint.to_owned()),
             (io::ErrorKind::InvalidData, None) => HttpError::Tls(text),
-            // minreq wraps what it finds wrong with a chunk in an error of this kind.
-            (io::ErrorKind::Other, None) => HttpError::Malformed(text),
+            // minreq wraps what it finds wrong with a chunk in an error of this kind, and what the network did there.
+            (io::ErrorKind::Other, None) => match error.get_ref().and_then(|inner| inner.downcast_ref()) {
+                Some(minreq::Error::IoError(_)) => HttpError::Network(text),
+                _ => HttpError::Malformed(text),
+            },
             _ => HttpError::Network(text),
         }
     }

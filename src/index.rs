@@ -10,7 +10,7 @@ use nanoserde::DeJson;
 use crate::error::{Error, Leg, Reason, Refusal, ReplyFlaw, Result};
 use crate::http::{Http, Reply};
 use crate::json;
-use crate::secret::{ApiToken, IdToken};
+use crate::secret::{ApiToken, IdToken, redact_tokens};
 use crate::url::{Url, UrlError};
 use crate::workflow::neutralise;
 
@@ -19,33 +19,32 @@ const MINT_PATH: &str = "/_/oidc/mint-token";
 
 /// 9999-12-31T23:59:59Z. A later expiry is a mistake, and no date that a person could read.
 const MAX_EXPIRES_UNIX_SECS: u64 = 253_402_300_799;
-const MAX_CODE_CHARS: usize = 60;
+/// Far more reasons than an index ever gave.
+const MAX_REASONS: usize = 20;
+const MAX_CODE_CHARS: usize = 40;
 const MAX_DESCRIPTION_CHARS: usize = 1000;
 
 /// The indexes whose audience has been fixed for years and needs no asking.
 struct WellKnown {
     name: &'static str,
     audience: &'static str,
-    url: &'static str,
     upload_url: &'static str,
-    /// Hosts that belong to this index, upload host included.
-    hosts: &'static [&'static str],
+    /// Where this index is reached, uploads included.
+    origins: &'static [&'static str],
 }
 
 static PYPI: WellKnown = WellKnown {
     name: "PyPI",
     audience: "pypi",
-    url: "https://pypi.org",
     upload_url: "https://upload.pypi.org/legacy/",
-    hosts: &["pypi.org", "upload.pypi.org"],
+    origins: &["https://pypi.org", "https://upload.pypi.org"],
 };
 
 static TESTPYPI: WellKnown = WellKnown {
     name: "TestPyPI",
     audience: "testpypi",
-    url: "https://test.pypi.org",
     upload_url: "https://test.pypi.org/legacy/",
-    hosts: &["test.pypi.org"],
+    origins: &["https://test.pypi.org"],
 };
 
 /// A package index with trusted publishing.
@@ -83,7 +82,8 @@ struct RefusalReply {
 
 #[derive(DeJson)]
 struct RefusalReason {
-    code: String,
+    #[nserde(default)]
+    code: Option<String>,
     #[nserde(default)]
     description: Option<String>,
 }
@@ -95,11 +95,11 @@ impl Index {
     /// [`UrlError`]
     pub fn parse(text: &str) -> std::result::Result<Index, UrlError> {
         let url = match text {
-            "pypi" => Url::parse(PYPI.url)?,
-            "testpypi" => Url::parse(TESTPYPI.url)?,
+            "pypi" => Url::parse("https://pypi.org")?,
+            "testpypi" => Url::parse("https://test.pypi.org")?,
             url => Url::parse(url)?,
         };
-        let well_known = [&PYPI, &TESTPYPI].into_iter().find(|known| known.hosts.contains(&url.host()));
+        let well_known = [&PYPI, &TESTPYPI].into_iter().find(|known| known.origins.contains(&url.origin()));
         Ok(Index { url, well_known })
     }
 
@@ -172,16 +172,22 @@ impl Index {
         if !(400..=499).contains(&status) || status == 408 || status == 429 {
             return Error::Status { leg, server: self.origin().to_owned(), status, words };
         }
-        let harmless = |text: &str, max_chars| neutralise(&redact(text), max_chars);
         let refusal: Option<RefusalReply> = json::decode(&reply.body).ok();
         let reasons = refusal.and_then(|refusal| refusal.errors).unwrap_or_default();
-        let reasons = reasons.iter().map(|RefusalReason { code, description }| Reason {
-            code: harmless(code, MAX_CODE_CHARS),
-            description: harmless(description.as_deref().unwrap_or_default(), MAX_DESCRIPTION_CHARS),
+        let unshown_reasons = reasons.len().saturating_sub(MAX_REASONS);
+        let without_tokens = |text: &Option<String>| redact_tokens(&redact(text.as_deref().unwrap_or_default()));
+        let reasons = reasons.iter().take(MAX_REASONS).map(|RefusalReason { code, description }| Reason {
+            code: without_tokens(code).chars().filter(is_code_char).take(MAX_CODE_CHARS).collect(),
+            description: neutralise(&without_tokens(description), MAX_DESCRIPTION_CHARS),
         });
-        let refusal = Refusal { status, words, reasons: reasons.collect() };
+        let refusal = Refusal { status, words, reasons: reasons.collect(), unshown_reasons };
         Error::Refused { index: self.to_string(), leg, refusal }
     }
+}
+
+/// Codes are words such as `invalid-publisher`; nothing else of one is shown.
+fn is_code_char(c: &char) -> bool {
+    c.is_ascii_alphanumeric() || *c == '-' || *c == '_'
 }
 
 fn read_minted(reply: &Reply) -> std::result::Result<Minted, ReplyFlaw> {
@@ -224,7 +230,12 @@ mod tests {
         for text in ["testpypi", "https://test.pypi.org/legacy/"] {
             assert_eq!(known_audience(text), Some("testpypi"), "{text}");
         }
-        for text in ["https://pypi.org.example.org", "https://mypypi.org", "https://example.org/pypi.org"] {
+        for text in [
+            "https://pypi.org.example.org",
+            "https://mypypi.org",
+            "https://example.org/pypi.org",
+            "https://pypi.org:444",
+        ] {
             assert_eq!(known_audience(text), None, "{text}");
         }
         assert!(Index::parse("PYPI").is_err());

@@ -25,7 +25,8 @@ pub enum JsonError {
     Depth,
     /// One object has the same key twice.
     DuplicateKey,
-    /// Well-formed JSON, but a field that is needed is missing or of another type.
+    /// Well-formed JSON, but a field that is needed is missing or of another type. Also a number that nanoserde can't
+    /// read in any field: beyond 64 bits, or with an exponent that has a plus sign.
     Shape,
 }
 
@@ -246,7 +247,9 @@ impl fmt::Display for JsonError {
             JsonError::Syntax(at) => write!(f, "it is not well-formed JSON (byte {at})"),
             JsonError::Depth => write!(f, "its JSON is nested deeper than {MAX_DEPTH} levels"),
             JsonError::DuplicateKey => f.write_str("its JSON has the same key twice"),
-            JsonError::Shape => f.write_str("its JSON lacks a field that has to be there, or has one of another type"),
+            JsonError::Shape => {
+                f.write_str("its JSON lacks a field, or has one of another type or a number that is too large")
+            }
         }
     }
 }

@@ -86,13 +86,16 @@ fn print(text: &str) -> Result<()> {
     std::io::stdout().write_all(text.as_bytes()).map_err(Error::Print)
 }
 
-/// A panic can only come from a library that a server's reply has surprised (see Cargo.toml for a known one).
+/// A panic most likely comes from a library that a server's reply has surprised (see Cargo.toml for a known one).
 /// It ends the program as any other reply that is not what the protocol says, with no word of what was in it.
 fn end_panics_as_bad_replies() {
     std::panic::set_hook(Box::new(|panic| {
-        let place = panic.location().map_or("an unknown place".to_owned(), |place| place.to_string());
+        let place = panic.location().map_or(String::new(), |place| {
+            let file = place.file().rsplit(['/', '\\']).next().unwrap_or_default();
+            format!(" ({file}, line {})", place.line())
+        });
         let _ = log::to_stderr(&format!(
-            "token-mint: error: a server's reply could not be processed ({place})\n\
+            "token-mint: error: something unexpected, most likely in a server's reply{place}\n\
              token-mint: hint: nothing was handed over. If running the job again does not help, report it\n"
         ));
         std::process::exit(5);

@@ -89,6 +89,21 @@ impl ApiToken {
     }
 }
 
+/// `text` without anything that looks like a PyPI API token or a JSON Web Token, whoever's it may be.
+pub fn redact_tokens(text: &str) -> String {
+    let is_token =
+        |word: &str| word.len() > MIN_REDACTED_BYTES && (word.starts_with("pypi-Ag") || word.starts_with("eyJ"));
+    let is_token_char = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
+    let mut redacted = String::with_capacity(text.len());
+    for piece in text.split_inclusive(|c| !is_token_char(c)) {
+        let word = piece.trim_end_matches(|c| !is_token_char(c));
+        let separator = piece.trim_start_matches(is_token_char);
+        redacted.push_str(if is_token(word) { REDACTED } else { word });
+        redacted.push_str(separator);
+    }
+    redacted
+}
+
 impl fmt::Display for SecretError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
@@ -159,6 +174,15 @@ mod tests {
         for text in ["pypi-\nx=y", "pypi-\r", "a::b", "a'b", "a\"b", "a\\b", "a b", "a$b", "a`b", "a;b", "a\0", "ä"] {
             assert_eq!(ApiToken::new(text.to_owned()).unwrap_err(), SecretError::Alphabet, "{text:?}");
         }
+    }
+
+    #[test]
+    fn whatever_looks_like_a_token_is_taken_out_of_a_text() {
+        assert_eq!(
+            redact_tokens("got eyJhbGciOiJ9.eyJzdWIi.c2ln, 'pypi-AgEIcHlwaS5vcmc' (äöü): eyJ, pypi-project@eyJhbGciOi"),
+            "got ***, '***' (äöü): eyJ, pypi-project@***"
+        );
+        assert_eq!(redact_tokens(""), "");
     }
 
     #[test]

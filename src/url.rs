@@ -12,7 +12,6 @@ use std::net::Ipv4Addr;
 pub struct Url {
     /// Scheme and authority in lower case, no slash at the end: `https://example.org:8443`.
     origin: String,
-    host: String,
     /// Begins with `/`; holds the query too.
     path_and_query: String,
 }
@@ -78,21 +77,12 @@ impl Url {
         }
         // minreq would send `GET ?query` for a URL without a path.
         let slash = if path_and_query.starts_with('/') { "" } else { "/" };
-        Ok(Url {
-            origin: format!("{scheme}://{authority}"),
-            host: host.to_owned(),
-            path_and_query: format!("{slash}{path_and_query}"),
-        })
+        Ok(Url { origin: format!("{scheme}://{authority}"), path_and_query: format!("{slash}{path_and_query}") })
     }
 
     /// Scheme and authority: `https://example.org`.
     pub fn origin(&self) -> &str {
         &self.origin
-    }
-
-    /// The host's name, in lower case and without the port.
-    pub fn host(&self) -> &str {
-        &self.host
     }
 
     /// The same server, another path. `path` begins with `/` and is ours, so it needs no check.

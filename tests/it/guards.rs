@@ -5,7 +5,7 @@ use std::net::TcpListener;
 use std::thread::sleep;
 use std::time::Duration;
 
-use crate::harness::{Outcome, Raw, Step};
+use crate::harness::{NOWHERE, Outcome, Raw, Step};
 
 const ID_TOKEN: &str = r#"{"value":"a.b.c"}"#;
 
@@ -15,7 +15,7 @@ fn on_each_leg(server: &Raw) -> [Outcome; 3] {
     let github = Raw::replying(200, ID_TOKEN);
     let asked = Step::with_endpoints(&github.url(), &server.url()).without("TOKEN_MINT_AUDIENCE");
     let outcomes =
-        [Step::with_endpoints(&server.url(), "pypi"), asked, Step::with_endpoints(&github.url(), &server.url())];
+        [Step::with_endpoints(&server.url(), NOWHERE), asked, Step::with_endpoints(&github.url(), &server.url())];
     outcomes.map(|step| step.args(&["--timeout", "5"]).run())
 }
 
@@ -141,7 +141,7 @@ fn headers_are_bounded_and_a_wrap_of_minreqs_count_is_no_way_out() {
     // One byte short of the limit, ended by a bare LF: minreq subtracts two more than there are left.
     let wrapping = Raw::answering(format!("HTTP/1.1 200 OK\r\n{}\n\r\n{{}}", "x".repeat(32 * 1024 - 1)));
     for outcome in on_each_leg(&wrapping) {
-        outcome.assert_failed(5, &["could not be processed", "nothing was handed over"]);
+        outcome.assert_failed(5, &["something unexpected", "nothing was handed over"]);
     }
 }
 
@@ -149,7 +149,7 @@ fn headers_are_bounded_and_a_wrap_of_minreqs_count_is_no_way_out() {
 fn a_token_with_a_character_outside_its_alphabet_is_refused() {
     for value in [r"a.b.c\nx=y", "a.b.c::", "a.b", "", "a.b.c d", r"a.b.\u0000"] {
         let github = Raw::replying(200, &format!(r#"{{"value":"{value}"}}"#));
-        let outcome = Step::with_endpoints(&github.url(), "pypi").run();
+        let outcome = Step::with_endpoints(&github.url(), NOWHERE).run();
         outcome.assert_failed(5, &["asking GitHub", "unusable"]);
         assert_eq!(outcome.masks().len(), 0);
     }
@@ -214,9 +214,9 @@ fn one_deadline_holds_over_everything() {
 #[test]
 fn a_server_that_is_not_there_is_network_trouble() {
     let closed = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-    let outcome = Step::with_endpoints(&format!("http://{closed}"), "pypi").run();
+    let outcome = Step::with_endpoints(&format!("http://{closed}"), NOWHERE).run();
     outcome
         .assert_failed(5, &["asking GitHub", "127.0.0.1", "network trouble: Connection refused", "run the job again"]);
-    let outcome = Step::with_endpoints("https://no-such-host.invalid/", "pypi").run();
+    let outcome = Step::with_endpoints("https://no-such-host.invalid/", NOWHERE).run();
     outcome.assert_failed(5, &["no-such-host.invalid", "network trouble"]);
 }

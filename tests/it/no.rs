@@ -1,6 +1,6 @@
 //! When the answer is no: missing permission, refusals, statuses.
 
-use crate::harness::{Raw, Step};
+use crate::harness::{NOWHERE, Raw, Step};
 use crate::stand_in::github::Job;
 use crate::stand_in::index::Publisher;
 use crate::stand_in::{Setup, StandIn};
@@ -36,7 +36,7 @@ fn githubs_own_no_is_a_missing_identity() {
     let wrong = Step::of(&servers).env("ACTIONS_ID_TOKEN_REQUEST_TOKEN", "wrong-request-token");
     wrong.run_with(&servers).assert_failed(3, &["GitHub refused", "status 401", "Unauthorized"]);
     let forbidden = Raw::replying(403, "no\n::set-output name=x::y");
-    let outcome = Step::with_endpoints(&forbidden.url(), "pypi").run();
+    let outcome = Step::with_endpoints(&forbidden.url(), NOWHERE).run();
     outcome.assert_failed(3, &["status 403", "no :·:set-output"]);
 }
 
@@ -137,7 +137,7 @@ fn each_status_has_its_exit_status() {
     ] {
         let server = Raw::replying(status, "words of the server");
         let piece = &format!("status {status}")[..];
-        Step::with_endpoints(&server.url(), "pypi").run().assert_failed(of_github, &[piece]);
+        Step::with_endpoints(&server.url(), NOWHERE).run().assert_failed(of_github, &[piece]);
         let step = || Step::with_endpoints(&id_token_server().url(), &server.url());
         step().run().assert_failed(of_index, &[piece]);
         step().without("TOKEN_MINT_AUDIENCE").run().assert_failed(of_index, &[piece]);
@@ -148,7 +148,7 @@ fn each_status_has_its_exit_status() {
 fn a_secret_that_a_server_sends_back_is_taken_out() {
     let echo = |status| Raw::replying(status, "you sent bearer a-request-token-that-is-secret, did you not?");
     for (status, exit) in [(401, 3), (500, 5)] {
-        let outcome = Step::with_endpoints(&echo(status).url(), "pypi").run();
+        let outcome = Step::with_endpoints(&echo(status).url(), NOWHERE).run();
         outcome.assert_failed(exit, &["you sent bearer ***, did you not?"]);
     }
     let refusal = format!(
@@ -159,6 +159,36 @@ fn a_secret_that_a_server_sends_back_is_taken_out() {
         let step = Step::with_endpoints(&id_token_server().url(), &index.url()).secret(SIGNATURE);
         step.run().assert_failed(exit, &["***"]);
     }
+}
+
+#[test]
+fn a_token_in_a_reply_with_the_wrong_status_is_not_shown() {
+    for body in ["pypi-AgEIsecret_secret", r#"{"message":"x pypi-AgEIsecret_secret"}"#, r#""pypi-AgEIsecret_secret""#] {
+        for (status, exit) in [(201, 5), (500, 5), (400, 4)] {
+            let index = Raw::replying(status, body);
+            let step = Step::with_endpoints(&id_token_server().url(), &index.url());
+            step.secret("secret_secret").run().assert_failed(exit, &[]);
+        }
+    }
+    for status in [201, 404, 500] {
+        let github = Raw::replying(status, ID_TOKEN);
+        Step::with_endpoints(&github.url(), NOWHERE).secret(SIGNATURE).run().assert_failed(5, &[]);
+    }
+}
+
+#[test]
+fn reasons_are_shown_up_to_a_bound_and_an_odd_one_hides_none() {
+    let errors: Vec<_> = (0..2000).map(|n| serde_json::json!({"code": format!("code-{n}")})).collect();
+    let body = serde_json::json!({ "errors": errors }).to_string();
+    let run = |body: &str| {
+        let index = Raw::replying(422, body);
+        Step::with_endpoints(&id_token_server().url(), &index.url()).run()
+    };
+    run(&body).assert_failed(4, &["code-0: ", "code-19: ", "and 1980 more"]);
+    let odd = r#"{"errors":[{"code":"invalid-publisher","description":"d"},{"description":"e"},{"code":":"}]}"#;
+    let outcome = run(odd);
+    outcome.assert_failed(4, &["invalid-publisher: d", "    no code: e"]);
+    assert!(!outcome.said().contains("::"), "{outcome}");
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! The README says what the program says.
 
-use crate::harness::{Raw, Step};
+use crate::harness::{NOWHERE, Raw, Step};
 
 const README: &str = include_str!("../../README.md");
 
@@ -19,7 +19,7 @@ fn the_readme_lists_failures_by_the_words_that_they_begin_with() {
         Step::bare().args(&["--nonsense"]),
         Step::bare(),
         Step::on_github(),
-        Step::with_endpoints(&broken.url(), "pypi"),
+        Step::with_endpoints(&broken.url(), NOWHERE),
         Step::with_endpoints(&github.url(), &broken.url()),
     ] {
         let outcome = step.run();

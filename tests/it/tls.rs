@@ -5,7 +5,7 @@ use std::io::{Read, Write};
 use std::net::TcpListener;
 use std::thread;
 
-use crate::harness::Step;
+use crate::harness::{NOWHERE, Step};
 use crate::stand_in::{Setup, StandIn};
 
 fn tls_servers() -> StandIn {
@@ -46,7 +46,7 @@ fn a_server_without_tls_is_told_so() {
             let _ = stream.write_all(b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n");
         }
     });
-    let outcome = Step::with_endpoints(&url, "pypi").run();
+    let outcome = Step::with_endpoints(&url, NOWHERE).run();
     outcome.assert_failed(5, &["asking GitHub", "no secure connection"]);
 }
 
@@ -95,7 +95,7 @@ mod system_roots {
                 thread::spawn(move || trickle(stream, ServerConnection::new(config).unwrap()));
             }
         });
-        let step = trusting(Step::with_endpoints(&url, "pypi"), &identity.ca_pem).args(&["--timeout", "3"]);
+        let step = trusting(Step::with_endpoints(&url, NOWHERE), &identity.ca_pem).args(&["--timeout", "3"]);
         let outcome = step.run();
         outcome.assert_failed(5, &["timeout of 3 seconds"]);
         assert!(outcome.elapsed < Duration::from_secs(5), "{outcome}");

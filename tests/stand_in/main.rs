@@ -26,6 +26,9 @@ fn main() -> ExitCode {
     println!("\nLog of the step:");
     let mut child = Command::new(program)
         .args(words)
+        .env_remove("TOKEN_MINT_AUDIENCE")
+        .env_remove("TOKEN_MINT_TIMEOUT")
+        .env_remove("TOKEN_MINT_FORMAT")
         .envs(servers.job_env())
         .env("GITHUB_OUTPUT", step_output.path())
         .stdout(Stdio::piped())
