@@ -20,7 +20,7 @@ help:
 	@echo 'make clean      remove everything that was built'
 
 demo:
-	@$(CARGO) build --quiet --example stand-in --bin token-mint
+	@$(CARGO) build --locked --example stand-in --bin token-mint
 	@$(CARGO_TARGET_DIR)/debug/examples/stand-in $(CARGO_TARGET_DIR)/debug/token-mint
 
 # The build that trusts the system's roots comes first, so that target/debug ends up with the usual one.

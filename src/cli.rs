@@ -63,8 +63,8 @@ pub struct Options {
 pub enum UsageError {
     /// No such option.
     Unknown(String),
-    /// A word that belongs to no option.
-    Unexpected,
+    /// The word at this place, counted from 1, belongs to no option. It is not repeated: it may be a secret.
+    Unexpected(usize),
     /// The option needs a value and has none, or an empty one.
     NoValue(&'static str),
     /// `--quiet=…` and the like.
@@ -79,12 +79,12 @@ pub enum UsageError {
 /// [`UsageError`]; never where `--help` or `--version` was read first.
 pub fn parse(words: impl IntoIterator<Item = OsString>) -> Result<Command, UsageError> {
     let mut options = Options::default();
-    let mut words = words.into_iter();
-    while let Some(word) = words.next() {
+    let mut words = words.into_iter().enumerate();
+    while let Some((position, word)) = words.next() {
         let Some((name, joined)) = split(&word) else {
-            return Err(UsageError::Unexpected);
+            return Err(UsageError::Unexpected(position + 1));
         };
-        let mut value = Value { joined, words: &mut words };
+        let mut value = Value { joined, words: words.by_ref().map(|(_, word)| word) };
         match name.as_str() {
             "--index" => value.store("--index", &mut options.index)?,
             "--audience" => value.store("--audience", &mut options.audience)?,
@@ -118,12 +118,12 @@ fn split(word: &OsString) -> Option<(String, Option<OsString>)> {
 }
 
 /// The value of the option that was just read: joined to it, or the next word.
-struct Value<'a, I> {
+struct Value<I> {
     joined: Option<OsString>,
-    words: &'a mut I,
+    words: I,
 }
 
-impl<I: Iterator<Item = OsString>> Value<'_, I> {
+impl<I: Iterator<Item = OsString>> Value<I> {
     fn store(&mut self, name: &'static str, place: &mut Option<OsString>) -> Result<(), UsageError> {
         let value = self.joined.take().or_else(|| self.words.next()).filter(|value| !value.is_empty());
         let value = value.ok_or(UsageError::NoValue(name))?;
@@ -144,7 +144,7 @@ impl fmt::Display for UsageError {
             UsageError::Unknown(name) => {
                 write!(f, "there is no option {}", crate::workflow::neutralise(name, 40))
             }
-            UsageError::Unexpected => f.write_str("an argument that belongs to no option"),
+            UsageError::Unexpected(position) => write!(f, "argument {position} belongs to no option"),
             UsageError::NoValue(name) => write!(f, "{name} needs a value"),
             UsageError::NeedlessValue(name) => write!(f, "{name} takes no value"),
             UsageError::Twice("--quiet" | "--verbose") => f.write_str("--quiet or --verbose, and once"),
@@ -212,8 +212,9 @@ mod tests {
 
     #[test]
     fn whatever_else_is_an_error() {
-        assert_eq!(words("mint"), Err(UsageError::Unexpected));
-        assert_eq!(words("''"), Err(UsageError::Unexpected));
+        assert_eq!(words("mint"), Err(UsageError::Unexpected(1)));
+        assert_eq!(words("--index=x ''"), Err(UsageError::Unexpected(2)));
+        assert_eq!(words("--index x -q dist/*"), Err(UsageError::Unexpected(4)));
         for line in ["--nonsense", "-x", "-", "--", "-qv", "--Index", "-i"] {
             assert_eq!(words(line), Err(UsageError::Unknown(line.to_owned())), "{line}");
         }

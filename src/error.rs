@@ -20,8 +20,8 @@ pub enum Error {
     Setting { place: &'static str, flaw: SettingFlaw },
     /// Not in a CI system that we know.
     NoIdentity,
-    /// On GitHub, without the permission to ask for an ID token.
-    NoPermission,
+    /// On GitHub, without the permission to ask for an ID token: these variables are not set.
+    NoPermission { missing: &'static str },
     /// The CI system's endpoint answered 401 or 403.
     IdentityRefused { status: u16, words: Option<String> },
     /// The index gave a well-formed no: a 4xx that running again won't change.
@@ -108,7 +108,7 @@ impl Error {
     pub fn exit_status(&self) -> u8 {
         match self {
             Error::Usage(_) | Error::Setting { .. } => 2,
-            Error::NoIdentity | Error::NoPermission | Error::IdentityRefused { .. } => 3,
+            Error::NoIdentity | Error::NoPermission { .. } | Error::IdentityRefused { .. } => 3,
             Error::Refused { .. } => 4,
             Error::Exchange { .. } | Error::Status { .. } | Error::Reply { .. } => 5,
             Error::NoStepOutputFile | Error::OpenStepOutput { .. } | Error::StepOutput { .. } => 6,
@@ -123,10 +123,9 @@ impl fmt::Display for Error {
             Error::Usage(error) => error.fmt(f),
             Error::Setting { place, flaw } => write!(f, "{place}: {flaw}"),
             Error::NoIdentity => f.write_str("this is not a job of a CI system that token-mint knows"),
-            Error::NoPermission => f.write_str(
-                "this job may not ask GitHub for an ID token: ACTIONS_ID_TOKEN_REQUEST_URL or \
-                 ACTIONS_ID_TOKEN_REQUEST_TOKEN is not set",
-            ),
+            Error::NoPermission { missing } => {
+                write!(f, "this job may not ask GitHub for an ID token: not set: {missing}")
+            }
             Error::IdentityRefused { status, words } => {
                 write!(f, "GitHub refused to issue an ID token (status {status}){}", Words(words))
             }

@@ -3,6 +3,7 @@
 //! Rules of speech: `token-mint: error:` states the fact (`error.rs`), each `token-mint: hint:` is one thing to
 //! know or to try. Plain words, no blame, no apology, and never a step that makes the project less safe.
 
+use crate::env::{REQUEST_TOKEN, REQUEST_URL};
 use crate::error::{Error, Leg, Refusal, SettingFlaw};
 use crate::http::HttpError;
 use crate::url::UrlError;
@@ -44,8 +45,14 @@ const CERTIFICATE_SYSTEM: &str = "this build trusts the system's certificate aut
 const CLOCK: &str = "a clock that is wrong makes a good certificate look bad: check this machine's date";
 const REDIRECT: &str = "redirects are not followed, so that no token reaches a server that was not named. Use the \
                         address that it redirects to, if you trust it";
-const STEP_OUTPUT: &str = "GitHub's runner sets GITHUB_OUTPUT for each step. To have the API token on stdout instead, \
-                           use --format token";
+const STEP_OUTPUT: &str = "GitHub's runner sets GITHUB_OUTPUT to a file for each step. In a container, that file has \
+                           to be there, too. To have the API token on stdout instead, use --format token";
+const ENDPOINT: &str = "that is not how GitHub's endpoint answers: is ACTIONS_ID_TOKEN_REQUEST_URL as the runner set \
+                        it?";
+const INDEX_NAME: &str = "write pypi or testpypi in lower case, or a whole URL such as https://example.org";
+const OTHER_REASON: &str = "the index's own documentation says what its reasons mean";
+const OPTIONS: &str = "token-mint --help lists the options and what they take";
+const ONE_VARIABLE: &str = "the other variable is there, so it was lost on the way to this process: pass both on";
 const LOST: &str = "an API token was minted, but it could not be handed over. It expires by itself";
 
 /// The whole message for an error: the fact, then the hints, each line begun as the rules say.
@@ -56,13 +63,14 @@ pub fn explain(error: &Error) -> String {
 
 fn hints(error: &Error) -> Vec<&'static str> {
     match error {
-        Error::Usage(_) => vec!["token-mint --help lists the options"],
         Error::Setting { flaw: SettingFlaw::Index(UrlError::UserInfo), .. } => {
             vec!["trusted publishing needs no user and no password"]
         }
-        Error::Setting { .. } => vec![],
+        Error::Setting { flaw: SettingFlaw::Index(UrlError::NotAbsolute), .. } => vec![INDEX_NAME],
+        Error::Usage(_) | Error::Setting { .. } => vec![OPTIONS],
         Error::NoIdentity => vec![KNOWN_SYSTEMS, CONTAINER],
-        Error::NoPermission => vec![PERMISSION, CALLED_WORKFLOW, FORK, CONTAINER],
+        Error::NoPermission { missing: REQUEST_URL | REQUEST_TOKEN } => vec![ONE_VARIABLE, CONTAINER, PERMISSION],
+        Error::NoPermission { .. } => vec![PERMISSION, CALLED_WORKFLOW, FORK, CONTAINER],
         Error::IdentityRefused { .. } => vec![PERMISSION],
         Error::Refused { leg: Leg::Audience, refusal: Refusal { status: 403, .. }, .. } => vec![NOT_ENABLED],
         Error::Refused { leg: Leg::Audience, .. } => vec![NOT_AN_INDEX],
@@ -71,8 +79,11 @@ fn hints(error: &Error) -> Vec<&'static str> {
             vec![if cfg!(feature = "system-roots") { CERTIFICATE_SYSTEM } else { CERTIFICATE }, CLOCK]
         }
         Error::Status { status: 301 | 302 | 303 | 307 | 308, .. } => vec![REDIRECT],
-        Error::Reply { leg: Leg::Audience | Leg::Mint, .. } => vec![NOT_AN_INDEX, AGAIN],
-        Error::Exchange { .. } | Error::Status { .. } | Error::Reply { .. } => vec![AGAIN],
+        Error::Status { status: 408 | 429 | 500..=599, .. } | Error::Exchange { .. } => vec![AGAIN],
+        Error::Status { leg: Leg::IdToken, .. } => vec![ENDPOINT],
+        Error::Status { .. } => vec![NOT_AN_INDEX],
+        Error::Reply { leg: Leg::IdToken, .. } => vec![ENDPOINT, AGAIN],
+        Error::Reply { .. } => vec![NOT_AN_INDEX, AGAIN],
         Error::NoStepOutputFile => vec![STEP_OUTPUT],
         Error::OpenStepOutput { .. } => vec![STEP_OUTPUT],
         Error::StepOutput { .. } | Error::Stdout(_) => vec![LOST],
@@ -94,5 +105,9 @@ fn refusal_hints(refusal: &Refusal) -> Vec<&'static str> {
     ];
     let mut hints: Vec<&str> = by_code.iter().filter(|(code, _)| has(code)).map(|(_, hint)| *hint).collect();
     hints.dedup();
-    if hints.is_empty() { vec![NOT_AN_INDEX] } else { hints }
+    match (hints.is_empty(), refusal.reasons.is_empty()) {
+        (true, true) => vec![NOT_AN_INDEX],
+        (true, false) => vec![OTHER_REASON],
+        (false, _) => hints,
+    }
 }

@@ -13,6 +13,8 @@ use crate::json;
 use crate::secret::{IdToken, RequestToken};
 use crate::url::Url;
 
+const BOTH_VARIABLES: &str = "ACTIONS_ID_TOKEN_REQUEST_URL, ACTIONS_ID_TOKEN_REQUEST_TOKEN";
+
 /// Where and as whom to ask GitHub for an ID token.
 #[derive(Debug)]
 pub struct GitHub {
@@ -37,7 +39,9 @@ pub fn recognise(env: &Env) -> Result<GitHub> {
     let (url, request_token) = match (variable(REQUEST_URL)?, variable(REQUEST_TOKEN)?) {
         (Some(url), Some(request_token)) => (url, request_token),
         (None, None) if !env.on_github() => return Err(Error::NoIdentity),
-        _ => return Err(Error::NoPermission),
+        (None, None) => return Err(Error::NoPermission { missing: BOTH_VARIABLES }),
+        (None, Some(_)) => return Err(Error::NoPermission { missing: REQUEST_URL }),
+        (Some(_), None) => return Err(Error::NoPermission { missing: REQUEST_TOKEN }),
     };
     Ok(GitHub {
         url: Url::parse(url).map_err(|flaw| Error::Setting { place: REQUEST_URL, flaw: SettingFlaw::Url(flaw) })?,
@@ -100,7 +104,7 @@ mod tests {
             Env::from([url]),
             Env::from([token]),
         ] {
-            assert!(matches!(recognise(&env), Err(Error::NoPermission)));
+            assert!(matches!(recognise(&env), Err(Error::NoPermission { .. })));
         }
         for env in [Env::from([]), Env::from([("GITHUB_ACTIONS", "false")]), Env::from([("CI", "true")])] {
             assert!(matches!(recognise(&env), Err(Error::NoIdentity)));

@@ -20,8 +20,10 @@ fn a_missing_permission_is_named_with_the_yaml_to_paste() {
     let (url, token) = ("ACTIONS_ID_TOKEN_REQUEST_URL", "ACTIONS_ID_TOKEN_REQUEST_TOKEN");
     let step = || Step::of(&servers);
     for step in [step().without(url).without(token), step().without(url), step().without(token), step().env(url, "")] {
-        step.run_with(&servers).assert_failed(3, &[yaml, "fork"]);
+        step.run_with(&servers).assert_failed(3, &[yaml]);
     }
+    step().without(url).without(token).run_with(&servers).assert_failed(3, &[url, token, "fork"]);
+    step().without(url).run_with(&servers).assert_failed(3, &[url, "pass both on"]);
     assert_eq!(servers.requests(), [""; 0]);
 }
 

@@ -24,7 +24,7 @@ fn main() -> ExitCode {
     let step_output = tempfile::NamedTempFile::new().unwrap();
     println!("A job of octo-org/octo-repo, release.yml, environment pypi. Its index is {}", servers.index.url(""));
     println!("\nLog of the step:");
-    let mut child = Command::new(program)
+    let child = Command::new(&program)
         .args(words)
         .env_remove("TOKEN_MINT_AUDIENCE")
         .env_remove("TOKEN_MINT_TIMEOUT")
@@ -33,8 +33,14 @@ fn main() -> ExitCode {
         .env("GITHUB_OUTPUT", step_output.path())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
+        .spawn();
+    let mut child = match child {
+        Ok(child) => child,
+        Err(error) => {
+            println!("stand-in: {} does not run: {error}", program.to_string_lossy());
+            return ExitCode::from(2);
+        }
+    };
     let log = Mutex::new(Log::default());
     let (stdout, stderr) = (child.stdout.take().unwrap(), child.stderr.take().unwrap());
     thread::scope(|scope| {
