@@ -256,3 +256,18 @@ impl fmt::Display for HttpError {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_reset_between_two_chunks_is_blamed_on_the_network() {
+        let reset = || io::Error::from(io::ErrorKind::ConnectionReset);
+        for error in [reset(), io::Error::other(minreq::Error::IoError(reset()))] {
+            assert!(matches!(HttpError::from(error), HttpError::Network(_)));
+        }
+        let chunk = io::Error::other(minreq::Error::MalformedChunkEnd);
+        assert!(matches!(HttpError::from(chunk), HttpError::Malformed(_)));
+    }
+}

@@ -119,7 +119,7 @@ fn chunks_are_put_together() {
 
 #[test]
 fn what_is_not_http_is_told_from_a_server_in_trouble() {
-    for bytes in ["", "\r\n", "SSH-2.0-OpenSSH_9.2\r\n", "garbage"] {
+    for bytes in ["", "\r\n", "SSH-2.0-OpenSSH_9.2\r\n", "garbage", "HTTP/1.1 403", "HTTP/1.1 422 Unproces"] {
         assert_trouble(&Raw::answering(bytes), "without an HTTP reply");
     }
     assert_trouble(&Raw::answering("HTTP/1.1 99 X\r\n\r\n"), "not proper HTTP");
