@@ -172,6 +172,14 @@ fn a_token_in_a_reply_with_the_wrong_status_is_not_shown() {
             step.secret("secret_secret").run().assert_failed(exit, &[]);
         }
     }
+    // Another index's token may look like anything.
+    let index = Raw::replying(201, "another-index-secret_secret");
+    let step = Step::with_endpoints(&id_token_server().url(), &index.url());
+    step.secret("secret_secret").run().assert_failed(5, &["status 201"]);
+    let reason = r#"{"errors":[{"code":"c","description":"x pypi-AgEIsecret_secret"}]}"#;
+    let index = Raw::replying(422, reason);
+    let step = Step::with_endpoints(&id_token_server().url(), &index.url());
+    step.secret("secret_secret").run().assert_failed(4, &["c: x ***"]);
     for status in [201, 404, 500] {
         let github = Raw::replying(status, ID_TOKEN);
         Step::with_endpoints(&github.url(), NOWHERE).secret(SIGNATURE).run().assert_failed(5, &[]);
@@ -186,7 +194,9 @@ fn reasons_are_shown_up_to_a_bound_and_an_odd_one_hides_none() {
         let index = Raw::replying(422, body);
         Step::with_endpoints(&id_token_server().url(), &index.url()).run()
     };
-    run(&body).assert_failed(4, &["code-0: ", "code-19: ", "and 1980 more"]);
+    let outcome = run(&body);
+    outcome.assert_failed(4, &["code-0: ", "code-19: ", "and 1980 more"]);
+    assert!(!outcome.stderr.contains("code-20: "), "{outcome}");
     let odd = r#"{"errors":[{"code":"invalid-publisher","description":"d"},{"description":"e"},{"code":":"}]}"#;
     let outcome = run(odd);
     outcome.assert_failed(4, &["invalid-publisher: d", "    no code: e"]);
