@@ -84,11 +84,9 @@ fn hints(error: &Error) -> Vec<&'static str> {
         Error::Status { .. } => vec![NOT_AN_INDEX],
         Error::Reply { leg: Leg::IdToken, .. } => vec![ENDPOINT, AGAIN],
         Error::Reply { .. } => vec![NOT_AN_INDEX, AGAIN],
-        Error::NoStepOutputFile => vec![STEP_OUTPUT],
-        Error::OpenStepOutput { .. } => vec![STEP_OUTPUT],
+        Error::NoStepOutputFile | Error::OpenStepOutput { .. } => vec![STEP_OUTPUT],
         Error::StepOutput { .. } | Error::Stdout(_) => vec![LOST],
-        Error::NoStdout => vec![],
-        Error::Print(_) | Error::Mask(_) => vec![],
+        Error::NoStdout | Error::Print(_) | Error::Mask(_) => vec![],
     }
 }
 

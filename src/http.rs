@@ -22,7 +22,6 @@ use nanoserde::DeJson;
 use crate::deadline::Deadline;
 use crate::json;
 use crate::log::Log;
-use crate::secret;
 use crate::url::Url;
 use crate::workflow::neutralise;
 
@@ -108,7 +107,7 @@ impl Reply {
             Ok(complaint) => complaint.message,
             Err(_) => std::str::from_utf8(&self.body).ok()?.to_owned(),
         };
-        let words = neutralise(&secret::redact_tokens(&redact(&text)), MAX_WORDS_CHARS);
+        let words = neutralise(&redact(&text), MAX_WORDS_CHARS);
         Some(words).filter(|words| !words.is_empty() && !words.starts_with(['<', '{', '[', '"']))
     }
 }

@@ -15,6 +15,7 @@ use crate::url::{Url, UrlError};
 use crate::workflow::neutralise;
 
 const AUDIENCE_PATH: &str = "/_/oidc/audience";
+const UPLOAD_PATH: &str = "/legacy/";
 const MINT_PATH: &str = "/_/oidc/mint-token";
 
 /// 9999-12-31T23:59:59Z. A later expiry is a mistake, and no date that a person could read.
@@ -28,23 +29,18 @@ const MAX_DESCRIPTION_CHARS: usize = 1000;
 struct WellKnown {
     name: &'static str,
     audience: &'static str,
-    upload_url: &'static str,
-    /// Where this index is reached, uploads included.
-    origins: &'static [&'static str],
+    origin: &'static str,
+    upload_origin: &'static str,
 }
 
-static PYPI: WellKnown = WellKnown {
-    name: "PyPI",
-    audience: "pypi",
-    upload_url: "https://upload.pypi.org/legacy/",
-    origins: &["https://pypi.org", "https://upload.pypi.org"],
-};
+static PYPI: WellKnown =
+    WellKnown { name: "PyPI", audience: "pypi", origin: "https://pypi.org", upload_origin: "https://upload.pypi.org" };
 
 static TESTPYPI: WellKnown = WellKnown {
     name: "TestPyPI",
     audience: "testpypi",
-    upload_url: "https://test.pypi.org/legacy/",
-    origins: &["https://test.pypi.org"],
+    origin: "https://test.pypi.org",
+    upload_origin: "https://test.pypi.org",
 };
 
 /// A package index with trusted publishing.
@@ -95,11 +91,12 @@ impl Index {
     /// [`UrlError`]
     pub fn parse(text: &str) -> std::result::Result<Index, UrlError> {
         let url = match text {
-            "pypi" => Url::parse("https://pypi.org")?,
-            "testpypi" => Url::parse("https://test.pypi.org")?,
+            "pypi" => Url::parse(PYPI.origin)?,
+            "testpypi" => Url::parse(TESTPYPI.origin)?,
             url => Url::parse(url)?,
         };
-        let well_known = [&PYPI, &TESTPYPI].into_iter().find(|known| known.origins.contains(&url.origin()));
+        let is_at = |known: &&WellKnown| [known.origin, known.upload_origin].contains(&url.origin());
+        let well_known = [&PYPI, &TESTPYPI].into_iter().find(is_at);
         Ok(Index { url, well_known })
     }
 
@@ -111,9 +108,9 @@ impl Index {
     /// Where upload clients send files: what was given, where it has a path; else the path that PyPI uses.
     pub fn upload_url(&self) -> String {
         match self.well_known {
-            Some(known) => known.upload_url.to_owned(),
+            Some(known) => format!("{}{UPLOAD_PATH}", known.upload_origin),
             None if self.url.has_path() => self.url.to_string(),
-            None => self.url.with_path("/legacy/").to_string(),
+            None => self.url.with_path(UPLOAD_PATH).to_string(),
         }
     }
 
@@ -133,7 +130,7 @@ impl Index {
         let leg = Leg::Audience;
         let reply = http.get(&self.url.with_path(AUDIENCE_PATH), &[]).map_err(self.no_reply(leg))?;
         if reply.status != 200 {
-            return Err(self.refusal_or_trouble(leg, &reply, str::to_owned));
+            return Err(self.refusal_or_trouble(leg, &reply, redact_tokens));
         }
         let read = json::decode(&reply.body).map_err(ReplyFlaw::Json);
         let audience = read.map(|reply: AudienceReply| reply.audience).map_err(self.flawed(leg))?;
@@ -175,7 +172,7 @@ impl Index {
         let refusal: Option<RefusalReply> = json::decode(&reply.body).ok();
         let reasons = refusal.and_then(|refusal| refusal.errors).unwrap_or_default();
         let unshown_reasons = reasons.len().saturating_sub(MAX_REASONS);
-        let without_tokens = |text: &Option<String>| redact_tokens(&redact(text.as_deref().unwrap_or_default()));
+        let without_tokens = |text: &Option<String>| redact(text.as_deref().unwrap_or_default());
         let reasons = reasons.iter().take(MAX_REASONS).map(|RefusalReason { code, description }| Reason {
             code: without_tokens(code).chars().filter(is_code_char).take(MAX_CODE_CHARS).collect(),
             description: neutralise(&without_tokens(description), MAX_DESCRIPTION_CHARS),

@@ -43,9 +43,9 @@ impl RequestToken {
         &self.0
     }
 
-    /// `text` without this secret, should a server send it back.
+    /// `text` without this secret or any other token, should a server send one back.
     pub fn redact(&self, text: &str) -> String {
-        redact(text, &self.0)
+        redact_tokens(&redact(text, &self.0))
     }
 }
 
@@ -66,10 +66,10 @@ impl IdToken {
         &self.0
     }
 
-    /// `text` without this secret or its signature, should a server send either back.
+    /// `text` without this secret, its signature or any other token, should a server send one back.
     pub fn redact(&self, text: &str) -> String {
         let signature = self.0.rsplit('.').next().unwrap_or(&self.0);
-        redact(&redact(text, &self.0), signature)
+        redact_tokens(&redact(&redact(text, &self.0), signature))
     }
 }
 
