@@ -5,7 +5,7 @@ use std::net::TcpListener;
 use std::thread::sleep;
 use std::time::Duration;
 
-use crate::harness::{NOWHERE, Outcome, Raw, Step};
+use crate::harness::{NOWHERE, Outcome, Raw, SLACK, Step};
 
 const ID_TOKEN: &str = r#"{"value":"a.b.c"}"#;
 
@@ -177,9 +177,6 @@ fn an_expiry_that_makes_no_sense_is_refused_and_one_in_the_past_is_told() {
     assert!(past.stderr.contains("in the past"), "{past}");
     run("null").assert_done();
 }
-
-/// What a busy machine may add to a run, on top of the deadline.
-const SLACK: Duration = Duration::from_secs(2);
 
 #[test]
 fn one_deadline_holds_over_everything() {

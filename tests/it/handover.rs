@@ -63,11 +63,7 @@ fn a_write_that_fails_halfway_is_no_success_and_leaves_no_half_token() {
     let before = format!("a={}\n", "x".repeat(497));
     std::fs::write(step.step_output_path(), &before).unwrap();
     // One block of 512 bytes is all that a file may have, and a write beyond it fails instead of killing.
-    let command = step.command();
-    let mut limited = Command::new("sh");
-    limited.args(["-c", "trap '' XFSZ; ulimit -f 1; exec \"$0\""]).arg(command.get_program()).env_clear();
-    limited.envs(command.get_envs().filter_map(|(name, value)| Some((name, value?))));
-    let output = limited.stdin(Stdio::null()).output().unwrap();
+    let output = step.command_in_shell("trap '' XFSZ; ulimit -f 1; exec \"$0\" \"$@\"").output().unwrap();
     let stderr = String::from_utf8(output.stderr).unwrap();
     assert_eq!(output.status.code(), Some(6), "{stderr}");
     assert!(stderr.contains("step output can't be written") && !stderr.contains("handed over as"), "{stderr}");
@@ -91,11 +87,7 @@ fn stdout_that_can_not_be_written_to_is_no_success() {
 fn stdout_that_leads_nowhere_is_noticed_before_anything_is_sent() {
     let servers = StandIn::start(Setup::default());
     let step = Step::of(&servers).args(&["--format", "token"]);
-    let command = step.command();
-    let mut closed = Command::new("sh");
-    closed.args(["-c", "exec \"$0\" --format token >&-"]).arg(command.get_program()).env_clear();
-    closed.envs(command.get_envs().filter_map(|(name, value)| Some((name, value?))));
-    for mut command in [closed, step.command()] {
+    for mut command in [step.command_in_shell("exec \"$0\" \"$@\" >&-"), step.command()] {
         let output = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap().wait_with_output().unwrap();
         let stderr = String::from_utf8(output.stderr).unwrap();
         assert_eq!(output.status.code(), Some(6), "{stderr}");
@@ -147,7 +139,7 @@ fn the_env_format_is_safe_for_eval() {
         let shell =
             Command::new(shell).args(["-euc", script, "sh", &outcome.stdout]).current_dir(dir.path()).output().unwrap();
         let printed = String::from_utf8(shell.stdout).unwrap();
-        assert!(printed == format!("{hostile}\n{}\n", servers.api_tokens()[0]), "{printed}");
+        assert_eq!(printed, format!("{hostile}\n{}\n", servers.api_tokens()[0]));
     }
     assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0, "nothing in the URL was run");
     let names: Vec<_> = outcome.stdout.lines().map(|line| line.split('=').next().unwrap()).collect();

@@ -25,6 +25,9 @@ pub const NOWHERE: &str = "http://127.0.0.1:9";
 /// No test's run may take longer: it is killed, and the test fails.
 const PATIENCE: Duration = Duration::from_secs(30);
 
+/// What a busy machine may add to a run, on top of its deadline.
+pub const SLACK: Duration = Duration::from_secs(2);
+
 /// A step that is about to run token-mint.
 pub struct Step {
     args: Vec<String>,
@@ -121,6 +124,15 @@ impl Step {
         command.args(&self.args).env_clear().envs(self.env.iter().map(|(n, v)| (n, v))).current_dir(self.dir.path());
         command.stdin(Stdio::null());
         command
+    }
+
+    /// The command run by a shell: `script` runs it as `"$0" "$@"`.
+    pub fn command_in_shell(&self, script: &str) -> Command {
+        let command = self.command();
+        let mut shell = Command::new("sh");
+        shell.args(["-c", script]).arg(command.get_program()).args(command.get_args()).env_clear();
+        shell.envs(command.get_envs().filter_map(|(name, value)| Some((name, value?)))).stdin(Stdio::null());
+        shell
     }
 
     fn run_unchecked(self) -> (Outcome, Vec<String>) {
