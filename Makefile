@@ -1,23 +1,33 @@
 # Each target is a few lines, and CI calls the same ones. `make help` lists them.
 CARGO ?= cargo
 CARGO_TARGET_DIR ?= target
-export CARGO_TARGET_DIR
+export CARGO CARGO_TARGET_DIR
 PREFIX ?= /usr/local
 DESTDIR ?=
 BINDIR = $(DESTDIR)$(PREFIX)/bin
+# A release's assets: built here, and downloaded.
+DIST ?= dist
+PUBLISHED ?= published
 # The same executable, trusting the system's certificate authorities instead of Mozilla's.
 SYSTEM_ROOTS = --no-default-features --features system-roots
 
-.PHONY: help demo test check static install uninstall clean
+.PHONY: help demo test test-action check static install uninstall dist reproducible pin release verify clean
 
 help:
-	@echo 'make demo       build, and run the whole exchange against stand-in servers on loopback'
-	@echo 'make test       run all tests'
-	@echo 'make check      formatting and lints'
-	@echo 'make static     build the static executable (Linux, musl)'
-	@echo 'make install    build and install to $$(DESTDIR)$$(PREFIX)/bin; now: $(BINDIR)'
-	@echo 'make uninstall  remove it from there'
-	@echo 'make clean      remove everything that was built'
+	@echo 'make demo          build, and run the whole exchange against stand-in servers on loopback'
+	@echo 'make test          run all tests but those of the action'
+	@echo 'make test-action   run the tests of the action; they need $$RUN_ACTION (see tests/action/main.rs)'
+	@echo 'make check         formatting and lints'
+	@echo 'make static        build the static executable for this processor (Linux, musl) as it is released'
+	@echo 'make install       build and install to $$(DESTDIR)$$(PREFIX)/bin, now: $(BINDIR).'
+	@echo '                   Where there is no cargo, it fetches the release that action.yml pins'
+	@echo 'make uninstall     remove it from there'
+	@echo 'make dist          build the release assets of this kind of machine, and SHA256SUMS, in $$(DIST), now: $(DIST)'
+	@echo 'make reproducible  build again in another folder, and compare with $$(DIST)'
+	@echo 'make pin           write version and sums of $$(DIST) into action.yml'
+	@echo 'make release       pin, commit, tag, push and publish $$(DIST); for the release workflow'
+	@echo 'make verify        build, and compare with $$(PUBLISHED), where a release was downloaded, and with action.yml'
+	@echo 'make clean         remove everything that was built'
 
 demo:
 	@$(CARGO) build --locked --example stand-in --bin token-mint
@@ -28,21 +38,39 @@ test:
 	$(CARGO) test --locked $(SYSTEM_ROOTS) --test it tls::
 	$(CARGO) test --locked
 
+# Most of the time is waiting: more threads than processors.
+test-action:
+	$(CARGO) test --locked --test action -- --test-threads 4
+
 check:
 	$(CARGO) fmt --check
 	$(CARGO) clippy --locked --all-targets -- -D warnings
 	$(CARGO) clippy --locked --all-targets $(SYSTEM_ROOTS) -- -D warnings
 
 static:
-	@CARGO='$(CARGO)' .ci/static
+	@.ci/build
 
 install:
-	$(CARGO) build --locked --release
-	install -d '$(BINDIR)'
-	install -m 755 '$(CARGO_TARGET_DIR)/release/token-mint' '$(BINDIR)/token-mint'
+	@.ci/install '$(BINDIR)'
 
 uninstall:
 	rm -f '$(BINDIR)/token-mint'
 
+dist:
+	@.ci/dist '$(DIST)'
+
+reproducible:
+	@.ci/reproducible '$(DIST)' x86_64-unknown-linux-musl
+
+pin:
+	@.ci/pin '$(DIST)'
+
+release:
+	@.ci/release '$(DIST)'
+
+verify: dist
+	@.ci/verify '$(PUBLISHED)' '$(DIST)'
+
 clean:
 	$(CARGO) clean
+	rm -rf '$(DIST)'

@@ -16,7 +16,7 @@ use crate::stand_in::http::{Request, read_request};
 pub const BUILT_EXE: &str = env!("CARGO_BIN_EXE_token-mint");
 
 /// Names another executable to test instead, say the static one.
-const OTHER_EXE: &str = "TOKEN_MINT_TEST_EXE";
+pub const OTHER_EXE: &str = "TOKEN_MINT_TEST_EXE";
 
 /// An index that is asked for nothing in the test: port 9 of this machine. No test names a real index where its
 /// run could get as far as that.

@@ -24,7 +24,7 @@ pub struct Request {
 pub struct Response {
     pub status: u16,
     pub content_type: &'static str,
-    pub body: String,
+    pub body: Vec<u8>,
 }
 
 /// A server that runs until the process ends.
@@ -53,21 +53,21 @@ impl Request {
 
 impl Response {
     pub fn json(status: u16, value: &serde_json::Value) -> Response {
-        Response { status, content_type: "application/json", body: value.to_string() }
+        Response { status, content_type: "application/json", body: value.to_string().into_bytes() }
     }
 
     pub fn text(status: u16, text: &str) -> Response {
-        Response { status, content_type: "text/plain", body: text.to_owned() }
+        Response { status, content_type: "text/plain", body: text.as_bytes().to_vec() }
     }
 
     fn bytes(&self) -> Vec<u8> {
         let Response { status, content_type, body } = self;
         let length = body.len();
-        format!(
+        let head = format!(
             "HTTP/1.1 {status} Status\r\nContent-Type: {content_type}\r\nContent-Length: {length}\r\n\
-             Connection: close\r\n\r\n{body}"
-        )
-        .into_bytes()
+             Connection: close\r\n\r\n"
+        );
+        [head.as_bytes(), body].concat()
     }
 }
 

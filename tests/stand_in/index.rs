@@ -75,7 +75,7 @@ pub fn answer(request: &Request, setup: &Setup, signer: &Signer, state: &Mutex<I
             }
         },
         (_, "/_/oidc/audience" | "/_/oidc/mint-token") => Response::text(405, "Method Not Allowed"),
-        _ => Response { status: 404, content_type: "text/html", body: "<!DOCTYPE html><h1>404</h1>".to_owned() },
+        _ => Response { status: 404, content_type: "text/html", body: b"<!DOCTYPE html><h1>404</h1>".to_vec() },
     }
 }
 

@@ -1,9 +1,10 @@
-//! Stand-ins for GitHub's ID token endpoint and for a package index, on loopback. They behave as the servers do,
+//! Stand-ins for GitHub's ID token endpoint, its releases, and for a package index, on loopback. They behave as the servers do,
 //! with real signatures and real checks, and record every request.
 
 pub mod github;
 pub mod http;
 pub mod index;
+pub mod releases;
 pub mod tls;
 
 use std::sync::{Arc, Mutex};

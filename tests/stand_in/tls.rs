@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
 use rustls::ServerConfig;
 use rustls::pki_types::PrivateKeyDer;
 
@@ -16,6 +16,8 @@ impl Identity {
     /// Made anew, with keys that nobody else has.
     pub fn new() -> Identity {
         let mut authority = CertificateParams::new([]).unwrap();
+        // A name of its own, else OpenSSL takes the server's certificate for self-signed.
+        authority.distinguished_name.push(DnType::CommonName, "throw-away CA");
         authority.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         let authority = CertifiedIssuer::self_signed(authority, KeyPair::generate().unwrap()).unwrap();
 

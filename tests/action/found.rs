@@ -1,0 +1,97 @@
+//! Copies that are there already: used without a download when their sum is the pinned one, and only then.
+
+use std::fs;
+use std::os::unix::fs::{PermissionsExt, symlink};
+use std::path::Path;
+
+use crate::job::{Job, executable, pinned};
+
+/// A script that mints nothing and shows that it ran.
+const IMPOSTOR: &[u8] = b"#!/bin/sh\necho pwned\n";
+
+/// The tool cache holds the asset.
+#[track_caller]
+fn assert_kept(job: &Job) {
+    assert!(fs::read(job.cached()).unwrap() == fs::read(pinned().asset()).unwrap());
+}
+
+#[test]
+fn a_download_is_kept_for_the_next_job() {
+    let job = Job::new();
+    job.assert_mints();
+    assert_kept(&job);
+    let outcome = job.assert_mints();
+    assert_eq!(job.downloads().len(), 1, "{outcome}");
+    assert!(outcome.log.contains(&format!("{} has the pinned SHA-256", job.cached().display())), "{outcome}");
+}
+
+#[test]
+fn a_poisoned_tool_cache_is_neither_run_nor_kept() {
+    for poison in [IMPOSTOR.to_vec(), pinned().flipped(), vec![]] {
+        let job = Job::new();
+        executable(&job.cached(), &poison);
+        let outcome = job.assert_mints();
+        assert!(!outcome.log.contains("pwned"), "{outcome}");
+        assert_eq!(job.downloads().len(), 1, "{outcome}");
+        assert_kept(&job);
+    }
+}
+
+#[test]
+fn a_tool_cache_that_can_not_be_written_or_is_no_folder_does_not_matter() {
+    let job = Job::new();
+    fs::write(job.dir.path().join("tools"), "a file").unwrap();
+    job.assert_mints();
+    let job = Job::new();
+    fs::create_dir_all(job.cached()).unwrap(); // a folder where the executable should be
+    job.assert_mints();
+}
+
+#[test]
+fn a_copy_on_path_is_used_without_a_download() {
+    let job = Job::new();
+    let bin = job.dir.path().join("bin");
+    executable(&bin.join("token-mint"), &fs::read(pinned().asset()).unwrap());
+    let outcome = on_path(job, &bin).assert_mints();
+    assert!(outcome.log.contains(&format!("{} has the pinned SHA-256", bin.join("token-mint").display())), "{outcome}");
+}
+
+/// The tool cache comes first; a copy there that no one may overwrite must not keep the one on PATH from being used.
+#[test]
+fn a_read_only_copy_that_is_wrong_does_not_hide_a_right_one() {
+    let job = Job::new();
+    executable(&job.cached(), IMPOSTOR);
+    fs::set_permissions(job.cached(), fs::Permissions::from_mode(0o555)).unwrap();
+    let bin = job.dir.path().join("bin");
+    executable(&bin.join("token-mint"), &fs::read(pinned().asset()).unwrap());
+    on_path(job, &bin).assert_mints();
+}
+
+/// A job that would have to do without a download.
+fn on_path(job: Job, bin: &Path) -> Job {
+    let path = format!("{}:{}", bin.display(), std::env::var("PATH").unwrap());
+    job.path(path.as_ref()).env("TOKEN_MINT_RELEASES", crate::harness::NOWHERE)
+}
+
+#[test]
+fn another_token_mint_on_path_is_never_run() {
+    let other = Job::new();
+    let elsewhere = other.dir.path().join("script");
+    executable(&elsewhere, IMPOSTOR);
+    for poison in [IMPOSTOR.to_vec(), pinned().flipped()] {
+        let job = Job::new();
+        let bin = job.dir.path().join("bin");
+        executable(&bin.join("token-mint"), &poison);
+        let path = format!("{}:{}", bin.display(), std::env::var("PATH").unwrap());
+        let job = job.path(path.as_ref());
+        let outcome = job.assert_mints();
+        assert!(!outcome.log.contains("pwned"), "{outcome}");
+        assert_eq!(job.downloads().len(), 1, "{outcome}");
+        // Nor through a link.
+        fs::remove_file(bin.join("token-mint")).unwrap();
+        fs::remove_file(job.cached()).unwrap();
+        symlink(&elsewhere, bin.join("token-mint")).unwrap();
+        let outcome = job.assert_mints();
+        assert!(!outcome.log.contains("pwned"), "{outcome}");
+    }
+}

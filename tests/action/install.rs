@@ -1,0 +1,1 @@
+//! `make install` on a machine without cargo: by the action's own lines.

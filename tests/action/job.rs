@@ -1,0 +1,296 @@
+//! A workflow's job with a step that mints and a step that looks at the outputs.
+
+use std::fmt::{self, Write};
+use std::fs;
+use std::os::unix::fs::{PermissionsExt, symlink};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::OnceLock;
+
+use crate::harness::{BUILT_EXE, OTHER_EXE};
+use crate::stand_in::http::Server;
+use crate::stand_in::{Setup, StandIn, releases};
+
+/// The repository's top folder.
+pub const TOP: &str = env!("CARGO_MANIFEST_DIR");
+pub const VERSION: &str = env!("CARGO_PKG_VERSION");
+/// What the action calls this machine.
+pub const TARGET: &str =
+    if cfg!(target_arch = "x86_64") { "x86_64-unknown-linux-musl" } else { "aarch64-unknown-linux-musl" };
+
+/// The action pinned to the executable under test, and that executable as a release's asset.
+pub struct Pinned {
+    folder: tempfile::TempDir,
+    /// Its SHA-256, in hexadecimal digits.
+    pub sum: String,
+}
+
+/// What every test starts from, made once.
+pub fn pinned() -> &'static Pinned {
+    static PINNED: OnceLock<Pinned> = OnceLock::new();
+    PINNED.get_or_init(|| {
+        let folder = tempfile::tempdir().unwrap();
+        let pinned = Pinned { folder, sum: String::new() };
+        fs::create_dir(pinned.assets()).unwrap();
+        let exe = std::env::var_os(OTHER_EXE).unwrap_or(BUILT_EXE.into());
+        fs::copy(exe, pinned.asset()).unwrap();
+        let sums = run(Command::new(format!("{TOP}/.ci/sums")).arg(pinned.assets()));
+        fs::write(pinned.assets().join("SHA256SUMS"), &sums).unwrap();
+        let action = pinned.folder.path().join("action.yml");
+        fs::copy(format!("{TOP}/action.yml"), &action).unwrap();
+        run(Command::new(format!("{TOP}/.ci/pin")).arg(pinned.assets()).arg(action));
+        Pinned { sum: sums[..64].to_owned(), ..pinned }
+    })
+}
+
+impl Pinned {
+    /// The folder of the assets.
+    pub fn assets(&self) -> PathBuf {
+        self.folder.path().join("assets")
+    }
+
+    /// The asset for this machine.
+    pub fn asset(&self) -> PathBuf {
+        self.assets().join(format!("token-mint-{TARGET}"))
+    }
+
+    /// The asset, but for one bit.
+    pub fn flipped(&self) -> Vec<u8> {
+        let mut bytes = fs::read(self.asset()).unwrap();
+        let middle = bytes.len() / 2;
+        bytes[middle] ^= 1;
+        bytes
+    }
+
+    /// The pinned action.yml.
+    pub fn action_yml(&self) -> String {
+        fs::read_to_string(self.folder.path().join("action.yml")).unwrap()
+    }
+}
+
+/// Runs a command that has to succeed, and returns its stdout.
+pub fn run(command: &mut Command) -> String {
+    let output = command.output().unwrap();
+    let text = |bytes| String::from_utf8_lossy(bytes).into_owned();
+    assert!(output.status.success(), "{command:?}: {}{}", text(&output.stdout), text(&output.stderr));
+    text(&output.stdout)
+}
+
+/// A job that is about to run.
+pub struct Job {
+    pub servers: StandIn,
+    pub releases: Server,
+    pub dir: tempfile::TempDir,
+    action_yml: String,
+    uses: &'static str,
+    with: String,
+    env: Vec<(String, String)>,
+    path: Option<PathBuf>,
+}
+
+/// What a job did.
+pub struct Outcome {
+    pub green: bool,
+    pub log: String,
+    /// What the step after the action saw.
+    pub outcome: String,
+    pub api_token: String,
+    pub expires: String,
+}
+
+impl Job {
+    /// A job whose publisher matches, of a repository that uses the action by name.
+    pub fn new() -> Job {
+        Job::of(Setup::default())
+    }
+
+    pub fn of(setup: Setup) -> Job {
+        let servers = StandIn::start(setup);
+        let releases = Server::start(None, |request| releases::answer(request, VERSION, &pinned().assets()));
+        let job = Job {
+            dir: tempfile::tempdir().unwrap(),
+            action_yml: pinned().action_yml(),
+            uses: "octo-org/token-mint-action@v1",
+            with: format!("index: {}", servers.index.url("/legacy/")),
+            env: vec![],
+            path: None,
+            servers,
+            releases,
+        };
+        let releases = job.releases.url("/mirror");
+        let env = job.servers.job_env().into_iter().filter(|(name, _)| name.starts_with("ACTIONS_ID_TOKEN_REQUEST_"));
+        let job = env.fold(job, |job, (name, value)| job.env(name, &value));
+        let tools = job.dir.path().join("tools");
+        job.env("TOKEN_MINT_RELEASES", &releases).env("RUNNER_TOOL_CACHE", tools.to_str().unwrap())
+    }
+
+    /// The action from the workflow's own repository.
+    pub fn locally(mut self) -> Job {
+        self.uses = "./";
+        self
+    }
+
+    /// Inputs instead of the index alone, as YAML.
+    pub fn with(mut self, inputs: &str) -> Job {
+        self.with = inputs.to_owned();
+        self
+    }
+
+    /// Sets a variable of all steps, or of the action's alone where the runner sets it itself (`RUNNER_…`).
+    pub fn env(mut self, name: &str, value: &str) -> Job {
+        self.env.retain(|(n, _)| n != name);
+        self.env.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
+    pub fn without(mut self, name: &str) -> Job {
+        self.env.retain(|(n, _)| n != name);
+        self
+    }
+
+    /// Sets the PATH of all steps.
+    pub fn path(mut self, path: &Path) -> Job {
+        self.path = Some(path.to_owned());
+        self
+    }
+
+    /// Changes a piece of action.yml that has to be there.
+    pub fn edited(mut self, from: &str, to: &str) -> Job {
+        assert!(self.action_yml.contains(from), "{from}");
+        self.action_yml = self.action_yml.replace(from, to);
+        self
+    }
+
+    /// Where the action looks for a copy in the tool cache.
+    pub fn cached(&self) -> PathBuf {
+        self.dir.path().join(format!("tools/token-mint/{VERSION}/{TARGET}/token-mint"))
+    }
+
+    /// Downloads so far, as paths.
+    pub fn downloads(&self) -> Vec<String> {
+        self.releases.requests().iter().map(|request| request.path().to_owned()).collect()
+    }
+
+    /// Runs the workflow. No secret may be in its log.
+    pub fn run(&self) -> Outcome {
+        let runner = std::env::var_os("RUN_ACTION").expect("$RUN_ACTION: see tests/action/main.rs");
+        let seen = self.dir.path().join("seen");
+        let _ = fs::remove_file(&seen);
+        let action = self.dir.path().join("action");
+        fs::create_dir_all(&action).unwrap();
+        fs::write(action.join("action.yml"), &self.action_yml).unwrap();
+        let workflow = self.dir.path().join("release.yml");
+        fs::write(&workflow, self.workflow(&seen)).unwrap();
+
+        let mut command = Command::new(runner);
+        if self.uses != "./" {
+            command.args(["--as", self.uses]);
+        }
+        for (name, value) in self.env.iter().filter(|(name, _)| !name.starts_with("RUNNER_")) {
+            command.arg("--env").arg(format!("{name}={value}"));
+        }
+        if let Some(path) = &self.path {
+            command.arg("--path").arg(path);
+        }
+        let output = command.arg(action).arg(workflow).output().unwrap();
+        let mut log = String::from_utf8_lossy(&output.stdout).into_owned();
+        log.write_str(&String::from_utf8_lossy(&output.stderr)).unwrap();
+        for secret in self.servers.secrets() {
+            assert!(!log.contains(&secret), "the secret {}… is in the log: {log}", &secret[..12]);
+        }
+        let seen = fs::read_to_string(seen).unwrap_or_default();
+        let mut lines = seen.lines().map(str::to_owned);
+        let mut line = || lines.next().unwrap_or_default();
+        Outcome { green: output.status.success(), outcome: line(), api_token: line(), expires: line(), log }
+    }
+
+    fn workflow(&self, seen: &Path) -> String {
+        let Job { uses, with, .. } = self;
+        let seen = seen.display();
+        let runner = self.env.iter().filter(|(name, _)| name.starts_with("RUNNER_"));
+        let env: String = runner.map(|(name, value)| format!("\n          {name}: {value}")).collect();
+        format!(
+            "name: Release
+on: push
+permissions: {{}}
+jobs:
+  publish:
+    name: Publish
+    runs-on: ubuntu-latest
+    steps:
+      - uses: actions/checkout@v6
+      - id: mint
+        uses: {uses}
+        env: {env}
+        with:
+          {with}
+      - if: always()
+        shell: sh
+        env:
+          OUTCOME: ${{{{ steps.mint.outcome }}}}
+          API_TOKEN: ${{{{ steps.mint.outputs.api-token }}}}
+          EXPIRES: ${{{{ steps.mint.outputs.expires }}}}
+        run: |
+          echo \"a log line with the token: $API_TOKEN\"
+          printf '%s\\n' \"$OUTCOME\" \"$API_TOKEN\" \"$EXPIRES\" >'{seen}'
+"
+        )
+    }
+
+    /// Runs it: green, and the later step sees the token that the index minted.
+    #[track_caller]
+    pub fn assert_mints(&self) -> Outcome {
+        let outcome = self.run();
+        assert!(outcome.green, "{outcome}");
+        assert_eq!(outcome.outcome, "success", "{outcome}");
+        assert_eq!(Some(&outcome.api_token), self.servers.api_tokens().last(), "{outcome}");
+        let secs: u64 = outcome.expires.parse().unwrap();
+        assert!(secs > 1_700_000_000, "{outcome}");
+        outcome
+    }
+
+    /// Runs it: red, with an annotation that has all these pieces, and nothing was asked for.
+    #[track_caller]
+    pub fn assert_stops_before_minting(&self, pieces: &[&str]) -> Outcome {
+        let outcome = self.assert_fails(pieces);
+        assert!(outcome.log.contains("::error title=token-mint::"), "{outcome}");
+        assert_eq!(self.servers.requests(), Vec::<String>::new(), "{outcome}");
+        outcome
+    }
+
+    /// Runs it: red, all these pieces in the log, and no output.
+    #[track_caller]
+    pub fn assert_fails(&self, pieces: &[&str]) -> Outcome {
+        let outcome = self.run();
+        assert!(!outcome.green, "{outcome}");
+        assert_eq!([&outcome.outcome[..], &outcome.api_token, &outcome.expires], ["failure", "", ""], "{outcome}");
+        for piece in pieces {
+            assert!(outcome.log.contains(piece), "no {piece:?} in {outcome}");
+        }
+        outcome
+    }
+}
+
+impl fmt::Display for Outcome {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "a run that was {}, with the log\n{}", if self.green { "green" } else { "red" }, self.log)
+    }
+}
+
+/// Makes a folder with busybox and a link for each of its programs but these, and nothing else.
+pub fn busybox(folder: PathBuf, but: &[&str]) -> PathBuf {
+    let busybox = run(Command::new("sh").args(["-c", "command -v busybox"]));
+    fs::create_dir(&folder).unwrap();
+    fs::copy(busybox.trim(), folder.join("busybox")).unwrap();
+    for applet in run(Command::new("busybox").arg("--list")).lines().filter(|applet| !but.contains(applet)) {
+        let _ = symlink("busybox", folder.join(applet)); // "busybox" itself is there
+    }
+    folder
+}
+
+/// Makes an executable file.
+pub fn executable(path: &Path, bytes: &[u8]) {
+    fs::create_dir_all(path.parent().unwrap()).unwrap();
+    fs::write(path, bytes).unwrap();
+    fs::set_permissions(path, fs::Permissions::from_mode(0o755)).unwrap();
+}

@@ -1,0 +1,1 @@
+//! `make pin`, `make verify` and `make release`: what the release workflow calls.
