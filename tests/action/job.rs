@@ -161,6 +161,12 @@ impl Job {
         self
     }
 
+    /// Runs another action.yml.
+    pub fn pinned_by(mut self, action_yml: &Path) -> Job {
+        self.action_yml = fs::read_to_string(action_yml).unwrap();
+        self
+    }
+
     /// Where the action looks for a copy in the tool cache.
     pub fn cached(&self) -> PathBuf {
         self.dir.path().join(format!("tools/token-mint/{VERSION}/{TARGET}/token-mint"))

@@ -1,9 +1,12 @@
 //! Where the action runs: by name and by path, from GitHub and from a mirror, with next to nothing on PATH.
 
 use std::fs;
+use std::process::Command;
+use std::sync::Arc;
 
-use crate::job::{Job, TARGET, VERSION, busybox, pinned};
-use crate::stand_in::{Setup, StandIn};
+use crate::job::{Job, TARGET, TOP, VERSION, busybox, pinned, run};
+use crate::stand_in::http::Server;
+use crate::stand_in::{Setup, releases, tls};
 
 fn asset_path() -> String {
     format!("/v{VERSION}/token-mint-{TARGET}")
@@ -28,16 +31,17 @@ fn a_workflow_of_the_actions_own_repository_gets_the_token_too() {
 /// The usual case: https, and the releases of the repository that the action comes from.
 #[test]
 fn without_a_mirror_the_release_comes_from_the_actions_own_repository() {
-    let github = StandIn::start(Setup { tls: true, ..Setup::default() });
+    let tls = tls::Identity::new();
+    let github =
+        Server::start(Some(Arc::clone(&tls.config)), |request| releases::answer(request, VERSION, &pinned().assets()));
     let job = Job::new();
     let ca = job.dir.path().join("ca.pem");
-    fs::write(&ca, github.ca_pem.as_ref().unwrap()).unwrap();
-    let job = job.without("TOKEN_MINT_RELEASES").env("GITHUB_SERVER_URL", &github.index.url(""));
+    fs::write(&ca, &tls.ca_pem).unwrap();
+    let job = job.without("TOKEN_MINT_RELEASES").env("GITHUB_SERVER_URL", &github.url(""));
     let job = job.env("CURL_CA_BUNDLE", ca.to_str().unwrap());
-    // This server has no releases: what counts is what it is asked for.
-    let path = format!("/octo-org/token-mint-action/releases/download{}", asset_path());
-    job.assert_stops_before_minting(&[&format!("can't download {}", github.index.url(&path)), "404"]);
-    assert_eq!(github.requests(), vec![format!("GET {path}"); 3]);
+    job.assert_mints();
+    let asked: Vec<String> = github.requests().iter().map(|request| request.path().to_owned()).collect();
+    assert_eq!(asked, [format!("/octo-org/token-mint-action/releases/download{}", asset_path())]);
 }
 
 #[test]
@@ -74,6 +78,25 @@ fn inputs_reach_the_executable_and_win_over_the_jobs_environment() {
     assert_eq!(job.servers.requests().len(), 2);
     Job::new().with("timeout: soon").assert_fails(&["TOKEN_MINT_TIMEOUT"]);
     Job::new().with("index: nonsense").assert_fails(&["TOKEN_MINT_INDEX"]);
+}
+
+/// What the CI workflow does on machines that can't be had here.
+#[test]
+fn try_action_makes_a_workflow_mint_with_the_repositorys_own_action() {
+    let job = Job::new().locally();
+    let env_file = job.dir.path().join("github env");
+    let action = job.dir.path().join("action.yml");
+    fs::copy(format!("{TOP}/action.yml"), &action).unwrap();
+    let mut try_action = Command::new(format!("{TOP}/.ci/try-action"));
+    run(try_action.arg(&action).env("GITHUB_ENV", &env_file));
+    let env = fs::read_to_string(env_file).unwrap();
+    let value = |name: &str| env.lines().find_map(|line| line.strip_prefix(&format!("{name}="))).unwrap().to_owned();
+    let names = ["ACTIONS_ID_TOKEN_REQUEST_URL", "ACTIONS_ID_TOKEN_REQUEST_TOKEN", "TOKEN_MINT_RELEASES"];
+    let job = names.iter().fold(job, |job, name| job.env(name, &value(name)));
+    let job = job.with(&format!("index: {}", value("TOKEN_MINT_INDEX"))).pinned_by(&action);
+    let outcome = job.run();
+    run(Command::new("kill").arg(value("STAND_IN_PID")));
+    assert!(outcome.green && outcome.api_token.starts_with("pypi-"), "{outcome}");
 }
 
 #[test]

@@ -1,1 +1,225 @@
 //! `make pin`, `make verify` and `make release`: what the release workflow calls.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+use crate::job::{TOP, VERSION, executable, run};
+
+const TARGETS: [&str; 5] = [
+    "aarch64-apple-darwin",
+    "aarch64-unknown-linux-musl",
+    "x86_64-apple-darwin",
+    "x86_64-pc-windows-msvc",
+    "x86_64-unknown-linux-musl",
+];
+
+/// A clone of the repository with a release's assets, which are nothing that would run.
+struct Release {
+    dir: tempfile::TempDir,
+}
+
+impl Release {
+    fn of(targets: &[&str]) -> Release {
+        let release = Release { dir: tempfile::tempdir().unwrap() };
+        let files = ["Cargo.toml", "Makefile", "action.yml", ".ci"].map(|name| format!("{TOP}/{name}"));
+        run(Command::new("cp").arg("-R").args(files).arg(release.dir.path()));
+        release.assets("dist", targets);
+        release
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    /// Fills a folder with assets and their sums.
+    fn assets(&self, folder: &str, targets: &[&str]) {
+        fs::create_dir_all(self.path(folder)).unwrap();
+        for target in targets {
+            fs::write(self.path(folder).join(format!("token-mint-{target}")), format!("of {target}")).unwrap();
+        }
+        let sums = run(Command::new(self.path(".ci/sums")).arg(self.path(folder)));
+        fs::write(self.path(folder).join("SHA256SUMS"), sums).unwrap();
+    }
+
+    fn make(&self, target: &str) -> Output {
+        let output = Command::new("make").arg(target).current_dir(&self.dir).env_remove("DIST").output().unwrap();
+        println!("make {target}: {output:?}");
+        output
+    }
+
+    fn action_yml(&self) -> String {
+        fs::read_to_string(self.path("action.yml")).unwrap()
+    }
+
+    /// The sum that action.yml has for a target.
+    fn pin(&self, target: &str) -> String {
+        let action = self.action_yml();
+        let line = action.lines().find(|line| line.contains(&format!("target={target} "))).unwrap();
+        line.split("sum=").nth(1).unwrap().split(' ').next().unwrap().to_owned()
+    }
+
+    #[track_caller]
+    fn assert_refuses(&self, why: &str) {
+        let before = self.action_yml();
+        let output = self.make("pin");
+        assert!(!output.status.success());
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(said.contains(why), "{said}");
+        assert_eq!(self.action_yml(), before);
+    }
+}
+
+fn sum_of(path: &Path) -> String {
+    run(Command::new("sha256sum").arg(path))[..64].to_owned()
+}
+
+#[test]
+fn pin_writes_version_and_every_sum_and_nothing_else() {
+    let release = Release::of(&TARGETS);
+    let before = release.action_yml();
+    let cargo_toml = fs::read_to_string(release.path("Cargo.toml")).unwrap();
+    let raised = cargo_toml.replacen(&format!("version = \"{VERSION}\""), "version = \"12.34.56-rc.7\"", 1);
+    assert_ne!(raised, cargo_toml);
+    fs::write(release.path("Cargo.toml"), raised).unwrap();
+    assert!(release.make("pin").status.success());
+    let after = release.action_yml();
+    assert!(after.contains("        version=12.34.56-rc.7\n"), "{after}");
+    for target in TARGETS {
+        assert_eq!(release.pin(target), sum_of(&release.path(&format!("dist/token-mint-{target}"))));
+    }
+    let unpinned = |text: &str| {
+        let words = text.split(' ').filter(|word| !word.starts_with("sum="));
+        words.collect::<String>().replace("version=12.34.56-rc.7", &format!("version={VERSION}"))
+    };
+    assert_eq!(unpinned(&after), unpinned(&before));
+    // Again: the same.
+    assert!(release.make("pin").status.success());
+    assert_eq!(release.action_yml(), after);
+}
+
+#[test]
+fn a_target_that_was_not_built_loses_its_sum() {
+    let release = Release::of(&TARGETS);
+    assert!(release.make("pin").status.success());
+    let windows = release.path("dist/token-mint-x86_64-pc-windows-msvc");
+    fs::remove_file(windows).unwrap();
+    release.assets("dist", &["x86_64-unknown-linux-musl"]);
+    assert!(release.make("pin").status.success());
+    assert_eq!(release.pin("x86_64-pc-windows-msvc"), "");
+    assert_eq!(release.pin("x86_64-unknown-linux-musl").len(), 64);
+}
+
+#[test]
+fn pin_refuses_sums_that_do_not_match_the_files() {
+    let release = Release::of(&TARGETS);
+    fs::write(release.path("dist/token-mint-x86_64-apple-darwin"), "changed").unwrap();
+    release.assert_refuses("have other sums");
+
+    let release = Release::of(&TARGETS);
+    fs::remove_file(release.path("dist/token-mint-x86_64-apple-darwin")).unwrap();
+    release.assert_refuses("have other sums");
+
+    let release = Release::of(&TARGETS);
+    fs::write(release.path("dist/token-mint-unlisted"), "no sum").unwrap();
+    release.assert_refuses("have other sums");
+
+    let release = Release::of(&["riscv64gc-unknown-linux-musl", "x86_64-unknown-linux-musl"]);
+    release.assert_refuses("no place for the sum of riscv64gc-unknown-linux-musl");
+
+    let release = Release::of(&TARGETS);
+    fs::remove_file(release.path("dist/SHA256SUMS")).unwrap();
+    release.assert_refuses("SHA256SUMS: run make dist");
+}
+
+#[test]
+fn verify_compares_what_was_published_pinned_and_built() {
+    let release = Release::of(&["aarch64-unknown-linux-musl", "x86_64-unknown-linux-musl"]);
+    // Building is not what is tested here: what was built is there.
+    executable(&release.path(".ci/dist"), b"#!/bin/sh\n");
+    release.assets("published", &TARGETS);
+    let verify = || {
+        let output = release.make("verify");
+        (output.status.success(), String::from_utf8(output.stderr).unwrap())
+    };
+    let (done, said) = verify();
+    assert!(!done && said.contains("action.yml pins something else"), "{said}");
+
+    assert!(run(Command::new(release.path(".ci/pin")).arg(release.path("published"))).contains("x86_64"));
+    assert!(verify().0);
+
+    fs::write(release.path("dist/token-mint-x86_64-unknown-linux-musl"), "other bytes").unwrap();
+    let (done, said) = verify();
+    assert!(!done && said.contains("is not what was published"), "{said}");
+
+    release.assets("dist", &["x86_64-unknown-linux-musl"]);
+    assert!(verify().0);
+    fs::write(release.path("published/token-mint-x86_64-apple-darwin"), "changed later").unwrap();
+    let (done, said) = verify();
+    assert!(!done && said.contains("have other sums"), "{said}");
+}
+
+/// A release that can be published: a clone with a bare repository as its origin, and a `gh` that writes down what it
+/// is asked, and what the origin has by then.
+fn publishable(targets: &[&str]) -> Release {
+    let release = Release::of(targets);
+    let gh = "#!/bin/sh\n{ echo \"$*\"; git ls-remote --refs origin 'refs/tags/*' | wc -l; } >>gh.log\n";
+    executable(&release.path("bin/gh"), gh.as_bytes());
+    let setup = "git init --quiet --bare origin.git
+        git init --quiet --initial-branch main
+        git config user.name dev
+        git config user.email dev@localhost
+        git remote add origin \"$PWD/origin.git\"
+        printf '%s\\n' /dist/ /bin/ /origin.git/ /gh.log >.gitignore
+        git add --all
+        git commit --quiet --message start
+        git push --quiet origin main";
+    run(Command::new("sh").args(["-ec", setup]).current_dir(&release.dir));
+    release
+}
+
+fn make_release(release: &Release) -> Output {
+    let path = format!("{}:{}", release.path("bin").display(), std::env::var("PATH").unwrap());
+    let mut make = Command::new("make");
+    make.arg("release").current_dir(&release.dir).env("PATH", path).env_remove("GITHUB_REF_NAME");
+    make.output().unwrap()
+}
+
+#[test]
+fn release_pins_commits_tags_pushes_and_publishes() {
+    let release = publishable(&TARGETS);
+    let output = make_release(&release);
+    assert!(output.status.success(), "{output:?}");
+    let git = |args: &[&str]| run(Command::new("git").args(args).current_dir(release.path("origin.git")));
+    let tag = format!("v{VERSION}");
+    // What was pushed is one commit that changes the pins alone, on main and under the tag.
+    assert_eq!(git(&["rev-parse", "main"]), git(&["rev-parse", &format!("{tag}^{{commit}}")]));
+    assert_eq!(git(&["rev-list", "--count", "main"]), "2\n");
+    assert_eq!(git(&["diff", "--name-only", "main~", "main"]), "action.yml\n");
+    assert_eq!(git(&["show", "main:action.yml"]), release.action_yml());
+    assert_eq!(release.pin("x86_64-apple-darwin").len(), 64);
+    // The assets are there, unseen, before the tag is; then the release is made visible.
+    let said = fs::read_to_string(release.path("gh.log")).unwrap();
+    let lines: Vec<&str> = said.lines().map(str::trim).collect();
+    let [create, "0", edit, "1"] = lines[..] else { panic!("{lines:?}") };
+    assert!(create.starts_with(&format!("release create {tag} --draft ")), "{create}");
+    for asset in TARGETS.map(|target| format!("token-mint-{target}")).iter().chain([&"SHA256SUMS".to_owned()]) {
+        assert!(create.split(' ').any(|word| word == format!("dist/{asset}")), "{create}");
+    }
+    assert_eq!(edit, format!("release edit {tag} --draft=false"));
+    // The same version again is refused, before anything is changed.
+    let output = make_release(&release);
+    assert!(!output.status.success());
+    assert!(String::from_utf8_lossy(&output.stderr).contains("is there already"), "{output:?}");
+    assert_eq!(fs::read_to_string(release.path("gh.log")).unwrap(), said);
+}
+
+#[test]
+fn a_release_without_all_targets_is_refused() {
+    let release = publishable(&TARGETS[1..]);
+    let output = make_release(&release);
+    assert!(!output.status.success(), "{output:?}");
+    assert!(String::from_utf8_lossy(&output.stderr).contains("aarch64-apple-darwin"), "{output:?}");
+    assert!(!release.path("gh.log").exists());
+    assert_eq!(run(Command::new("git").args(["tag"]).current_dir(release.path("origin.git"))), "");
+}

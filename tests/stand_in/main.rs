@@ -1,25 +1,34 @@
 //! `stand-in COMMAND [ARG]...`: runs COMMAND as a step of a GitHub Actions job, with stand-ins for GitHub's ID token
 //! endpoint and for the index, and shows what a user would see: the log with its masks, then the step's outputs.
 //! Ends with COMMAND's status.
+//!
+//! `stand-in --serve FOLDER FILE`: serves until it is killed, the release assets in FOLDER as well, and appends the variables
+//! of such a job to FILE as `NAME=VALUE`, which is how `$GITHUB_ENV` wants them.
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::print_stdout, missing_docs, dead_code)]
 
 #[path = "mod.rs"]
 mod stand_in;
 
-use std::io::{BufRead, BufReader, Read};
+use std::fs::OpenOptions;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::path::PathBuf;
 use std::process::{Command, ExitCode, Stdio};
 use std::sync::Mutex;
 use std::thread;
 
-use stand_in::{Setup, StandIn};
+use stand_in::http::Server;
+use stand_in::{Setup, StandIn, releases};
 
 fn main() -> ExitCode {
     let mut words = std::env::args_os().skip(1);
     let Some(program) = words.next() else {
-        println!("usage: stand-in COMMAND [ARG]...");
+        println!("usage: stand-in COMMAND [ARG]..., or stand-in --serve FOLDER FILE");
         return ExitCode::from(2);
     };
+    if program == "--serve" {
+        serve(words.next().unwrap().into(), words.next().unwrap().into());
+    }
     let servers = StandIn::start(Setup::default());
     let step_output = tempfile::NamedTempFile::new().unwrap();
     println!("A job of octo-org/octo-repo, release.yml, environment pypi. Its index is {}", servers.index.url(""));
@@ -60,6 +69,17 @@ fn main() -> ExitCode {
     }
     println!("API tokens minted: {}", servers.api_tokens().len());
     ExitCode::from(u8::try_from(status.code().unwrap_or(1)).unwrap_or(1))
+}
+
+fn serve(assets: PathBuf, env_file: PathBuf) -> ! {
+    let servers = StandIn::start(Setup::default());
+    let releases = Server::start(None, move |request| releases::answer(request, env!("CARGO_PKG_VERSION"), &assets));
+    let own = [("TOKEN_MINT_RELEASES", releases.url("")), ("STAND_IN_PID", std::process::id().to_string())];
+    let lines: String = servers.job_env().iter().chain(&own).map(|(name, value)| format!("{name}={value}\n")).collect();
+    OpenOptions::new().append(true).create(true).open(env_file).unwrap().write_all(lines.as_bytes()).unwrap();
+    loop {
+        thread::park();
+    }
 }
 
 /// What GitHub's runner keeps of a log: the values to hide.
