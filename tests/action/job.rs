@@ -13,6 +13,8 @@ use crate::stand_in::{Setup, StandIn, releases};
 
 /// The repository's top folder.
 pub const TOP: &str = env!("CARGO_MANIFEST_DIR");
+/// How a workflow names the action.
+pub const ACTION: &str = "octo-org/token-mint-action@v1";
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");
 /// What the action calls this machine.
 pub const TARGET: &str =
@@ -86,6 +88,7 @@ pub struct Job {
     with: String,
     env: Vec<(String, String)>,
     path: Option<PathBuf>,
+    workflow: Option<String>,
 }
 
 /// What a job did.
@@ -110,10 +113,11 @@ impl Job {
         let job = Job {
             dir: tempfile::tempdir().unwrap(),
             action_yml: pinned().action_yml(),
-            uses: "octo-org/token-mint-action@v1",
+            uses: ACTION,
             with: format!("index: {}", servers.index.url("/legacy/")),
             env: vec![],
             path: None,
+            workflow: None,
             servers,
             releases,
         };
@@ -127,6 +131,12 @@ impl Job {
     /// The action from the workflow's own repository.
     pub fn locally(mut self) -> Job {
         self.uses = "./";
+        self
+    }
+
+    /// Runs another workflow, which uses the action by name.
+    pub fn workflow(mut self, workflow: &str) -> Job {
+        self.workflow = Some(workflow.to_owned());
         self
     }
 
@@ -186,7 +196,7 @@ impl Job {
         fs::create_dir_all(&action).unwrap();
         fs::write(action.join("action.yml"), &self.action_yml).unwrap();
         let workflow = self.dir.path().join("release.yml");
-        fs::write(&workflow, self.workflow(&seen)).unwrap();
+        fs::write(&workflow, self.workflow.clone().unwrap_or_else(|| self.own_workflow(&seen))).unwrap();
 
         let mut command = Command::new(runner);
         if self.uses != "./" {
@@ -210,7 +220,7 @@ impl Job {
         Outcome { green: output.status.success(), outcome: line(), api_token: line(), expires: line(), log }
     }
 
-    fn workflow(&self, seen: &Path) -> String {
+    fn own_workflow(&self, seen: &Path) -> String {
         let Job { uses, with, .. } = self;
         let seen = seen.display();
         let runner = self.env.iter().filter(|(name, _)| name.starts_with("RUNNER_"));

@@ -16,4 +16,5 @@ mod found;
 mod install;
 mod job;
 mod places;
+mod readme;
 mod release;
