@@ -9,7 +9,8 @@ use crate::log::Verbosity;
 pub const HELP: &str = "\
 token-mint: mints a short-lived PyPI API token from this CI job's identity
 
-usage: token-mint [OPTIONS]
+usage: token-mint [OPTIONS]         mint an API token and hand it over
+       token-mint claims [OPTIONS]  show this job's identity as the index will see it; mint nothing
 
 It asks the CI system for an ID token, exchanges it at the index for an API token (PyPI's lives
 15 minutes), and hands that over: in a GitHub Actions job as the step outputs `api-token` and
@@ -18,7 +19,8 @@ It asks the CI system for an ID token, exchanges it at the index for an API toke
 options                      environment          default
   --index pypi|testpypi|URL  TOKEN_MINT_INDEX     pypi
   --audience AUD             TOKEN_MINT_AUDIENCE  what the index expects
-  --format token|env|json    TOKEN_MINT_FORMAT    see above
+  --format token|env|json    TOKEN_MINT_FORMAT    see above; with claims: json or nothing
+  --project NAME             TOKEN_MINT_PROJECT   the name in ./pyproject.toml; for links only
   --timeout SECONDS          TOKEN_MINT_TIMEOUT   120, for everything together
   -q, --quiet                                     say errors only
   -v, --verbose                                   say each request, too
@@ -41,6 +43,8 @@ pub enum Command {
     Version,
     /// No command: mint.
     Mint(Options),
+    /// `claims`: show the identity.
+    Claims(Options),
 }
 
 /// What the user typed; nothing is checked or looked up yet.
@@ -52,6 +56,8 @@ pub struct Options {
     pub audience: Option<OsString>,
     /// `--format`
     pub format: Option<OsString>,
+    /// `--project`
+    pub project: Option<OsString>,
     /// `--timeout`
     pub timeout: Option<OsString>,
     /// `-q` or `-v`
@@ -79,8 +85,13 @@ pub enum UsageError {
 /// [`UsageError`]; never where `--help` or `--version` was read first.
 pub fn parse(words: impl IntoIterator<Item = OsString>) -> Result<Command, UsageError> {
     let mut options = Options::default();
+    let mut command: fn(Options) -> Command = Command::Mint;
     let mut words = words.into_iter().enumerate();
     while let Some((position, word)) = words.next() {
+        if word == "claims" && position == 0 {
+            command = Command::Claims;
+            continue;
+        }
         let Some((name, joined)) = split(&word) else {
             return Err(UsageError::Unexpected(position + 1));
         };
@@ -89,6 +100,7 @@ pub fn parse(words: impl IntoIterator<Item = OsString>) -> Result<Command, Usage
             "--index" => value.store("--index", &mut options.index)?,
             "--audience" => value.store("--audience", &mut options.audience)?,
             "--format" => value.store("--format", &mut options.format)?,
+            "--project" => value.store("--project", &mut options.project)?,
             "--timeout" => value.store("--timeout", &mut options.timeout)?,
             "-q" | "--quiet" => value.switch("--quiet", Verbosity::Quiet, &mut options.verbosity)?,
             "-v" | "--verbose" => value.switch("--verbose", Verbosity::Verbose, &mut options.verbosity)?,
@@ -97,7 +109,7 @@ pub fn parse(words: impl IntoIterator<Item = OsString>) -> Result<Command, Usage
             _ => return Err(UsageError::Unknown(name)),
         }
     }
-    Ok(Command::Mint(options))
+    Ok(command(options))
 }
 
 /// An option's name, and the value that was joined to it with `=`. `None` for a word that is no option.
@@ -171,10 +183,11 @@ mod tests {
     #[test]
     fn each_option_with_a_value_takes_it_joined_or_apart_and_once() {
         type Field = fn(&Options) -> &Option<OsString>;
-        let fields: [(&'static str, Field); 4] = [
+        let fields: [(&'static str, Field); 5] = [
             ("--index", |options| &options.index),
             ("--audience", |options| &options.audience),
             ("--format", |options| &options.format),
+            ("--project", |options| &options.project),
             ("--timeout", |options| &options.timeout),
         ];
         for (name, field) in fields {
@@ -211,6 +224,16 @@ mod tests {
     }
 
     #[test]
+    fn a_command_comes_first() {
+        assert_eq!(words("claims"), Ok(Command::Claims(Options::default())));
+        assert_eq!(words("claims -q"), Ok(Command::Claims(options("-q"))));
+        assert_eq!(words("claims --help"), Ok(Command::Help));
+        assert_eq!(words("-q claims"), Err(UsageError::Unexpected(2)));
+        assert_eq!(words("claims claims"), Err(UsageError::Unexpected(2)));
+        assert_eq!(options("--project claims").project, Some("claims".into()));
+    }
+
+    #[test]
     fn whatever_else_is_an_error() {
         assert_eq!(words("mint"), Err(UsageError::Unexpected(1)));
         assert_eq!(words("--index=x ''"), Err(UsageError::Unexpected(2)));
@@ -238,7 +261,17 @@ mod tests {
 
     #[test]
     fn help_names_every_option_and_variable() {
-        for name in ["--index", "--audience", "--format", "--timeout", "--quiet", "--verbose", "--help", "--version"] {
+        for name in [
+            "--index",
+            "--audience",
+            "--format",
+            "--project",
+            "--timeout",
+            "--quiet",
+            "--verbose",
+            "--help",
+            "--version",
+        ] {
             assert!(HELP.contains(name), "{name}");
         }
     }

@@ -7,6 +7,12 @@ use std::ffi::{OsStr, OsString};
 pub const GITHUB_ACTIONS: &str = "GITHUB_ACTIONS";
 /// The file that a step appends its outputs to.
 pub const GITHUB_OUTPUT: &str = "GITHUB_OUTPUT";
+/// The event that started the workflow, as a JSON file.
+pub const EVENT_PATH: &str = "GITHUB_EVENT_PATH";
+/// The file that a step appends Markdown for the job's summary page to.
+pub const STEP_SUMMARY: &str = "GITHUB_STEP_SUMMARY";
+/// Set to `true` by GitLab's runner.
+pub const GITLAB_CI: &str = "GITLAB_CI";
 /// GitHub's ID token endpoint; there only with the permission `id-token: write`.
 pub const REQUEST_URL: &str = "ACTIONS_ID_TOKEN_REQUEST_URL";
 /// The bearer token for that endpoint.

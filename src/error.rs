@@ -1,9 +1,12 @@
 //! What can go wrong: facts only, one variant an attempt, and the exit status of each. Advice is in `explain.rs`.
 
+use std::borrow::Cow;
 use std::{fmt, io};
 
+use crate::claims::Claims;
 use crate::cli::UsageError;
 use crate::http::HttpError;
+use crate::index::Index;
 use crate::json::JsonError;
 use crate::secret::SecretError;
 use crate::url::UrlError;
@@ -17,19 +20,24 @@ pub enum Error {
     /// The command line makes no sense.
     Usage(UsageError),
     /// An option or variable has a value that can't be used.
-    Setting { place: &'static str, flaw: SettingFlaw },
+    Setting { place: Cow<'static, str>, flaw: SettingFlaw },
     /// Not in a CI system that we know.
     NoIdentity,
-    /// On GitHub, without the permission to ask for an ID token: these variables are not set.
-    NoPermission { missing: &'static str },
+    /// On GitHub, without the permission to ask for an ID token: these variables are not set. A pull request from a fork
+    /// never has it.
+    NoPermission { missing: &'static str, fork: bool },
+    /// On GitLab, and the job declares no ID token for this audience: this variable is not set.
+    NoGitLabToken { variable: String, audience: String },
     /// The CI system's endpoint answered 401 or 403.
     IdentityRefused { status: u16, words: Option<String> },
     /// The index gave a well-formed no: a 4xx that running again won't change.
-    Refused { index: String, leg: Leg, refusal: Refusal },
+    Refused { index: Box<Index>, leg: Leg, refusal: Box<Refusal>, subject: Option<Box<Subject>> },
     /// No whole reply came.
     Exchange { leg: Leg, server: String, error: HttpError },
     /// A reply with a status that the protocol has no place for, or that means "later".
     Status { leg: Leg, server: String, status: u16, words: Option<String> },
+    /// The ID token's claims can't be read, so there is nothing to show.
+    Claims,
     /// A reply with the right status whose content is not what the protocol says.
     Reply { leg: Leg, server: String, flaw: ReplyFlaw },
     /// On GitHub, but no file for step outputs.
@@ -46,6 +54,15 @@ pub enum Error {
     Print(io::Error),
     /// The mask that hides a token in the log could not be written, so no token was handed over.
     Mask(io::Error),
+}
+
+/// Whose ID token was refused, and when: what an explanation needs.
+#[derive(Debug)]
+pub struct Subject {
+    pub claims: Claims,
+    /// The project that it was to publish, as far as it is known.
+    pub project: Option<String>,
+    pub now_unix_secs: u64,
 }
 
 /// The three requests there are.
@@ -67,7 +84,10 @@ pub enum SettingFlaw {
     Url(UrlError),
     Secret(SecretError),
     Format,
+    /// `token` and `env` where there is no API token.
+    ClaimsFormat,
     Timeout,
+    Project,
 }
 
 /// What is wrong with a reply's content.
@@ -104,13 +124,22 @@ pub struct Reason {
 }
 
 impl Error {
+    /// The error, with the one whose ID token was refused, if it is a refusal.
+    pub fn about(mut self, refused: Option<Subject>) -> Error {
+        if let Error::Refused { subject, .. } = &mut self {
+            *subject = refused.map(Box::new);
+        }
+        self
+    }
+
     /// The program's exit status: 2 to 6, as the README's table has them.
     pub fn exit_status(&self) -> u8 {
         match self {
             Error::Usage(_) | Error::Setting { .. } => 2,
-            Error::NoIdentity | Error::NoPermission { .. } | Error::IdentityRefused { .. } => 3,
+            Error::NoIdentity | Error::NoPermission { .. } => 3,
+            Error::NoGitLabToken { .. } | Error::IdentityRefused { .. } => 3,
             Error::Refused { .. } => 4,
-            Error::Exchange { .. } | Error::Status { .. } | Error::Reply { .. } => 5,
+            Error::Exchange { .. } | Error::Status { .. } | Error::Claims | Error::Reply { .. } => 5,
             Error::NoStepOutputFile | Error::OpenStepOutput { .. } | Error::StepOutput { .. } => 6,
             Error::NoStdout | Error::Stdout(_) | Error::Print(_) | Error::Mask(_) => 6,
         }
@@ -123,23 +152,29 @@ impl fmt::Display for Error {
             Error::Usage(error) => error.fmt(f),
             Error::Setting { place, flaw } => write!(f, "{place}: {flaw}"),
             Error::NoIdentity => f.write_str("this is not a job of a CI system that token-mint knows"),
-            Error::NoPermission { missing } => {
+            Error::NoPermission { missing, .. } => {
                 write!(f, "this job may not ask GitHub for an ID token: not set: {missing}")
+            }
+            Error::NoGitLabToken { variable, audience } => {
+                write!(f, "this GitLab job has no ID token for the audience {audience}: not set: {variable}")
             }
             Error::IdentityRefused { status, words } => {
                 write!(f, "GitHub refused to issue an ID token (status {status}){}", Words(words))
             }
-            Error::Refused { index, leg: Leg::Audience, refusal } => {
-                write!(f, "{index} does not say which audience it expects (status {}){refusal}", refusal.status)
-            }
-            Error::Refused { index, refusal, .. } => {
-                write!(f, "{index} refused to mint an API token (status {}){refusal}", refusal.status)
+            Error::Refused { index, leg, refusal, .. } => {
+                let Refusal { status, words, .. } = &**refusal;
+                let what = match leg {
+                    Leg::Audience => "does not say which audience it expects",
+                    _ => "refused to mint an API token",
+                };
+                write!(f, "{index} {what} (status {status}){}", Words(words))
             }
             Error::Exchange { leg, server, error } => write!(f, "{leg} ({server}): {error}"),
             Error::Status { leg, server, status, words } => {
                 write!(f, "{leg} ({server}): it answered with status {status}{}", Words(words))
             }
             Error::Reply { leg, server, flaw } => write!(f, "{leg} ({server}): {flaw}"),
+            Error::Claims => f.write_str("the ID token is no JSON Web Token with claims in it"),
             Error::NoStepOutputFile => f.write_str("there is no file for the step's outputs: GITHUB_OUTPUT is not set"),
             Error::OpenStepOutput { path, error } | Error::StepOutput { path, error } => {
                 write!(f, "the step output can't be written to {path}: {error}")
@@ -170,6 +205,8 @@ impl fmt::Display for SettingFlaw {
             SettingFlaw::Url(flaw) => flaw.fmt(f),
             SettingFlaw::Secret(flaw) => flaw.fmt(f),
             SettingFlaw::Format => f.write_str("token, env or json is expected"),
+            SettingFlaw::ClaimsFormat => f.write_str("with claims, it can be json only"),
+            SettingFlaw::Project => f.write_str("a project's name is expected: letters, digits and -._"),
             SettingFlaw::Timeout => f.write_str("a whole number of seconds from 1 to 3600 is expected"),
         }
     }
@@ -186,18 +223,13 @@ impl fmt::Display for ReplyFlaw {
     }
 }
 
-impl fmt::Display for Refusal {
-    /// What follows the fact that there was a refusal: the index's words, then a line for each reason.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        Words(&self.words).fmt(f)?;
-        for Reason { code, description } in &self.reasons {
-            let code = if code.is_empty() { "no code" } else { code };
-            write!(f, "\n    {code}: {description}")?;
-        }
-        match self.unshown_reasons {
-            0 => Ok(()),
-            more => write!(f, "\n    and {more} more"),
-        }
+impl Refusal {
+    /// A line for each reason.
+    pub fn reasons(&self) -> Vec<String> {
+        let code = |code: &str| if code.is_empty() { "no code" } else { code }.to_owned();
+        let lines = self.reasons.iter().map(|reason| format!("{}: {}", code(&reason.code), reason.description));
+        let more = (self.unshown_reasons > 0).then(|| format!("and {} more", self.unshown_reasons));
+        lines.chain(more).collect()
     }
 }
 

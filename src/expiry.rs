@@ -10,9 +10,9 @@ pub fn describe(expires: u64, now: u64) -> String {
     format!("{} ({left})", utc(expires))
 }
 
-/// Date and time by the Gregorian calendar, counted from 0000-03-01 so that a leap day ends its year
+/// `2026-09-21 14:13:20 UTC`: date and time by the Gregorian calendar, counted from 0000-03-01 so that a leap day ends its year
 /// (Howard Hinnant, "chrono-Compatible Low-Level Date Algorithms", `civil_from_days`).
-fn utc(unix_secs: u64) -> String {
+pub fn utc(unix_secs: u64) -> String {
     let (days, secs) = (unix_secs / 86_400 + 719_468, unix_secs % 86_400);
     let (era, day_of_era) = (days / 146_097, days % 146_097);
     let year_of_era = (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;

@@ -1,12 +1,24 @@
-//! The advice: for each error, what it means and what to do. All of the program's prose for failures is here.
+//! What is said of a failure: what it means and what to do. All of the program's prose for that is here.
 //!
-//! Rules of speech: `token-mint: error:` states the fact (`error.rs`), each `token-mint: hint:` is one thing to
-//! know or to try. Plain words, no blame, no apology, and never a step that makes the project less safe.
+//! Rules of speech: the fact comes from `error.rs`; what is behind it is said outright where it is known, and called
+//! a guess where it is one; each hint is one thing to know or to try. Plain words, no blame, no apology, and never a
+//! step that makes the project less safe.
 
+use crate::claims::Claims;
+use crate::diagnosis::{self, Cause, Finding, Job};
 use crate::env::{REQUEST_TOKEN, REQUEST_URL};
-use crate::error::{Error, Leg, Refusal, SettingFlaw};
+use crate::error::{Error, Leg, Refusal, SettingFlaw, Subject};
+use crate::expiry;
+use crate::form::{Form, Provider};
 use crate::http::HttpError;
+use crate::index::Index;
 use crate::url::UrlError;
+use crate::workflow::neutralise;
+
+/// The most that is shown of one claim. Branch names may be long.
+const MAX_CLAIM_CHARS: usize = 200;
+/// Far more claims than an issuer ever made.
+const MAX_CLAIMS: usize = 60;
 
 const PERMISSION: &str = "\
 give the job that publishes this permission, in the workflow's file:
@@ -19,21 +31,14 @@ give the job that publishes this permission, in the workflow's file:
 ";
 const CALLED_WORKFLOW: &str = "in a workflow that another one calls, the calling job needs the permission, too";
 const FORK: &str = "a pull request from a fork never gets it: publish from a push, a tag or a release instead";
+const IS_FORK: &str = "this run is for a pull request from a fork, and such a run never gets an ID token, whatever its \
+                       permissions are: anybody could publish by opening one. Publish from a push, a tag or a release \
+                       of the repository itself, and leave this step out of pull requests: \
+                       `if: github.event_name != 'pull_request'`";
 const CONTAINER: &str = "with `docker run`, pass these on: -e GITHUB_ACTIONS -e ACTIONS_ID_TOKEN_REQUEST_URL -e \
                          ACTIONS_ID_TOKEN_REQUEST_TOKEN";
-const KNOWN_SYSTEMS: &str = "GitHub Actions is recognised by GITHUB_ACTIONS=true. Elsewhere there is no identity that \
-                             could be exchanged for an API token";
-const PUBLISHER: &str = "the index knows the project's trusted publishers by four things: owner, repository, workflow \
-                         file name and environment. One of them differs from this job, or no publisher is registered \
-                         on this index. Compare them letter by letter with the page \"Publishing\" of the project \
-                         (release.yml is not release.yaml; TestPyPI keeps a list of its own)";
-const CALLED_FILE: &str = "if this job runs in a reusable workflow, the file that counts is the called one, and it has \
-                           to be in the same repository";
-const PENDING: &str = "the project exists by now, so a pending publisher can't create it: add the publisher on the \
-                       project's own page \"Publishing\"";
-const USED: &str = "an ID token can be exchanged once. Run the job again: it gets a new one";
-const INVALID: &str = "the index could not verify the ID token: it is for another audience, or expired, or this index \
-                       does not trust the CI system that issued it. Check --index and --audience";
+const KNOWN_SYSTEMS: &str = "GitHub Actions is recognised by GITHUB_ACTIONS=true, GitLab CI/CD by GITLAB_CI=true. \
+                             Elsewhere there is no identity that could be exchanged for an API token";
 const NOT_ENABLED: &str = "trusted publishing is switched off on this index. Its operators can switch it on";
 const NOT_AN_INDEX: &str = "check --index: is it the address of a package index with trusted publishing?";
 const AGAIN: &str = "nothing was handed over. This often passes: run the job again";
@@ -55,10 +60,83 @@ const OPTIONS: &str = "token-mint --help lists the options and what they take";
 const ONE_VARIABLE: &str = "the other variable is there, so it was lost on the way to this process: pass both on";
 const LOST: &str = "an API token was minted, but it could not be handed over. It expires by itself";
 
-/// The whole message for an error: the fact, then the hints, each line begun as the rules say.
-pub fn explain(error: &Error) -> String {
-    let hints = hints(error).iter().map(|hint| format!("token-mint: hint: {hint}\n")).collect::<String>();
-    format!("token-mint: error: {error}\n{hints}")
+/// Everything that is said of a failure, or of an identity. Text from outside in it is neutralised.
+#[derive(Debug, Default)]
+pub struct Explanation {
+    /// What happened.
+    pub fact: String,
+    /// What follows the fact line by line: the reasons that the index gives.
+    pub reasons: Vec<String>,
+    /// The job in the words of the index's form: names and values.
+    pub identity: Vec<(String, String)>,
+    /// What is behind it; false: a guess, likeliest first.
+    pub causes: Vec<(bool, String)>,
+    /// What to know or to try.
+    pub hints: Vec<String>,
+    /// Where to go: what for, and the address.
+    pub link: Option<(String, String)>,
+}
+
+/// The explanation of an error.
+pub fn explain(error: &Error) -> Explanation {
+    let mut explanation = Explanation {
+        fact: error.to_string(),
+        hints: hints(error).into_iter().map(str::to_owned).collect(),
+        ..Explanation::default()
+    };
+    if let Error::NoGitLabToken { variable, audience } = error {
+        explanation.hints.push(gitlab_job(variable, audience));
+    }
+    if let Error::Refused { index, leg: Leg::Mint, refusal, subject } = error {
+        explanation.reasons = refusal.reasons();
+        if let Some(Subject { claims, project, now_unix_secs }) = subject.as_deref() {
+            let job = Job { claims, index, now_unix_secs: *now_unix_secs };
+            let findings = diagnosis::of_refusal(refusal, &job);
+            explanation.identity = identity(claims, index);
+            explanation.link = link(&findings, &job, project.as_deref());
+            explanation.causes = causes(&findings, &job);
+        }
+        explanation.hints = refusal_hints(refusal, &explanation.causes);
+    }
+    explanation
+}
+
+/// The explanation of an identity, before anything is asked of the index: `token-mint claims`.
+pub fn explain_claims(job: &Job, project: Option<&str>) -> Explanation {
+    let findings = diagnosis::of_claims(job);
+    let name = job.index.name();
+    // A called file can be registered; whatever else the claims prove, the index refuses.
+    let fact = match findings.iter().all(|finding| matches!(finding.cause, Cause::CalledFile { .. })) {
+        true => format!("a publisher with these values lets this job publish to {name}"),
+        false => format!("{name} would refuse this job"),
+    };
+    let all = Finding { certain: false, cause: Cause::NotRegistered };
+    let mut hints = vec![];
+    if Form::of(job.claims).provider == Provider::GitHub {
+        hints.push(matching(job));
+    }
+    hints.push(format!("nothing was asked of {name}: whether such a publisher is registered there was not looked up"));
+    Explanation {
+        fact,
+        identity: identity(job.claims, job.index),
+        causes: causes(&findings, job),
+        hints,
+        link: link(&[findings, vec![all]].concat(), job, project),
+        ..Explanation::default()
+    }
+}
+
+/// How PyPI matches a GitHub job, for whoever fills in the form.
+fn matching(job: &Job) -> String {
+    let environment = match job.claims.text("environment") {
+        Some(_) => "Environment name may also stay empty in the form: then any job of the workflow file matches",
+        None => "a publisher that names an environment would not match: the job has none",
+    };
+    format!(
+        "{} compares owner, repository and environment whatever their case, the workflow's file name letter by letter, \
+         and the owner's number. {environment}",
+        job.index.name()
+    )
 }
 
 fn hints(error: &Error) -> Vec<&'static str> {
@@ -69,43 +147,539 @@ fn hints(error: &Error) -> Vec<&'static str> {
         Error::Setting { flaw: SettingFlaw::Index(UrlError::NotAbsolute), .. } => vec![INDEX_NAME],
         Error::Usage(_) | Error::Setting { .. } => vec![OPTIONS],
         Error::NoIdentity => vec![KNOWN_SYSTEMS, CONTAINER],
-        Error::NoPermission { missing: REQUEST_URL | REQUEST_TOKEN } => vec![ONE_VARIABLE, CONTAINER, PERMISSION],
+        Error::NoPermission { fork: true, .. } => vec![IS_FORK],
+        Error::NoPermission { missing: REQUEST_URL | REQUEST_TOKEN, .. } => vec![ONE_VARIABLE, CONTAINER, PERMISSION],
         Error::NoPermission { .. } => vec![PERMISSION, CALLED_WORKFLOW, FORK, CONTAINER],
         Error::IdentityRefused { .. } => vec![PERMISSION],
-        Error::Refused { leg: Leg::Audience, refusal: Refusal { status: 403, .. }, .. } => vec![NOT_ENABLED],
-        Error::Refused { leg: Leg::Audience, .. } => vec![NOT_AN_INDEX],
-        Error::Refused { refusal, .. } => refusal_hints(refusal),
+        Error::Refused { refusal, .. } if refusal.status == 403 => vec![NOT_ENABLED],
+        Error::Refused { .. } => vec![NOT_AN_INDEX],
         Error::Exchange { error: HttpError::Certificate(_), .. } => {
             vec![if cfg!(feature = "system-roots") { CERTIFICATE_SYSTEM } else { CERTIFICATE }, CLOCK]
         }
         Error::Status { status: 301 | 302 | 303 | 307 | 308, .. } => vec![REDIRECT],
         Error::Status { status: 408 | 429 | 500..=599, .. } | Error::Exchange { .. } => vec![AGAIN],
-        Error::Status { leg: Leg::IdToken, .. } => vec![ENDPOINT],
+        Error::Status { leg: Leg::IdToken, .. } | Error::Claims => vec![ENDPOINT],
         Error::Status { .. } => vec![NOT_AN_INDEX],
         Error::Reply { leg: Leg::IdToken, .. } => vec![ENDPOINT, AGAIN],
         Error::Reply { .. } => vec![NOT_AN_INDEX, AGAIN],
         Error::NoStepOutputFile | Error::OpenStepOutput { .. } => vec![STEP_OUTPUT],
         Error::StepOutput { .. } | Error::Stdout(_) => vec![LOST],
-        Error::NoStdout | Error::Print(_) | Error::Mask(_) => vec![],
+        Error::NoGitLabToken { .. } | Error::NoStdout | Error::Print(_) | Error::Mask(_) => vec![],
     }
 }
 
-fn refusal_hints(refusal: &Refusal) -> Vec<&'static str> {
-    let has = |code: &str| refusal.reasons.iter().any(|reason| reason.code == code);
-    let by_code = [
-        ("invalid-publisher", PUBLISHER),
-        ("invalid-publisher", CALLED_FILE),
-        ("invalid-pending-publisher", PENDING),
-        ("invalid-reuse-token", USED),
-        ("invalid-token", INVALID),
-        ("invalid-payload", INVALID),
-        ("not-enabled", NOT_ENABLED),
-    ];
-    let mut hints: Vec<&str> = by_code.iter().filter(|(code, _)| has(code)).map(|(_, hint)| *hint).collect();
-    hints.dedup();
-    match (hints.is_empty(), refusal.reasons.is_empty()) {
-        (true, true) => vec![NOT_AN_INDEX],
-        (true, false) => vec![OTHER_REASON],
-        (false, _) => hints,
+/// Where the findings say nothing, so do the hints, but for where to look.
+fn refusal_hints(refusal: &Refusal, causes: &[(bool, String)]) -> Vec<String> {
+    let hint = match (causes.is_empty(), refusal.reasons.is_empty()) {
+        (false, _) => return vec![],
+        (true, true) => NOT_AN_INDEX,
+        (true, false) => OTHER_REASON,
+    };
+    vec![hint.to_owned()]
+}
+
+fn gitlab_job(variable: &str, audience: &str) -> String {
+    format!(
+        "declare it in the job that publishes, in .gitlab-ci.yml:
+
+    publish:
+      id_tokens:
+        {variable}:
+          aud: {audience}
+"
+    )
+}
+
+/// The job in the words of the form, and what counts beside it.
+fn identity(claims: &Claims, index: &Index) -> Vec<(String, String)> {
+    let form = Form::of(claims);
+    let shown = |text: &str| neutralise(text, MAX_CLAIM_CHARS);
+    let mut rows: Vec<(String, String)> = Vec::new();
+    for field in &form.fields {
+        let value = field.value.as_deref().map_or_else(|| "(none: leave it empty)".to_owned(), shown);
+        rows.push((field.name.to_owned(), value));
+    }
+    match form.provider {
+        Provider::GitHub => {
+            let number = claims.text("repository_owner_id").unwrap_or_default();
+            rows.push(("the owner's number".to_owned(), shown(&number)));
+        }
+        Provider::Other => {
+            let claims = claims.iter().filter(|(name, _)| *name != "jti").take(MAX_CLAIMS);
+            rows.extend(claims.map(|(name, value)| (shown(name), shown(value))));
+        }
+        Provider::GitLab | Provider::Google => {}
+    }
+    if form.provider != Provider::Other {
+        rows.push(("issuer".to_owned(), shown(&claims.text("iss").unwrap_or_default())));
+    }
+    rows.push(("index".to_owned(), index.to_string()));
+    rows
+}
+
+fn causes(findings: &[Finding], job: &Job) -> Vec<(bool, String)> {
+    findings.iter().map(|Finding { certain, cause }| (*certain, cause_text(cause, job))).collect()
+}
+
+fn cause_text(cause: &Cause, job: &Job) -> String {
+    let index = job.index.name();
+    let shown = |text: &str| neutralise(text, MAX_CLAIM_CHARS);
+    match cause {
+        Cause::PullRequestTarget => format!(
+            "the workflow was started by pull_request_target, and {index} takes no job that was: anybody who opens a \
+             pull request can steer it. Publish from a workflow that starts on a push of a tag, on a release, or by \
+             workflow_dispatch"
+        ),
+        Cause::CalledElsewhere { called } => format!(
+            "the job runs in a reusable workflow of another repository, {}, and {index} can't match such a job to a \
+             publisher. Call that workflow to build, if you like, but put the job that mints and uploads into a workflow \
+             file of your own repository, and register that file",
+            shown(called)
+        ),
+        Cause::CalledFile { called, caller } => {
+            let (called, caller) = (shown(called), shown(caller));
+            format!(
+                "the job runs in {called}, a reusable workflow that {caller} calls, and the called file is the one \
+                 that counts: Workflow name has to be {called}. Or put the job that mints and uploads into {caller} \
+                 itself and register that. It is the safer way: attestations name {caller}, so an upload from {called} may \
+                 still be refused"
+            )
+        }
+        Cause::Claim { name, missing } if name == "sub" && !missing => format!(
+            "a publisher was found, and only the claim sub is not what {index} expects: `{}`. Your organisation or repository \
+             has a customised subject for its ID tokens. Have its administrators set it back to GitHub's default \
+             (GitHub's documentation: \"Customizing the token claims\")",
+            shown(&job.claims.text("sub").unwrap_or_default())
+        ),
+        Cause::Claim { name, missing } => format!(
+            "a publisher was found, and only the claim {} is {}. Nothing else has to be changed",
+            shown(name),
+            match (missing, job.claims.text(name)) {
+                (true, _) => "missing from the ID token".to_owned(),
+                (false, Some(value)) => format!("not what {index} expects: `{}`", shown(&value)),
+                (false, None) => format!("not what {index} expects"),
+            }
+        ),
+        Cause::WorkflowRef { expected, got } => format!(
+            "a publisher was found, and only the workflow's file does not come from where the job does: {index} expects \
+             {}, and the job's is {}. Call the workflow by its path (`uses: ./.github/workflows/…`), so that both come \
+             from one commit, or put the job into the calling file",
+            shown(expected),
+            shown(got)
+        ),
+        Cause::FieldDiffers => field_differs(job),
+        Cause::NotRegistered if job.index.is_testpypi() => "nothing is registered for this job on TestPyPI, which has \
+             accounts and publishers of its own: a publisher on PyPI does not count here. Register it on TestPyPI, too"
+            .to_owned(),
+        Cause::NotRegistered => format!(
+            "no publisher is registered for this job on {index}. It was never added, or it was added on another index \
+             (TestPyPI has publishers of its own), or it was a pending one, which is gone once it was used or refused. \
+             Add it"
+        ),
+        Cause::OwnerId => format!(
+            "every field agrees, and the publisher has another number for the owner than {}: the repository was moved, or \
+             the owner's account was made anew. A blank in one of the publisher's fields looks the same. For both: \
+             delete the publisher and add it again",
+            shown(&job.claims.text("repository_owner_id").unwrap_or_else(|| "the job has".to_owned()))
+        ),
+        Cause::ProjectExists => format!(
+            "the publisher is a pending one, which is to create a project, and that project exists by now. {index} has \
+             deleted it with this refusal, so trying again will say that there is none. Add a publisher on the \
+             project's own page. If the project is not yours, choose another name"
+        ),
+        Cause::Spent => {
+            "an ID token can be exchanged once, and this one was. Run the job again: it gets a new one. If a \
+             copy of the ID token was used elsewhere, find out by whom"
+                .to_owned()
+        }
+        Cause::Expired => format!(
+            "the ID token has expired: it was valid until {}. Run the job again: it gets a new one. If that does not \
+             help, a clock is wrong",
+            expiry::utc(job.claims.unix_secs("exp").unwrap_or_default())
+        ),
+        Cause::Audience { expected } => format!(
+            "the ID token is for the audience {}, and {index} takes `{expected}` only. Leave --audience (the action's \
+             input audience) out, or correct --index",
+            job.claims.iter().find(|(name, _)| *name == "aud").map_or_else(|| "none".to_owned(), |(_, aud)| shown(aud))
+        ),
+        Cause::Issuer { issuer } => format!(
+            "{index} takes no ID tokens that were issued by {}. PyPI takes those of GitHub.com, GitLab.com, Google Cloud \
+             and ActiveState; a GitHub Enterprise Server, or an enterprise with an issuer of its own, is none of them. \
+             Publish from a CI system that the index takes",
+            shown(issuer)
+        ),
+        Cause::Signature => format!(
+            "{index} could not verify the ID token, though its audience and its time look right from here. It is not \
+             for this index, or was changed on its way. Run the job again; if that does not help, check --index and \
+             --audience"
+        ),
+        Cause::SwitchedOff => format!(
+            "{index} has switched trusted publishing off, for now or for this CI system. Nothing in your project is wrong. \
+             Its status page or its operators know more; run the job again later"
+        ),
+    }
+}
+
+/// The first line says it all; the others are a field each.
+fn field_differs(job: &Job) -> String {
+    let form = Form::of(job.claims);
+    let mut text = format!(
+        "one of the publisher's fields on {} differs from this job. Compare them letter by letter{}",
+        job.index.name(),
+        if form.provider == Provider::GitHub { ":" } else { " with the list above" }
+    );
+    if form.provider != Provider::GitHub {
+        return text;
+    }
+    for field in form.fields {
+        let value = field.value.map(|value| neutralise(&value, MAX_CLAIM_CHARS));
+        let line = match (field.name, value) {
+            ("Workflow name", Some(value)) => {
+                format!("{value}, the file's name alone; .yml is not .yaml. Was the file renamed?")
+            }
+            ("Environment name", Some(value)) => {
+                format!("{value}, if the publisher names one. One that names none matches this job, too")
+            }
+            ("Environment name", None) => {
+                "the job has no environment. If the publisher names one, add `environment:` with \
+                                           that name to the job"
+                    .to_owned()
+            }
+            (_, Some(value)) => format!("{value}. Was it renamed, or the repository moved?"),
+            (_, None) => continue,
+        };
+        text.push_str(&format!("\n{}: {line}", field.name));
+    }
+    text
+}
+
+/// Where the publisher is registered, on the indexes whose pages are known; nothing where that would not help.
+fn link(findings: &[Finding], job: &Job, project: Option<&str>) -> Option<(String, String)> {
+    let origin = job.index.site()?;
+    let form = Form::of(job.claims);
+    let helps = |finding: &Finding| {
+        matches!(
+            finding.cause,
+            Cause::FieldDiffers
+                | Cause::NotRegistered
+                | Cause::OwnerId
+                | Cause::ProjectExists
+                | Cause::CalledFile { .. }
+        )
+    };
+    if form.provider == Provider::Other || !findings.iter().any(helps) {
+        return None;
+    }
+    Some(match project {
+        Some(project) => (
+            format!("the page of {project} with the form filled in (it adds a publisher; check what is there first)"),
+            form.address(origin, project),
+        ),
+        None => (
+            "for a project that does not exist yet; for one that does, its page Manage → Publishing (with --project \
+             NAME, or TOKEN_MINT_PROJECT, you get a link with the form filled in)"
+                .to_owned(),
+            format!("{origin}/manage/account/publishing/"),
+        ),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::error::Reason;
+
+    const NOT_FOUND: &str =
+        "valid token, but no corresponding publisher (Publisher with matching claims was not found)";
+    const NOW: u64 = 1_790_000_000;
+
+    /// GitHub's claims of a job that matches, with some of them changed: `name=JSON`, or `name` to leave one out.
+    fn claims(changes: &[&str]) -> Claims {
+        let mut claims = serde_json::json!({
+            "iss": "https://token.actions.githubusercontent.com", "aud": "pypi", "exp": NOW + 300,
+            "sub": "repo:octo-org/octo-repo:environment:pypi", "event_name": "push", "run_number": "7",
+            "repository": "octo-org/octo-repo", "repository_owner": "octo-org", "repository_owner_id": "65432100",
+            "job_workflow_ref": "octo-org/octo-repo/.github/workflows/release.yml@refs/tags/v1",
+            "workflow_ref": "octo-org/octo-repo/.github/workflows/release.yml@refs/tags/v1",
+            "environment": "pypi", "ref": "refs/tags/v1", "sha": "0123",
+        });
+        for change in changes {
+            match change.split_once('=') {
+                Some((name, value)) => claims[name] = serde_json::from_str(value).unwrap(),
+                None => drop(claims.as_object_mut().unwrap().remove(*change)),
+            }
+        }
+        Claims::from(claims.to_string().as_str())
+    }
+
+    fn refused_by(index: &str, claims: Claims, code: &str, description: &str) -> Explanation {
+        let reasons = vec![Reason { code: code.to_owned(), description: description.to_owned() }];
+        let refusal = Refusal { status: 422, words: None, reasons, unshown_reasons: 0 };
+        let subject = Subject { claims, project: Some("sampleproject".to_owned()), now_unix_secs: NOW };
+        explain(&Error::Refused {
+            index: Box::new(Index::parse(index).unwrap()),
+            leg: Leg::Mint,
+            refusal: Box::new(refusal),
+            subject: Some(Box::new(subject)),
+        })
+    }
+
+    /// The causes that PyPI's refusal leads to: `!` before what is certain, `?` before a guess.
+    fn causes(changes: &[&str], code: &str, description: &str) -> Vec<String> {
+        marked(refused_by("pypi", claims(changes), code, description).causes)
+    }
+
+    fn marked(causes: Vec<(bool, String)>) -> Vec<String> {
+        causes.iter().map(|(certain, cause)| format!("{}{cause}", if *certain { '!' } else { '?' })).collect()
+    }
+
+    /// As many causes as pieces, each with its piece, and the first is marked so.
+    #[track_caller]
+    fn assert_causes(causes: &[String], pieces: &[&str]) {
+        assert_eq!(causes.len(), pieces.len(), "{causes:#?}");
+        for (cause, piece) in causes.iter().zip(pieces) {
+            let (mark, piece) = piece.split_at(1);
+            assert!(cause.starts_with(mark) && cause.contains(piece), "{mark}{piece}: {causes:#?}");
+        }
+    }
+
+    #[test]
+    fn what_the_claims_prove_is_said_outright_and_alone() {
+        let elsewhere = r#"job_workflow_ref="other/shared/.github/workflows/publish.yml@refs/heads/main""#;
+        let causes = causes(&[elsewhere], "invalid-publisher", NOT_FOUND);
+        assert_causes(&causes, &["!reusable workflow of another repository, other/shared/"]);
+    }
+
+    #[test]
+    fn a_called_file_of_the_same_repository_comes_before_the_guesses() {
+        let called = r#"job_workflow_ref="Octo-Org/octo-repo/.github/workflows/_publish.yaml@refs/heads/x.yml@y""#;
+        let causes = causes(&[called], "invalid-publisher", NOT_FOUND);
+        assert_causes(
+            &causes,
+            &["!Workflow name has to be _publish.yaml", "?differs", "?no publisher", "?another number"],
+        );
+        assert!(causes[0].contains("release.yml") && causes[1].contains("Workflow name: _publish.yaml"), "{causes:#?}");
+    }
+
+    #[test]
+    fn where_nothing_is_proven_the_fields_come_first_and_are_named() {
+        let causes = causes(&[], "invalid-publisher", NOT_FOUND);
+        assert_causes(
+            &causes,
+            &["?differs from this job", "?no publisher is registered", "?another number for the owner"],
+        );
+        for piece in ["Owner: octo-org", "Repository name: octo-repo", "Workflow name: release.yml,", "name: pypi, if"]
+        {
+            assert!(causes[0].contains(piece), "{piece}: {causes:#?}");
+        }
+        let older = "valid token, but no corresponding publisher (All lookup strategies exhausted)";
+        assert_eq!(self::causes(&[], "invalid-publisher", older), causes);
+    }
+
+    #[test]
+    fn a_job_without_an_environment_is_told_what_it_may_lack() {
+        let causes = causes(&["environment"], "invalid-publisher", NOT_FOUND);
+        assert!(
+            causes[0].contains("the job has no environment. If the publisher names one, add `environment:`"),
+            "{causes:#?}"
+        );
+        let explanation = refused_by("pypi", claims(&["environment"]), "invalid-publisher", NOT_FOUND);
+        let row = explanation.identity.iter().find(|(name, _)| name == "Environment name").unwrap();
+        assert_eq!(row.1, "(none: leave it empty)");
+    }
+
+    #[test]
+    fn a_first_run_and_testpypi_are_most_likely_not_registered() {
+        let first = causes(&["run_number=\"1\""], "invalid-publisher", NOT_FOUND);
+        assert_causes(&first, &["?no publisher is registered", "?differs", "?another number"]);
+        let claims = claims(&["aud=\"testpypi\""]);
+        let testpypi = refused_by("testpypi", claims, "invalid-publisher", NOT_FOUND);
+        let (what, address) = testpypi.link.unwrap();
+        assert!(
+            what.contains("sampleproject") && address.starts_with("https://test.pypi.org/manage/project/"),
+            "{address}"
+        );
+        assert_causes(
+            &marked(testpypi.causes),
+            &["?a publisher on PyPI does not count here", "?differs", "?another number"],
+        );
+    }
+
+    #[test]
+    fn a_claim_that_the_index_names_is_the_only_cause() {
+        let why = |why: &str| format!("valid token, but no corresponding publisher ({why})");
+        let sub = why("Check failed for required claim 'sub'");
+        assert_causes(
+            &causes(&["sub=\"org-custom:x\"", "environment"], "invalid-publisher", &sub),
+            &["!customised subject"],
+        );
+        for (words, piece) in [
+            ("Missing claim 'job_workflow_ref'", "!job_workflow_ref is missing"),
+            (
+                "Check failed for required claim 'event_name'",
+                "!only the claim event_name is not what PyPI expects: `push`",
+            ),
+            (
+                "Check failed for optional claim 'environment'",
+                "!only the claim environment is not what PyPI expects: `pypi`",
+            ),
+            ("Check failed for required claim 'repository_owner_id'", "!another number for the owner than 65432100"),
+            (
+                "Publishing from a workflow invoked via 'pull_request_target' is not supported.",
+                "!started by pull_request_target",
+            ),
+        ] {
+            assert_causes(&causes(&[], "invalid-publisher", &why(words)), &[piece]);
+        }
+        let expecting = |got: &str| {
+            why(&format!(
+                "The job_workflow_ref claim does not match, expecting one of \
+                 ['octo-org/octo-repo/.github/workflows/release.yml@0123', \
+                 'octo-org/octo-repo/.github/workflows/release.yml@refs/tags/v1'], got '{got}'"
+            ))
+        };
+        let other_ref = expecting("octo-org/octo-repo/.github/workflows/release.yml@refs/heads/main");
+        assert_causes(&causes(&[], "invalid-publisher", &other_ref), &["!release.yml@refs/heads/main"]);
+        let elsewhere = expecting("other/shared/.github/workflows/release.yml@refs/heads/main");
+        assert_causes(&causes(&[], "invalid-publisher", &elsewhere), &["!another repository, other/shared/"]);
+    }
+
+    #[test]
+    fn pull_request_target_is_a_cause_whatever_else_is() {
+        let causes = causes(&["event_name=\"pull_request_target\""], "invalid-publisher", NOT_FOUND);
+        assert_causes(&causes, &["!started by pull_request_target", "?differs", "?no publisher", "?another number"]);
+    }
+
+    #[test]
+    fn a_token_that_could_not_be_verified_is_looked_at() {
+        let words = "malformed or invalid token";
+        assert_causes(&causes(&["exp=1789999999"], "invalid-token", words), &["!valid until 2026-09-21 14:13:19 UTC"]);
+        assert_causes(
+            &causes(&["aud=\"testpypi\""], "invalid-token", words),
+            &["!for the audience \"testpypi\", and PyPI takes `pypi`"],
+        );
+        assert_causes(&causes(&[], "invalid-token", words), &["?could not verify the ID token"]);
+        let elsewhere = refused_by("https://example.org", claims(&["aud=\"x\""]), "invalid-token", words);
+        assert_causes(&marked(elsewhere.causes), &["?https://example.org could not verify"]);
+    }
+
+    #[test]
+    fn the_other_codes_have_a_cause_each() {
+        let issuer = r#"iss="https://token.actions.githubusercontent.com/big-corp""#;
+        for (changes, code, description, piece) in [
+            (
+                &[][..],
+                "invalid-pending-publisher",
+                "valid token, but project already exists",
+                "!that project exists by now",
+            ),
+            (&[], "invalid-reuse-token", "invalid token: already used", "!can be exchanged once"),
+            (
+                &[issuer],
+                "invalid-payload",
+                "unknown trusted publishing issuer",
+                "!githubusercontent.com/big-corp. PyPI takes",
+            ),
+            (
+                &[],
+                "not-enabled",
+                "GitHub trusted publishing functionality not enabled",
+                "!switched trusted publishing off",
+            ),
+        ] {
+            assert_causes(&causes(changes, code, description), &[piece]);
+        }
+    }
+
+    #[test]
+    fn of_a_code_that_is_not_known_nothing_is_claimed() {
+        for (code, description) in [("brand-new", "who knows"), ("invalid-payload", "token: Field required"), ("", "")]
+        {
+            let explanation = refused_by("pypi", claims(&[]), code, description);
+            assert_eq!(explanation.causes, []);
+            assert_eq!(explanation.hints, [OTHER_REASON]);
+            assert_eq!(explanation.link, None);
+            assert_eq!(
+                explanation.reasons,
+                [format!("{}: {description}", if code.is_empty() { "no code" } else { code })]
+            );
+        }
+    }
+
+    #[test]
+    fn the_form_is_one_click_away_and_filled_in() {
+        let link = |claims| refused_by("pypi", claims, "invalid-publisher", NOT_FOUND).link.unwrap().1;
+        assert_eq!(
+            link(claims(&["environment=\"a b&c\""])),
+            "https://pypi.org/manage/project/sampleproject/settings/publishing/?provider=github&owner=octo-org\
+             &repository=octo-repo&workflow_filename=release.yml&environment=a%20b%26c"
+        );
+        assert!(!link(claims(&["environment"])).contains("environment"));
+        assert_eq!(refused_by("https://example.org", claims(&[]), "invalid-publisher", NOT_FOUND).link, None);
+        let elsewhere = r#"job_workflow_ref="other/shared/.github/workflows/publish.yml@refs/heads/main""#;
+        assert_eq!(refused_by("pypi", claims(&[elsewhere]), "invalid-publisher", NOT_FOUND).link, None);
+    }
+
+    #[test]
+    fn gitlab_google_and_others_are_shown_in_their_own_words() {
+        let gitlab = r#"{"iss":"https://gitlab.com","aud":"pypi","project_path":"group/sub/project",
+            "ci_config_ref_uri":"gitlab.com/group/sub/project//ci/release.yml@refs/heads/main","sub":"x"}"#;
+        let explanation = refused_by("pypi", Claims::from(gitlab), "invalid-publisher", NOT_FOUND);
+        let rows: Vec<String> = explanation.identity.iter().map(|(name, value)| format!("{name}={value}")).collect();
+        assert_eq!(
+            rows[..4],
+            [
+                "Namespace=group/sub",
+                "Project name=project",
+                "Top-level pipeline file path=ci/release.yml",
+                "Environment name=(none: leave it empty)"
+            ]
+        );
+        assert_eq!(
+            explanation.link.unwrap().1,
+            "https://pypi.org/manage/project/sampleproject/settings/publishing/?provider=gitlab&namespace=group%2Fsub\
+             &project=project&workflow_filepath=ci%2Frelease.yml"
+        );
+        assert_causes(&marked(explanation.causes), &["?differs from this job", "?no publisher"]);
+
+        let google = r#"{"iss":"https://accounts.google.com","email":"a@b.iam.gserviceaccount.com","sub":"123"}"#;
+        let rows = refused_by("pypi", Claims::from(google), "invalid-publisher", NOT_FOUND).identity;
+        assert_eq!(rows[0], ("Email".to_owned(), "a@b.iam.gserviceaccount.com".to_owned()));
+        assert_eq!(rows[1], ("Subject".to_owned(), "123".to_owned()));
+
+        let other = r#"{"iss":"https://agent.buildkite.com","jti":"secretish","n":1,"o":{"a":[true]}}"#;
+        let rows = refused_by("pypi", Claims::from(other), "invalid-publisher", NOT_FOUND).identity;
+        let rows: Vec<String> = rows.iter().map(|(name, value)| format!("{name}={value}")).collect();
+        assert_eq!(
+            rows,
+            ["iss=\"https://agent.buildkite.com\"", "n=1", "o={\"a\":[true]}", "index=PyPI (https://pypi.org)"]
+        );
+    }
+
+    #[test]
+    fn claims_are_explained_before_anything_is_asked() {
+        let index = Index::parse("pypi").unwrap();
+        let explained =
+            |claims: &Claims| explain_claims(&Job { claims, index: &index, now_unix_secs: NOW }, Some("sampleproject"));
+        let fine = explained(&claims(&[]));
+        assert!(fine.fact.contains("lets this job publish to PyPI") && fine.causes.is_empty(), "{fine:?}");
+        assert!(fine.link.unwrap().1.contains("workflow_filename=release.yml"));
+        let called = r#"job_workflow_ref="octo-org/octo-repo/.github/workflows/called.yml@refs/heads/main""#;
+        let target = r#"event_name="pull_request_target""#;
+        let called_only = explained(&claims(&[called]));
+        assert!(called_only.fact.contains("lets this job publish"), "{called_only:?}");
+        assert_causes(&marked(called_only.causes), &["!has to be called.yml"]);
+        let refused = explained(&claims(&[called, target]));
+        assert!(refused.fact.contains("PyPI would refuse this job"), "{refused:?}");
+        assert_causes(&marked(refused.causes), &["!pull_request_target", "!has to be called.yml"]);
+    }
+
+    /// No text tells anybody to do what weakens them.
+    #[test]
+    fn no_advice_makes_a_project_less_safe() {
+        let source = include_str!("explain.rs").split("mod tests").next().unwrap().to_lowercase();
+        for bad in ["remove the environment", "long-lived", "password instead", "secrets."] {
+            assert!(!source.contains(bad), "{bad}");
+        }
     }
 }

@@ -69,20 +69,12 @@ impl Handover {
         Ok(Handover { target, masks })
     }
 
-    /// Has GitHub hide the ID token in the log. Call it as soon as there is one.
-    ///
-    /// # Errors
-    /// [`Error::Mask`]
-    pub fn mask_id_token(&self, id_token: &IdToken) -> Result<()> {
-        self.mask(id_token.reveal())
-    }
-
     /// Masks the API token, then hands it over.
     ///
     /// # Errors
     /// [`Error::Mask`], [`Error::StepOutput`], [`Error::Stdout`].
     pub fn deliver(&mut self, minted: &Minted, index: &Index) -> Result<()> {
-        self.mask(minted.token.reveal())?;
+        mask(minted.token.reveal(), self.masks)?;
         match &mut self.target {
             Target::StepOutput { path, file } => {
                 append(path, file, minted).map_err(|error| Error::StepOutput { path: printable(path), error })
@@ -98,13 +90,18 @@ impl Handover {
             }
         }
     }
+}
 
-    fn mask(&self, secret: &str) -> Result<()> {
-        if !self.masks {
-            return Ok(());
-        }
-        log::to_stderr(&workflow::mask(secret)).map_err(Error::Mask)
-    }
+/// Has GitHub hide the ID token in the log. Call it as soon as there is one.
+///
+/// # Errors
+/// [`Error::Mask`]
+pub fn mask_id_token(id_token: &IdToken, env: &Env) -> Result<()> {
+    mask(id_token.reveal(), env.on_github())
+}
+
+fn mask(secret: &str, on_github: bool) -> Result<()> {
+    if on_github { log::to_stderr(&workflow::mask(secret)).map_err(Error::Mask) } else { Ok(()) }
 }
 
 impl fmt::Display for Handover {

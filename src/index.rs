@@ -44,6 +44,7 @@ static TESTPYPI: WellKnown = WellKnown {
 };
 
 /// A package index with trusted publishing.
+#[derive(Clone)]
 pub struct Index {
     url: Url,
     well_known: Option<&'static WellKnown>,
@@ -119,13 +120,33 @@ impl Index {
         self.well_known.is_some_and(|known| known.name == PYPI.name)
     }
 
+    /// True for TestPyPI.
+    pub fn is_testpypi(&self) -> bool {
+        self.well_known.is_some_and(|known| known.name == TESTPYPI.name)
+    }
+
+    /// `PyPI`, `TestPyPI`, or the address.
+    pub fn name(&self) -> &str {
+        self.well_known.map_or(self.origin(), |known| known.name)
+    }
+
+    /// Where the index's own pages are, for PyPI and TestPyPI.
+    pub fn site(&self) -> Option<&'static str> {
+        self.well_known.map(|known| known.origin)
+    }
+
+    /// The audience, where it needs no asking.
+    pub fn known_audience(&self) -> Option<&'static str> {
+        self.well_known.map(|known| known.audience)
+    }
+
     /// The audience that an ID token for this index has to have. Costs a request, but for PyPI and TestPyPI.
     ///
     /// # Errors
     /// [`Error::Refused`], [`Error::Exchange`], [`Error::Status`] or [`Error::Reply`] of this leg.
     pub fn audience(&self, http: &Http) -> Result<String> {
-        if let Some(known) = self.well_known {
-            return Ok(known.audience.to_owned());
+        if let Some(audience) = self.known_audience() {
+            return Ok(audience.to_owned());
         }
         let leg = Leg::Audience;
         let reply = http.get(&self.url.with_path(AUDIENCE_PATH), &[]).map_err(self.no_reply(leg))?;
@@ -178,7 +199,7 @@ impl Index {
             description: neutralise(&without_tokens(description), MAX_DESCRIPTION_CHARS),
         });
         let refusal = Refusal { status, words, reasons: reasons.collect(), unshown_reasons };
-        Error::Refused { index: self.to_string(), leg, refusal }
+        Error::Refused { index: Box::new(self.clone()), leg, refusal: Box::new(refusal), subject: None }
     }
 }
 

@@ -4,7 +4,7 @@
 //! comments, raw line breaks and the last of two equal keys. None of that reaches it: [`decode`] first checks
 //! the text against RFC 8259 and refuses a key that stands twice in one object (section 4 leaves it open).
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use nanoserde::DeJson;
@@ -38,6 +38,65 @@ pub fn decode<T: DeJson>(bytes: &[u8]) -> Result<T, JsonError> {
     let text = std::str::from_utf8(bytes).map_err(|_| JsonError::Encoding)?;
     check(text)?;
     T::deserialize_json(text).map_err(|_| JsonError::Shape)
+}
+
+/// The members of one JSON object, whatever they are: each key with its value as JSON text.
+pub struct Members(BTreeMap<String, String>);
+
+impl Members {
+    /// Reads one JSON object.
+    ///
+    /// # Errors
+    /// [`JsonError`]; `Shape` where it is another JSON value.
+    pub fn read(bytes: &[u8]) -> Result<Members, JsonError> {
+        let text = std::str::from_utf8(bytes).map_err(|_| JsonError::Encoding)?;
+        check(text)?;
+        let mut rest = Cursor { text, at: 0 };
+        rest.skip_blanks();
+        if rest.peek() != Some(b'{') {
+            return Err(JsonError::Shape);
+        }
+        let mut members = BTreeMap::new();
+        rest.object(0, &mut |key, value| {
+            members.insert(key, value.to_owned());
+        })?;
+        Ok(Members(members))
+    }
+
+    /// A member that is a string, decoded.
+    pub fn text(&self, key: &str) -> Option<String> {
+        Cursor { text: self.0.get(key)?, at: 0 }.string().ok()
+    }
+
+    /// A member's JSON text.
+    pub fn json(&self, key: &str) -> Option<&str> {
+        self.0.get(key).map(String::as_str)
+    }
+
+    /// A member that is an object.
+    pub fn object(&self, key: &str) -> Option<Members> {
+        Members::read(self.0.get(key)?.as_bytes()).ok()
+    }
+
+    /// All keys with their JSON texts, in alphabetical order.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.0.iter().map(|(key, value)| (key.as_str(), value.as_str()))
+    }
+}
+
+/// A JSON string.
+pub fn quoted(text: &str) -> String {
+    let mut quoted = String::with_capacity(text.len() + 2);
+    quoted.push('"');
+    for c in text.chars() {
+        match c {
+            '"' | '\\' => quoted.extend(['\\', c]),
+            c if c.is_control() => quoted.push_str(&format!("\\u{:04x}", u32::from(c))),
+            c => quoted.push(c),
+        }
+    }
+    quoted.push('"');
+    quoted
 }
 
 /// Checks that `text` is one well-formed JSON value and nothing else.
@@ -90,7 +149,7 @@ impl Cursor<'_> {
         }
         self.skip_blanks();
         match self.peek() {
-            Some(b'{') => self.object(depth),
+            Some(b'{') => self.object(depth, &mut |_, _| ()),
             Some(b'[') => self.array(depth),
             Some(b'"') => self.string().map(drop),
             Some(b'-' | b'0'..=b'9') => self.number(),
@@ -98,7 +157,8 @@ impl Cursor<'_> {
         }
     }
 
-    fn object(&mut self, depth: usize) -> Result<(), JsonError> {
+    /// Shows each member to `visit`: its key, decoded, and its value's text.
+    fn object(&mut self, depth: usize, visit: &mut dyn FnMut(String, &str)) -> Result<(), JsonError> {
         let mut keys = BTreeSet::new();
         self.expect(b'{')?;
         self.skip_blanks();
@@ -107,12 +167,16 @@ impl Cursor<'_> {
         }
         loop {
             self.skip_blanks();
-            if !keys.insert(self.string()?) {
+            let key = self.string()?;
+            if !keys.insert(key.clone()) {
                 return Err(JsonError::DuplicateKey);
             }
             self.skip_blanks();
             self.expect(b':')?;
+            self.skip_blanks();
+            let start = self.at;
             self.value(depth + 1)?;
+            visit(key, self.text.get(start..self.at).unwrap_or_default());
             self.skip_blanks();
             if self.take(b'}') {
                 return Ok(());
@@ -276,6 +340,25 @@ mod tests {
         {
             let text = format!(" {{\"x\" : {unknown} ,\"value\":\"a\", \"y\":{unknown}}}\r\n");
             assert_eq!(reply(&text), Ok("a".to_owned()), "{text}");
+        }
+    }
+
+    #[test]
+    fn an_object_is_read_member_by_member() {
+        let text = r#" {"a\u0062" : "x\ny", "n": 18446744073709551616, "o": {"p": [1, {"q": null}]} , "s": ""} "#;
+        let members = Members::read(text.as_bytes()).unwrap();
+        assert_eq!(members.text("ab").as_deref(), Some("x\ny"));
+        assert_eq!(members.text("s").as_deref(), Some(""));
+        assert_eq!((members.text("n"), members.text("none")), (None, None));
+        assert_eq!(members.json("n"), Some("18446744073709551616"));
+        assert_eq!(members.object("o").unwrap().json("p"), Some(r#"[1, {"q": null}]"#));
+        assert!(members.object("n").is_none() && members.object("s").is_none());
+        assert_eq!(members.iter().map(|(key, _)| key).collect::<Vec<_>>(), ["ab", "n", "o", "s"]);
+        assert_eq!(Members::read(b"{}").unwrap().iter().count(), 0);
+        for (text, error) in
+            [("[]", JsonError::Shape), ("{\"a\":1,\"a\":1}", JsonError::DuplicateKey), ("", JsonError::Empty)]
+        {
+            assert_eq!(Members::read(text.as_bytes()).err(), Some(error), "{text}");
         }
     }
 

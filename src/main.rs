@@ -2,18 +2,24 @@
 
 #![forbid(unsafe_code)]
 
+mod claims;
 mod cli;
 mod deadline;
+mod diagnosis;
 mod env;
 mod error;
+mod event;
 mod expiry;
 mod explain;
+mod form;
 mod handover;
 mod http;
 mod identity;
 mod index;
 mod json;
 mod log;
+mod project;
+mod report;
 mod secret;
 mod settings;
 mod url;
@@ -23,39 +29,43 @@ use std::io::Write;
 use std::process::ExitCode;
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use claims::Claims;
 use cli::{Command, Options};
 use deadline::Deadline;
+use diagnosis::Job;
 use env::Env;
-use error::{Error, Result};
-use handover::Handover;
+use error::{Error, Result, SettingFlaw, Subject};
+use handover::{Format, Handover};
 use http::Http;
 use index::Minted;
 use log::Log;
+use secret::IdToken;
 use settings::Settings;
 use workflow::neutralise;
 
 fn main() -> ExitCode {
     end_panics_as_bad_replies();
-    match run() {
+    let env = Env::of_this_process();
+    match run(&env) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            // Where even this can't be written, the exit status has to do.
-            let _ = log::to_stderr(&explain::explain(&error));
+            report::failure(&explain::explain(&error), &env);
             ExitCode::from(error.exit_status())
         }
     }
 }
 
-fn run() -> Result<()> {
+fn run(env: &Env) -> Result<()> {
     match cli::parse(std::env::args_os().skip(1)).map_err(Error::Usage)? {
         Command::Help => print(cli::HELP),
         Command::Version => print(cli::VERSION),
-        Command::Mint(options) => mint(options, &Env::of_this_process()),
+        Command::Mint(options) => mint(options, env),
+        Command::Claims(options) => show_claims(options, env),
     }
 }
 
 fn mint(options: Options, env: &Env) -> Result<()> {
-    let Settings { index, audience, format, timeout, verbosity } = Settings::resolve(options, env)?;
+    let Settings { index, audience, format, project, timeout, verbosity } = Settings::resolve(options, env)?;
     let log = Log::new(verbosity);
     let http = Http::new(Deadline::after(timeout), &log);
     let identity = identity::recognise(env)?;
@@ -63,10 +73,10 @@ fn mint(options: Options, env: &Env) -> Result<()> {
     log.line(&format!("version {}, index {index}", env!("CARGO_PKG_VERSION")));
 
     let audience = audience.map_or_else(|| index.audience(&http), Ok)?;
-    log.line(&format!("asking GitHub for an ID token, audience {}", neutralise(&audience, 100)));
-    let id_token = identity.request_id_token(&audience, &http)?;
-    handover.mask_id_token(&id_token)?;
-    let minted = index.mint(&id_token, &http)?;
+    log.line(&format!("asking {} for an ID token, audience {}", identity.name(), neutralise(&audience, 100)));
+    let id_token = identity.id_token(&audience, env, &http)?;
+    handover::mask_id_token(&id_token, env)?;
+    let minted = index.mint(&id_token, &http).map_err(|error| error.about(subject(&id_token, project)))?;
     handover.deliver(&minted, &index)?;
 
     log.line(&format!("API token handed over {handover}"));
@@ -74,10 +84,39 @@ fn mint(options: Options, env: &Env) -> Result<()> {
     Ok(())
 }
 
+/// Shows the identity of this job. The index is asked for nothing.
+fn show_claims(options: Options, env: &Env) -> Result<()> {
+    let Settings { index, audience, format, project, timeout, verbosity } = Settings::resolve(options, env)?;
+    if !matches!(format, None | Some(Format::Json)) {
+        return Err(Error::Setting { place: "--format".into(), flaw: SettingFlaw::ClaimsFormat });
+    }
+    let log = Log::new(verbosity);
+    let http = Http::new(Deadline::after(timeout), &log);
+    let identity = identity::recognise(env)?;
+    let audience = audience.unwrap_or_else(|| index.known_audience().unwrap_or(NO_AUDIENCE).to_owned());
+    let id_token = identity.id_token(&audience, env, &http)?;
+    handover::mask_id_token(&id_token, env)?;
+
+    let claims = Claims::of(&id_token).ok_or(Error::Claims)?;
+    let job = Job { claims: &claims, index: &index, now_unix_secs: now_unix_secs() };
+    report::identity(&explain::explain_claims(&job, project.as_deref()), env);
+    if format == Some(Format::Json) { print(&claims.to_json()) } else { Ok(()) }
+}
+
+/// The audience of an ID token that is only looked at, where the index's own is not known without asking it.
+const NO_AUDIENCE: &str = "token-mint-claims";
+
+fn subject(id_token: &IdToken, project: Option<String>) -> Option<Subject> {
+    Some(Subject { claims: Claims::of(id_token)?, project, now_unix_secs: now_unix_secs() })
+}
+
+fn now_unix_secs() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
+}
+
 fn validity(minted: &Minted) -> String {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
     match minted.expires_unix_secs {
-        Some(expires) => format!("it is valid until {}", expiry::describe(expires, now)),
+        Some(expires) => format!("it is valid until {}", expiry::describe(expires, now_unix_secs())),
         None => "the index does not say until when it is valid (PyPI's tokens live 15 minutes)".to_owned(),
     }
 }

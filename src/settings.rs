@@ -1,6 +1,7 @@
 //! Options and environment to settings: the command line wins over the environment, that over the default.
 
 use std::ffi::{OsStr, OsString};
+use std::path::Path;
 use std::time::Duration;
 
 use crate::cli::Options;
@@ -9,6 +10,7 @@ use crate::error::{Error, Result, SettingFlaw};
 use crate::handover::Format;
 use crate::index::Index;
 use crate::log::Verbosity;
+use crate::project;
 
 const DEFAULT_INDEX: &str = "pypi";
 const DEFAULT_TIMEOUT_SECS: u64 = 120;
@@ -23,6 +25,8 @@ pub struct Settings {
     pub audience: Option<String>,
     /// How to hand over; `None`: as suits the place.
     pub format: Option<Format>,
+    /// The project, as far as it is known. For explanations and links only.
+    pub project: Option<String>,
     /// For everything together.
     pub timeout: Duration,
     /// How much to say.
@@ -34,15 +38,17 @@ impl Settings {
     /// [`Error::Setting`], which names the option or variable at fault.
     pub fn resolve(options: Options, env: &Env) -> Result<Settings> {
         // No `..`, so that a new option does not compile until it is resolved here.
-        let Options { index, audience, format, timeout, verbosity } = options;
+        let Options { index, audience, format, project, timeout, verbosity } = options;
         let index = Setting::of(&index, "--index", env, "TOKEN_MINT_INDEX");
         let audience = Setting::of(&audience, "--audience", env, "TOKEN_MINT_AUDIENCE");
         let format = Setting::of(&format, "--format", env, "TOKEN_MINT_FORMAT");
+        let project = Setting::of(&project, "--project", env, "TOKEN_MINT_PROJECT");
         let timeout = Setting::of(&timeout, "--timeout", env, "TOKEN_MINT_TIMEOUT");
         Ok(Settings {
             index: index.parse(|text| Index::parse(text.unwrap_or(DEFAULT_INDEX)).map_err(SettingFlaw::Index))?,
             audience: audience.parse(|text| Ok(text.map(str::to_owned)))?,
             format: format.parse(|text| text.map(|text| Format::parse(text).ok_or(SettingFlaw::Format)).transpose())?,
+            project: project.parse(parse_project)?,
             timeout: Duration::from_secs(
                 timeout.parse(|text| text.map_or(Ok(DEFAULT_TIMEOUT_SECS), parse_timeout_secs))?,
             ),
@@ -67,7 +73,15 @@ impl<'a> Setting<'a> {
 
     fn parse<T>(&self, parse: impl FnOnce(Option<&str>) -> std::result::Result<T, SettingFlaw>) -> Result<T> {
         let text = self.value.map(|value| value.to_str().ok_or(SettingFlaw::NotUtf8)).transpose();
-        text.and_then(parse).map_err(|flaw| Error::Setting { place: self.place, flaw })
+        text.and_then(parse).map_err(|flaw| Error::Setting { place: self.place.into(), flaw })
+    }
+}
+
+fn parse_project(text: Option<&str>) -> std::result::Result<Option<String>, SettingFlaw> {
+    match text {
+        Some(name) if project::is_name(name) => Ok(Some(name.to_owned())),
+        Some(_) => Err(SettingFlaw::Project),
+        None => Ok(project::in_file(Path::new("pyproject.toml"))),
     }
 }
 

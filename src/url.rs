@@ -163,7 +163,7 @@ fn is_loopback(host: &str) -> bool {
 }
 
 /// Percent-encodes everything but the unreserved characters of RFC 3986, section 2.3.
-fn percent_encode(text: &str) -> String {
+pub fn percent_encode(text: &str) -> String {
     let mut encoded = String::with_capacity(text.len());
     for byte in text.bytes() {
         if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {

@@ -15,6 +15,27 @@ pub fn output(name: &str, value: &str) -> String {
     format!("{name}={value}\n")
 }
 
+/// An annotation: a line that the runner shows on the job's page. Title and message may hold any text (the escapes are
+/// those of actions/toolkit, `packages/core/src/command.ts`).
+pub fn error_annotation(title: &str, message: &str) -> String {
+    let escape = |text: &str| text.replace('%', "%25").replace('\r', "%0D").replace('\n', "%0A");
+    format!("::error title={}::{}\n", escape(title).replace(':', "%3A").replace(',', "%2C"), escape(message))
+}
+
+/// Text as Markdown that shows it as it is, on one line: every punctuation mark is escaped (CommonMark, section 2.4), so it
+/// can start no link, image, table cell, HTML tag or code.
+pub fn markdown(text: &str) -> String {
+    let mut escaped = String::with_capacity(text.len() * 2);
+    for c in text.chars() {
+        match c {
+            c if c.is_control() => escaped.push(' '),
+            c if c.is_ascii_punctuation() => escaped.extend(['\\', c]),
+            c => escaped.push(c),
+        }
+    }
+    escaped
+}
+
 /// Text from outside, made fit for one line of a message: at most `max_chars` characters, no workflow command,
 /// and no character that moves the cursor, breaks the line or reorders the text.
 pub fn neutralise(text: &str, max_chars: usize) -> String {
@@ -78,6 +99,18 @@ mod tests {
         assert_eq!(neutralise("äöüß", 3), "äöü […]");
         assert_eq!(neutralise(&"A".repeat(1_000_000), 10), "AAAAAAAAAA […]");
         assert_eq!(neutralise("  \n a \n", 10), "a");
+    }
+
+    #[test]
+    fn an_annotation_is_one_line_whatever_is_in_it() {
+        let line = error_annotation("a: b, c", "100 %\r\nx::y");
+        assert_eq!(line, "::error title=a%3A b%2C c::100 %25%0D%0Ax::y\n");
+    }
+
+    #[test]
+    fn markdown_shows_text_as_it_is() {
+        assert_eq!(markdown("a [b](c) <i>|`\\\n# ä"), "a \\[b\\]\\(c\\) \\<i\\>\\|\\`\\\\ \\# ä");
+        assert_eq!(markdown("https://www.example.org/"), "https\\:\\/\\/www\\.example\\.org\\/");
     }
 
     #[test]

@@ -44,6 +44,8 @@ pub struct Outcome {
     pub stderr: String,
     /// What is in `$GITHUB_OUTPUT` now.
     pub step_output: String,
+    /// What is in `$GITHUB_STEP_SUMMARY` now.
+    pub summary: String,
     pub elapsed: Duration,
 }
 
@@ -59,6 +61,8 @@ impl Step {
         let path = step.step_output_path();
         std::fs::write(&path, "").unwrap();
         let step = step.env("TOKEN_MINT_INDEX", NOWHERE);
+        let summary = step.summary_path();
+        let step = step.env("GITHUB_STEP_SUMMARY", summary.to_str().unwrap());
         step.env("GITHUB_ACTIONS", "true").env("GITHUB_OUTPUT", path.to_str().unwrap())
     }
 
@@ -98,6 +102,10 @@ impl Step {
     pub fn secret(mut self, secret: &str) -> Step {
         self.secrets.push(secret.to_owned());
         self
+    }
+
+    pub fn summary_path(&self) -> PathBuf {
+        self.dir.path().join("summary.md")
     }
 
     pub fn step_output_path(&self) -> PathBuf {
@@ -155,6 +163,7 @@ impl Step {
             stdout: stdout.join().unwrap(),
             stderr: stderr.join().unwrap(),
             step_output: std::fs::read_to_string(self.step_output_path()).unwrap_or_default(),
+            summary: std::fs::read_to_string(self.summary_path()).unwrap_or_default(),
             elapsed,
         };
         (outcome, self.secrets)
@@ -190,19 +199,26 @@ impl Outcome {
         self.stderr.lines().filter_map(|line| line.strip_prefix("::add-mask::")).collect()
     }
 
-    /// stderr but for the masks.
+    /// The annotations.
+    pub fn annotations(&self) -> Vec<&str> {
+        self.stderr.lines().filter_map(|line| line.strip_prefix("::error title=token-mint::")).collect()
+    }
+
+    /// stderr but for the masks and annotations.
     pub fn said(&self) -> String {
-        self.stderr.lines().filter(|line| !line.starts_with("::add-mask::")).map(|line| format!("{line}\n")).collect()
+        let ours = ["::add-mask::", "::error title=token-mint::"];
+        let lines = self.stderr.lines().filter(|line| !ours.iter().any(|command| line.starts_with(command)));
+        lines.map(|line| format!("{line}\n")).collect()
     }
 }
 
 impl fmt::Display for Outcome {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Outcome { status, stdout, stderr, step_output, elapsed } = self;
+        let Outcome { status, stdout, stderr, step_output, summary, elapsed } = self;
         write!(
             f,
             "a run of {elapsed:?} with status {status}\n--- stdout\n{stdout}--- stderr\n{stderr}--- step output\n\
-             {step_output}---"
+             {step_output}--- summary\n{summary}---"
         )
     }
 }
@@ -213,6 +229,8 @@ fn check_leaks(outcome: &Outcome, secrets: &[String]) {
     for secret in secrets {
         let what = format!("the secret {}…", &secret[..secret.len().min(12)]);
         assert!(!outcome.said().contains(secret), "{what} in what was said: {outcome}");
+        assert!(!outcome.annotations().concat().contains(secret), "{what} in an annotation: {outcome}");
+        assert!(!outcome.summary.contains(secret), "{what} in the summary: {outcome}");
         if !secret.starts_with("pypi-") {
             assert!(!outcome.stdout.contains(secret), "{what} on stdout: {outcome}");
             assert!(!outcome.step_output.contains(secret), "{what} in the step output: {outcome}");

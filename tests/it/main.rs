@@ -7,6 +7,7 @@ mod stand_in;
 
 mod build;
 mod exchange;
+mod explanations;
 mod guards;
 mod handover;
 mod harness;

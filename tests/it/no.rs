@@ -64,7 +64,10 @@ fn a_refusal_says_every_code_and_description() {
     ] {
         let servers = StandIn::start(setup);
         let outcome = Step::of(&servers).run_with(&servers);
-        outcome.assert_failed(4, &["refused to mint", "status 422", "Token request failed", not_found, "hint: "]);
+        outcome.assert_failed(
+            4,
+            &["refused to mint", "status 422", "Token request failed", not_found, "token-mint: the job, in "],
+        );
     }
     for (setup, piece) in [
         (

@@ -44,7 +44,7 @@ impl Default for Job {
 }
 
 impl Job {
-    fn claims(&self, audience: &str) -> Value {
+    pub fn claims(&self, audience: &str) -> Value {
         let repository = format!("{}/{}", self.owner, self.repository);
         let workflow = format!("{repository}/.github/workflows/{}", self.workflow);
         let git_ref = "refs/tags/v1.0.0";
@@ -109,7 +109,7 @@ impl Signer {
         Some(jsonwebtoken::decode(id_token, &self.verifying, &validation).ok()?.claims)
     }
 
-    fn sign(&self, claims: &Value) -> String {
+    pub fn sign(&self, claims: &Value) -> String {
         let header = Header { kid: Some("stand-in".to_owned()), ..Header::new(Algorithm::RS256) };
         jsonwebtoken::encode(&header, claims, &self.signing).unwrap()
     }

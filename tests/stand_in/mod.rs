@@ -49,6 +49,8 @@ pub struct StandIn {
     request_token: String,
     id_tokens: Arc<Mutex<Vec<String>>>,
     state: Arc<Mutex<IndexState>>,
+    job: Job,
+    signer: Arc<Signer>,
 }
 
 impl StandIn {
@@ -61,6 +63,7 @@ impl StandIn {
         let id_tokens = Arc::new(Mutex::new(Vec::new()));
         let state = Arc::new(Mutex::new(IndexState::default()));
 
+        let (job, issuer) = (setup.job.clone(), Arc::clone(&signer));
         let github = {
             let (signer, request_token, id_tokens) = (signer.clone(), request_token.clone(), id_tokens.clone());
             let job = setup.job.clone();
@@ -72,7 +75,23 @@ impl StandIn {
             let state = state.clone();
             Server::start(tls_config, move |request| index::answer(request, &setup, &signer, &state))
         };
-        StandIn { github, index, ca_pem: tls.map(|identity| identity.ca_pem), request_token, id_tokens, state }
+        StandIn {
+            github,
+            index,
+            ca_pem: tls.map(|identity| identity.ca_pem),
+            request_token,
+            id_tokens,
+            state,
+            job,
+            signer: issuer,
+        }
+    }
+
+    /// An ID token of the job, as a CI system hands it out in a variable.
+    pub fn id_token(&self, audience: &str) -> String {
+        let id_token = self.signer.sign(&self.job.claims(audience));
+        self.id_tokens.lock().unwrap().push(id_token.clone());
+        id_token
     }
 
     /// The variables of a step in the job, but for those that name files.
@@ -83,6 +102,12 @@ impl StandIn {
             ("ACTIONS_ID_TOKEN_REQUEST_TOKEN", self.request_token.clone()),
             ("TOKEN_MINT_INDEX", self.index.url("/legacy/")),
         ]
+    }
+
+    /// The claims of the ID token that was issued last.
+    pub fn id_token_claims(&self) -> serde_json::Value {
+        let id_tokens = self.id_tokens.lock().unwrap();
+        jsonwebtoken::dangerous::insecure_decode(id_tokens.last().unwrap()).unwrap().claims
     }
 
     /// The API tokens that the index has minted so far.

@@ -1,0 +1,68 @@
+//! The event that started the job, as far as it explains a missing permission.
+
+use std::fs::File;
+use std::io::Read;
+
+use crate::env::{EVENT_PATH, Env};
+use crate::json::Members;
+
+/// A longer event is not read. GitHub's pull request events are some tens of kilobytes.
+const MAX_EVENT_BYTES: u64 = 1024 * 1024;
+
+/// True if the job runs for a pull request from a fork. Where that can't be told, false.
+pub fn is_pull_request_from_fork(env: &Env) -> bool {
+    pull_request_from_fork(env) == Some(true)
+}
+
+fn pull_request_from_fork(env: &Env) -> Option<bool> {
+    let path = env.get(EVENT_PATH)?;
+    if !std::fs::metadata(path).ok()?.is_file() {
+        return None;
+    }
+    let mut event = Vec::new();
+    File::open(path).ok()?.take(MAX_EVENT_BYTES).read_to_end(&mut event).ok()?;
+    let pull_request = Members::read(&event).ok()?.object("pull_request")?;
+    let side = |name| pull_request.object(name)?.object("repo");
+    let (Some(head), Some(base)) = (side("head"), side("base")) else {
+        // A fork that was deleted meanwhile has no repository.
+        return Some(pull_request.object("head")?.json("repo")? == "null");
+    };
+    // A repository may be a fork itself, with pull requests of its own.
+    Some(head.json("fork")? == "true" && head.text("full_name") != base.text("full_name"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn of(event: &str) -> bool {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), event).unwrap();
+        is_pull_request_from_fork(&Env::from([(EVENT_PATH, file.path().to_str().unwrap())]))
+    }
+
+    #[test]
+    fn a_fork_is_told_by_the_repository_that_the_change_comes_from() {
+        let event = |head: &str| {
+            format!(
+                r#"{{"x":[1],"pull_request":{{"head":{{"repo":{head}}},"base":{{"repo":{{"full_name":"a/b"}}}}}}}}"#
+            )
+        };
+        assert!(of(&event(r#"{"fork":true,"full_name":"c/b"}"#)));
+        assert!(of(&event("null")));
+        assert!(!of(&event(r#"{"fork":true,"full_name":"a/b"}"#)));
+        assert!(!of(&event(r#"{"fork":false,"full_name":"c/b"}"#)));
+        for other in ["{}", "", "[]", r#"{"pull_request":1}"#, r#"{"pull_request":{"head":{}}}"#, r#"{"ref":"x"}"#] {
+            assert!(!of(other), "{other}");
+        }
+    }
+
+    #[test]
+    fn an_event_that_can_not_be_read_is_none() {
+        assert!(!is_pull_request_from_fork(&Env::from([])));
+        for path in ["/nonexistent", "/dev/zero", "/"] {
+            assert!(!is_pull_request_from_fork(&Env::from([(EVENT_PATH, path)])), "{path}");
+        }
+        assert!(!of(&format!(r#"{{"x":"{}"}}"#, "A".repeat(2 * 1024 * 1024))));
+    }
+}

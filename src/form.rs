@@ -1,0 +1,116 @@
+//! The identity in the words of PyPI's form for trusted publishers, and the address of that form, filled in.
+//!
+//! Which claim fills which field: pypi/warehouse, `warehouse/oidc/models/{github,gitlab,google}.py`; the form's
+//! parameters: `warehouse/manage/views/oidc_publishers.py`.
+
+use crate::claims::Claims;
+use crate::url::percent_encode;
+
+/// The issuer of GitHub's ID tokens. An enterprise may have one of its own below it, which PyPI does not take.
+const GITHUB: &str = "https://token.actions.githubusercontent.com";
+
+/// Who issued the ID token, as far as PyPI has a form for it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Provider {
+    GitHub,
+    GitLab,
+    Google,
+    Other,
+}
+
+/// A job's identity in the words of the form.
+pub struct Form {
+    pub provider: Provider,
+    /// Name, value and the form's parameter. `None`: leave the field empty.
+    pub fields: Vec<Field>,
+}
+
+/// One field of the form.
+pub struct Field {
+    pub name: &'static str,
+    pub value: Option<String>,
+    parameter: &'static str,
+}
+
+impl Form {
+    /// The form that an identity would be entered in.
+    pub fn of(claims: &Claims) -> Form {
+        let provider = match claims.text("iss").as_deref() {
+            Some(issuer) if issuer == GITHUB || issuer.starts_with(&format!("{GITHUB}/")) => Provider::GitHub,
+            Some("https://gitlab.com") => Provider::GitLab,
+            Some("https://accounts.google.com") => Provider::Google,
+            _ => Provider::Other,
+        };
+        let field = |name, parameter, value| Field { name, value, parameter };
+        let fields = match provider {
+            Provider::GitHub => vec![
+                field("Owner", "owner", claims.text("repository_owner")),
+                field("Repository name", "repository", repository_name(claims)),
+                field("Workflow name", "workflow_filename", workflow_file(claims, "job_workflow_ref")),
+                field("Environment name", "environment", claims.text("environment")),
+            ],
+            Provider::GitLab => {
+                let path = claims.text("project_path").unwrap_or_default();
+                let (namespace, project) = path.rsplit_once('/').unwrap_or(("", &path));
+                let some = |text: &str| Some(text.to_owned()).filter(|text| !text.is_empty());
+                vec![
+                    field("Namespace", "namespace", some(namespace)),
+                    field("Project name", "project", some(project)),
+                    field("Top-level pipeline file path", "workflow_filepath", pipeline_file(claims)),
+                    field("Environment name", "environment", claims.text("environment")),
+                ]
+            }
+            Provider::Google => {
+                vec![field("Email", "email", claims.text("email")), field("Subject", "sub", claims.text("sub"))]
+            }
+            Provider::Other => vec![],
+        };
+        Form { provider, fields }
+    }
+
+    /// The page of `project` on the index at `origin` with the form filled in.
+    pub fn address(&self, origin: &str, project: &str) -> String {
+        let provider = match self.provider {
+            Provider::GitHub => "github",
+            Provider::GitLab => "gitlab",
+            Provider::Google => "google",
+            Provider::Other => return format!("{origin}/manage/project/{project}/settings/publishing/"),
+        };
+        let parameters = self.fields.iter().filter_map(|field| {
+            field.value.as_ref().map(|value| format!("&{}={}", field.parameter, percent_encode(value)))
+        });
+        let parameters: String = parameters.collect();
+        format!("{origin}/manage/project/{project}/settings/publishing/?provider={provider}{parameters}")
+    }
+}
+
+/// The repository's name from its own claim; `sub` may have any form.
+fn repository_name(claims: &Claims) -> Option<String> {
+    let repository = claims.text("repository")?;
+    Some(repository.rsplit('/').next().unwrap_or(&repository).to_owned())
+}
+
+/// The bare file name in `OWNER/REPO/.github/workflows/FILE@REF`. PyPI takes what stands before the first `.yml@` or
+/// `.yaml@`; a ref may hold slashes and at-signs.
+pub fn workflow_file(claims: &Claims, name: &str) -> Option<String> {
+    let (path, _) = split_ref(&claims.text(name)?)?;
+    path.rsplit('/').next().map(str::to_owned)
+}
+
+/// `OWNER/REPO` in `OWNER/REPO/.github/workflows/FILE@REF`.
+pub fn workflow_repository(workflow_ref: &str) -> Option<String> {
+    let mut parts = workflow_ref.split('/');
+    Some(format!("{}/{}", parts.next()?, parts.next()?))
+}
+
+/// `PATH.yml` in `gitlab.com/NAMESPACE/PROJECT//PATH.yml@REF`.
+fn pipeline_file(claims: &Claims) -> Option<String> {
+    let (path, _) = split_ref(&claims.text("ci_config_ref_uri")?)?;
+    path.split_once("//").map(|(_, file)| file.to_owned())
+}
+
+fn split_ref(text: &str) -> Option<(String, String)> {
+    let ends = [".yml@", ".yaml@"].iter().filter_map(|end| text.find(end).map(|at| at + end.len()));
+    let (path, git_ref) = text.split_at_checked(ends.min()?)?;
+    Some((path.trim_end_matches('@').to_owned(), git_ref.to_owned()))
+}

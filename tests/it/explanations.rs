@@ -1,0 +1,202 @@
+//! Where people look when the answer is no: stderr, annotation, job summary; and `token-mint claims`.
+
+use std::process::Command;
+
+use crate::harness::{NOWHERE, Outcome, Step};
+use crate::stand_in::github::Job;
+use crate::stand_in::{Setup, StandIn};
+
+const HOSTILE: &str = "a\n::add-mask::b\r##[error]c\x1b[31m\u{202e}<img src=x>|`[x](http://evil.example)`";
+
+fn refused() -> (StandIn, Outcome) {
+    let servers = StandIn::start(Setup { publisher: None, ..Setup::default() });
+    let outcome = Step::of(&servers).run_with(&servers);
+    (servers, outcome)
+}
+
+#[test]
+fn a_refusal_is_explained_on_stderr_in_one_annotation_and_on_the_summary_page() {
+    let (servers, outcome) = refused();
+    outcome.assert_failed(4, &["    Workflow name       release.yml\n", "    Environment name    pypi\n"]);
+    let index = servers.index.url("");
+    let [annotation] = outcome.annotations()[..] else { panic!("{outcome}") };
+    assert!(annotation.starts_with(&format!("{index} refused to mint an API token")), "{outcome}");
+    assert!(annotation.contains("%0Aperhaps (a guess): one of the publisher's fields"), "{outcome}");
+    for piece in [
+        "### token-mint: ",
+        "| Workflow name | release\\.yml |\n",
+        "| Environment name | pypi |\n",
+        "- **Perhaps (a guess):** one of the publisher\\'s fields",
+        "  - Workflow name\\: release\\.yml",
+    ] {
+        assert!(outcome.summary.contains(piece), "no {piece:?} in {outcome}");
+    }
+    let quiet = Step::of(&servers).args(&["-q"]).run_with(&servers);
+    assert_eq!((quiet.annotations(), &quiet.summary), (outcome.annotations(), &outcome.summary));
+    assert!(quiet.said().starts_with("token-mint: error: "), "{quiet}");
+}
+
+#[test]
+fn every_failure_has_its_annotation_and_a_success_has_none() {
+    let outcome = Step::on_github().run();
+    outcome.assert_failed(3, &["id-token: write"]);
+    assert_eq!(outcome.annotations().len(), 1, "{outcome}");
+    assert!(outcome.summary.contains("  ```yaml\n    jobs:\n      publish:\n"), "{outcome}");
+    let servers = StandIn::start(Setup::default());
+    let outcome = Step::of(&servers).run_with(&servers);
+    outcome.assert_done();
+    assert_eq!((outcome.annotations().len(), &outcome.summary[..]), (0, ""), "{outcome}");
+}
+
+#[test]
+fn outside_github_there_is_stderr_alone() {
+    let servers = StandIn::start(Setup { publisher: None, ..Setup::default() });
+    let step = Step::of(&servers).without("GITHUB_ACTIONS").without("GITHUB_OUTPUT");
+    let outcome = step.run_with(&servers);
+    outcome.assert_failed(4, &["Workflow name"]);
+    assert_eq!((outcome.annotations().len(), &outcome.summary[..]), (0, ""), "{outcome}");
+}
+
+#[test]
+fn a_summary_page_that_can_not_take_it_changes_nothing_else() {
+    let servers = StandIn::start(Setup { publisher: None, ..Setup::default() });
+    let step = || Step::of(&servers);
+    step().without("GITHUB_STEP_SUMMARY").run_with(&servers).assert_failed(4, &["Workflow name"]);
+    for path in ["/nonexistent/summary", "/dev/full", "/"] {
+        step().env("GITHUB_STEP_SUMMARY", path).run_with(&servers).assert_failed(4, &["Workflow name"]);
+    }
+    let with_pipe = step();
+    assert!(Command::new("mkfifo").arg(with_pipe.summary_path()).status().unwrap().success());
+    let pipe = with_pipe.summary_path().to_str().unwrap().to_owned();
+    // Nobody reads the pipe: opening it would wait for ever. The harness reads the file afterwards, so not this one.
+    step().env("GITHUB_STEP_SUMMARY", &pipe).run_with(&servers).assert_failed(4, &["Workflow name"]);
+
+    let full = step();
+    let page = "x".repeat(1024 * 1024 - 100);
+    std::fs::write(full.summary_path(), &page).unwrap();
+    let outcome = full.run_with(&servers);
+    assert_eq!(outcome.status, 4);
+    assert!(outcome.summary == page, "the page would be longer than GitHub takes");
+    let others = step();
+    std::fs::write(others.summary_path(), "what another step wrote\n").unwrap();
+    assert!(others.run_with(&servers).summary.starts_with("what another step wrote\n\n### token-mint"));
+}
+
+#[test]
+fn a_hostile_claim_is_harmless_and_short_wherever_it_is_shown() {
+    let environment = Some(format!("{HOSTILE}{}", "A".repeat(5000)));
+    let job = Job { environment, ..Job::default() };
+    let servers = StandIn::start(Setup { job, publisher: None, ..Setup::default() });
+    for args in [&[][..], &["claims"]] {
+        let outcome = Step::of(&servers).args(args).run_with(&servers);
+        assert!(outcome.said().len() < 6_000 && outcome.summary.len() < 6_000, "{outcome}");
+        assert_eq!(outcome.masks().len(), 1, "no mask but our own: {outcome}");
+        for line in outcome.said().lines() {
+            assert!(!line.trim_start().starts_with("::"), "{outcome}");
+        }
+        for text in [&outcome.stderr, &outcome.summary] {
+            for bad in ["##[", "\r", "\x1b", "\u{202e}"] {
+                assert!(!text.contains(bad), "{bad:?} in {outcome}");
+            }
+        }
+        // What is not escaped in the page is ours: neither tag nor link nor code.
+        let mut chars = outcome.summary.chars();
+        let mut ours = String::new();
+        while let Some(c) = chars.next() {
+            match c {
+                '\\' => _ = chars.next(),
+                c => ours.push(c),
+            }
+        }
+        for bad in ["<", "](", "`"] {
+            assert!(!ours.contains(bad), "{bad:?} in {outcome}");
+        }
+        assert!(outcome.summary.contains("\\<img src\\=x\\>\\|\\`\\[x\\]\\("), "{outcome}");
+    }
+}
+
+#[test]
+fn a_pull_request_from_a_fork_is_told_so() {
+    let event =
+        r#"{"pull_request":{"head":{"repo":{"fork":true,"full_name":"c/d"}},"base":{"repo":{"full_name":"a/b"}}}}"#;
+    let step = Step::on_github();
+    let path = step.dir.path().join("event.json");
+    std::fs::write(&path, event).unwrap();
+    let outcome = step.env("GITHUB_EVENT_PATH", path.to_str().unwrap()).run();
+    outcome.assert_failed(3, &["this run is for a pull request from a fork"]);
+    assert!(!outcome.stderr.contains("permissions:"), "a permission would not help: {outcome}");
+    Step::on_github().env("GITHUB_EVENT_PATH", "/nonexistent").run().assert_failed(3, &["permissions:"]);
+}
+
+#[test]
+fn a_gitlab_job_uses_the_id_token_that_it_declares() {
+    let servers = StandIn::start(Setup::default());
+    let step = |audience: &str| {
+        Step::bare()
+            .env("GITLAB_CI", "true")
+            .env("TOKEN_MINT_INDEX", &servers.index.url(""))
+            .env("TOKEN_MINT_AUDIENCE", audience)
+    };
+    step("pypi").run().assert_failed(3, &["PYPI_ID_TOKEN", "id_tokens:", "aud: pypi"]);
+    let outcome = step("pypi").env("PYPI_ID_TOKEN", &servers.id_token("pypi")).run_with(&servers);
+    outcome.assert_done();
+    assert_eq!(outcome.stdout.trim_end(), servers.api_tokens()[0]);
+    step("pypi")
+        .env("PYPI_ID_TOKEN", "nonsense")
+        .run()
+        .assert_failed(2, &["PYPI_ID_TOKEN: it is not a JSON Web Token"]);
+}
+
+#[test]
+fn claims_shows_the_identity_and_asks_the_index_for_nothing() {
+    let servers = StandIn::start(Setup::default());
+    let outcome = Step::of(&servers).args(&["claims"]).run_with(&servers);
+    outcome.assert_done();
+    assert_eq!((&outcome.stdout[..], &outcome.step_output[..]), ("", ""));
+    assert_eq!(servers.index.requests().len(), 0);
+    assert_eq!(outcome.masks().len(), 1);
+    assert!(outcome.said().contains("    Workflow name       release.yml\n"), "{outcome}");
+    assert!(outcome.summary.contains("| Workflow name | release\\.yml |"), "{outcome}");
+    assert_eq!(outcome.annotations().len(), 0);
+}
+
+#[test]
+fn claims_links_to_the_form_filled_in_for_the_project() {
+    let servers = StandIn::start(Setup::default());
+    // PyPI is asked for nothing: only GitHub's stand-in is.
+    let step = || Step::of(&servers).args(&["claims", "--index", "pypi"]);
+    let form = |project: &str| {
+        format!(
+            "    https://pypi.org/manage/project/{project}/settings/publishing/?provider=github&owner=octo-org\
+             &repository=octo-repo&workflow_filename=release.yml&environment=pypi\n"
+        )
+    };
+    let links = |step: Step, link: &str| {
+        let outcome = step.run_with(&servers);
+        outcome.assert_done();
+        assert!(outcome.stderr.ends_with(link), "no {link:?} in {outcome}");
+    };
+    links(step(), "    https://pypi.org/manage/account/publishing/\n");
+    links(step().args(&["--project", "a.b"]), &form("a.b"));
+    links(step().env("TOKEN_MINT_PROJECT", "c"), &form("c"));
+    let with_file = step();
+    std::fs::write(with_file.dir.path().join("pyproject.toml"), "[project]\nname = \"from-file\"\n").unwrap();
+    links(with_file, &form("from-file"));
+    Step::of(&servers).args(&["--project", "a/b"]).run().assert_failed(2, &["--project: a project's name is expected"]);
+}
+
+#[test]
+fn claims_as_json_are_the_claims_of_the_id_token() {
+    let servers = StandIn::start(Setup::default());
+    let outcome = Step::of(&servers).args(&["claims", "--format", "json", "-q"]).run_with(&servers);
+    outcome.assert_done();
+    let claims: serde_json::Value = serde_json::from_str(&outcome.stdout).unwrap();
+    let payload = servers.id_token_claims();
+    assert_eq!(claims, payload);
+    for format in ["token", "env"] {
+        let outcome = Step::of(&servers).args(&["claims", "--format", format]).run_with(&servers);
+        outcome.assert_failed(2, &["--format: with claims, it can be json only"]);
+    }
+    let unreachable = Step::of(&servers).env("ACTIONS_ID_TOKEN_REQUEST_URL", NOWHERE).args(&["claims"]);
+    unreachable.run_with(&servers).assert_failed(5, &["asking GitHub for an ID token"]);
+}
