@@ -56,6 +56,8 @@ pub enum Cause {
 pub struct Job<'a> {
     pub claims: &'a Claims,
     pub index: &'a Index,
+    /// The audience that the index takes, as far as it is known.
+    pub audience: Option<&'a str>,
     pub now_unix_secs: u64,
 }
 
@@ -145,7 +147,7 @@ fn of_token(job: &Job) -> Vec<Finding> {
     if job.claims.unix_secs("exp").is_some_and(|expires| expires < job.now_unix_secs) {
         findings.push(certain(Cause::Expired));
     }
-    if let Some(expected) = job.index.known_audience().filter(|audience| !job.claims.has_audience(audience)) {
+    if let Some(expected) = job.audience.filter(|audience| !job.claims.has_audience(audience)) {
         findings.push(certain(Cause::Audience { expected: expected.to_owned() }));
     }
     findings

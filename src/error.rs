@@ -60,6 +60,8 @@ pub enum Error {
 #[derive(Debug)]
 pub struct Subject {
     pub claims: Claims,
+    /// The audience that the index takes, as far as it is known.
+    pub audience: Option<String>,
     /// The project that it was to publish, as far as it is known.
     pub project: Option<String>,
     pub now_unix_secs: u64,

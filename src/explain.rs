@@ -40,7 +40,10 @@ const CONTAINER: &str = "with `docker run`, pass these on: -e GITHUB_ACTIONS -e 
 const KNOWN_SYSTEMS: &str = "GitHub Actions is recognised by GITHUB_ACTIONS=true, GitLab CI/CD by GITLAB_CI=true. \
                              Elsewhere there is no identity that could be exchanged for an API token";
 const NOT_ENABLED: &str = "trusted publishing is switched off on this index. Its operators can switch it on";
-const NOT_AN_INDEX: &str = "check --index: is it the address of a package index with trusted publishing?";
+const NO_TRUSTED_PUBLISHING: &str = "what answers there knows no trusted publishing: an older or another kind of package \
+                                     index, or none at all. Check --index; its operators know whether it could";
+const NOT_AN_INDEX: &str = "that is not how a package index with trusted publishing answers: a web page, or another \
+                            service? Check --index";
 const AGAIN: &str = "nothing was handed over. This often passes: run the job again";
 const CERTIFICATE: &str = "this build trusts the certificate authorities that Mozilla's Firefox trusts, and none of \
                            the system's. If a proxy of your organisation opens TLS connections, use a build of \
@@ -89,8 +92,8 @@ pub fn explain(error: &Error) -> Explanation {
     }
     if let Error::Refused { index, leg: Leg::Mint, refusal, subject } = error {
         explanation.reasons = refusal.reasons();
-        if let Some(Subject { claims, project, now_unix_secs }) = subject.as_deref() {
-            let job = Job { claims, index, now_unix_secs: *now_unix_secs };
+        if let Some(Subject { claims, audience, project, now_unix_secs }) = subject.as_deref() {
+            let job = Job { claims, index, audience: audience.as_deref(), now_unix_secs: *now_unix_secs };
             let findings = diagnosis::of_refusal(refusal, &job);
             explanation.identity = identity(claims, index);
             explanation.link = link(&findings, &job, project.as_deref());
@@ -129,8 +132,8 @@ pub fn explain_claims(job: &Job, project: Option<&str>) -> Explanation {
 /// How PyPI matches a GitHub job, for whoever fills in the form.
 fn matching(job: &Job) -> String {
     let environment = match job.claims.text("environment") {
-        Some(_) => "Environment name may also stay empty in the form: then any job of the workflow file matches",
-        None => "a publisher that names an environment would not match: the job has none",
+        Some(_) => "A publisher that names no environment takes any job of that file, so naming one is safer",
+        None => "A publisher that names an environment would not match: the job has none",
     };
     format!(
         "{} compares owner, repository and environment whatever their case, the workflow's file name letter by letter, \
@@ -152,6 +155,7 @@ fn hints(error: &Error) -> Vec<&'static str> {
         Error::NoPermission { .. } => vec![PERMISSION, CALLED_WORKFLOW, FORK, CONTAINER],
         Error::IdentityRefused { .. } => vec![PERMISSION],
         Error::Refused { refusal, .. } if refusal.status == 403 => vec![NOT_ENABLED],
+        Error::Refused { refusal, .. } if refusal.status == 404 => vec![NO_TRUSTED_PUBLISHING],
         Error::Refused { .. } => vec![NOT_AN_INDEX],
         Error::Exchange { error: HttpError::Certificate(_), .. } => {
             vec![if cfg!(feature = "system-roots") { CERTIFICATE_SYSTEM } else { CERTIFICATE }, CLOCK]
@@ -172,6 +176,7 @@ fn hints(error: &Error) -> Vec<&'static str> {
 fn refusal_hints(refusal: &Refusal, causes: &[(bool, String)]) -> Vec<String> {
     let hint = match (causes.is_empty(), refusal.reasons.is_empty()) {
         (false, _) => return vec![],
+        (true, true) if refusal.status == 404 => NO_TRUSTED_PUBLISHING,
         (true, true) => NOT_AN_INDEX,
         (true, false) => OTHER_REASON,
     };
@@ -415,9 +420,15 @@ mod tests {
     fn refused_by(index: &str, claims: Claims, code: &str, description: &str) -> Explanation {
         let reasons = vec![Reason { code: code.to_owned(), description: description.to_owned() }];
         let refusal = Refusal { status: 422, words: None, reasons, unshown_reasons: 0 };
-        let subject = Subject { claims, project: Some("sampleproject".to_owned()), now_unix_secs: NOW };
+        let index = Index::parse(index).unwrap();
+        let subject = Subject {
+            claims,
+            audience: index.known_audience(),
+            project: Some("sampleproject".to_owned()),
+            now_unix_secs: NOW,
+        };
         explain(&Error::Refused {
-            index: Box::new(Index::parse(index).unwrap()),
+            index: Box::new(index),
             leg: Leg::Mint,
             refusal: Box::new(refusal),
             subject: Some(Box::new(subject)),
@@ -659,8 +670,12 @@ mod tests {
     #[test]
     fn claims_are_explained_before_anything_is_asked() {
         let index = Index::parse("pypi").unwrap();
-        let explained =
-            |claims: &Claims| explain_claims(&Job { claims, index: &index, now_unix_secs: NOW }, Some("sampleproject"));
+        let explained = |claims: &Claims| {
+            explain_claims(
+                &Job { claims, index: &index, audience: Some("pypi"), now_unix_secs: NOW },
+                Some("sampleproject"),
+            )
+        };
         let fine = explained(&claims(&[]));
         assert!(fine.fact.contains("lets this job publish to PyPI") && fine.causes.is_empty(), "{fine:?}");
         assert!(fine.link.unwrap().1.contains("workflow_filename=release.yml"));

@@ -136,8 +136,8 @@ impl Index {
     }
 
     /// The audience, where it needs no asking.
-    pub fn known_audience(&self) -> Option<&'static str> {
-        self.well_known.map(|known| known.audience)
+    pub fn known_audience(&self) -> Option<String> {
+        self.well_known.map(|known| known.audience.to_owned())
     }
 
     /// The audience that an ID token for this index has to have. Costs a request, but for PyPI and TestPyPI.
@@ -146,7 +146,7 @@ impl Index {
     /// [`Error::Refused`], [`Error::Exchange`], [`Error::Status`] or [`Error::Reply`] of this leg.
     pub fn audience(&self, http: &Http) -> Result<String> {
         if let Some(audience) = self.known_audience() {
-            return Ok(audience.to_owned());
+            return Ok(audience);
         }
         let leg = Leg::Audience;
         let reply = http.get(&self.url.with_path(AUDIENCE_PATH), &[]).map_err(self.no_reply(leg))?;

@@ -72,11 +72,13 @@ fn mint(options: Options, env: &Env) -> Result<()> {
     let mut handover = Handover::plan(format, env)?;
     log.line(&format!("version {}, index {index}", env!("CARGO_PKG_VERSION")));
 
-    let audience = audience.map_or_else(|| index.audience(&http), Ok)?;
+    // An audience that the user names is the user's word; what the index takes may be another one.
+    let expected = if audience.is_none() { Some(index.audience(&http)?) } else { index.known_audience() };
+    let audience = audience.or_else(|| expected.clone()).unwrap_or_default();
     log.line(&format!("asking {} for an ID token, audience {}", identity.name(), neutralise(&audience, 100)));
     let id_token = identity.id_token(&audience, env, &http)?;
     handover::mask_id_token(&id_token, env)?;
-    let minted = index.mint(&id_token, &http).map_err(|error| error.about(subject(&id_token, project)))?;
+    let minted = index.mint(&id_token, &http).map_err(|error| error.about(subject(&id_token, expected, project)))?;
     handover.deliver(&minted, &index)?;
 
     log.line(&format!("API token handed over {handover}"));
@@ -93,12 +95,13 @@ fn show_claims(options: Options, env: &Env) -> Result<()> {
     let log = Log::new(verbosity);
     let http = Http::new(Deadline::after(timeout), &log);
     let identity = identity::recognise(env)?;
-    let audience = audience.unwrap_or_else(|| index.known_audience().unwrap_or(NO_AUDIENCE).to_owned());
+    let expected = index.known_audience();
+    let audience = audience.or_else(|| expected.clone()).unwrap_or_else(|| NO_AUDIENCE.to_owned());
     let id_token = identity.id_token(&audience, env, &http)?;
     handover::mask_id_token(&id_token, env)?;
 
     let claims = Claims::of(&id_token).ok_or(Error::Claims)?;
-    let job = Job { claims: &claims, index: &index, now_unix_secs: now_unix_secs() };
+    let job = Job { claims: &claims, index: &index, audience: expected.as_deref(), now_unix_secs: now_unix_secs() };
     report::identity(&explain::explain_claims(&job, project.as_deref()), env);
     if format == Some(Format::Json) { print(&claims.to_json()) } else { Ok(()) }
 }
@@ -106,8 +109,8 @@ fn show_claims(options: Options, env: &Env) -> Result<()> {
 /// The audience of an ID token that is only looked at, where the index's own is not known without asking it.
 const NO_AUDIENCE: &str = "token-mint-claims";
 
-fn subject(id_token: &IdToken, project: Option<String>) -> Option<Subject> {
-    Some(Subject { claims: Claims::of(id_token)?, project, now_unix_secs: now_unix_secs() })
+fn subject(id_token: &IdToken, audience: Option<String>, project: Option<String>) -> Option<Subject> {
+    Some(Subject { claims: Claims::of(id_token)?, audience, project, now_unix_secs: now_unix_secs() })
 }
 
 fn now_unix_secs() -> u64 {

@@ -189,10 +189,16 @@ fn a_missing_permission_is_explained() {
     assert!(outcome.log.contains("exit status 3"), "{outcome}");
 }
 
+/// The project's name is checked, and used for links to PyPI's pages alone, so an odd one shows that it arrives.
+#[test]
+fn the_projects_name_reaches_the_executable() {
+    Job::new().with("project: a/b").assert_fails(&["TOKEN_MINT_PROJECT: a project's name is expected"]);
+}
+
 #[test]
 fn a_refusal_by_the_index_is_explained() {
     let job = Job::of(Setup { publisher: None, ..Setup::default() });
-    let outcome = job.assert_fails(&["refused to mint an API token", "invalid-publisher"]);
+    let outcome = job.assert_fails(&["refused to mint an API token", "invalid-publisher", "Workflow name "]);
     assert!(outcome.log.contains("exit status 4"), "{outcome}");
     assert_eq!(job.servers.api_tokens(), Vec::<String>::new());
 }

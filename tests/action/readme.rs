@@ -79,7 +79,7 @@ fn the_readme_lists_inputs_outputs_and_failures_of_the_action() {
         .flat_map(|section| section.lines())
         .filter_map(|line| line.strip_prefix("  ").filter(|line| !line.starts_with(' '))?.strip_suffix(':'))
         .collect();
-    assert_eq!(names, ["index", "audience", "timeout", "api-token", "expires"]);
+    assert_eq!(names, ["index", "audience", "project", "timeout", "api-token", "expires"]);
     for name in names {
         assert!(readme.contains(&format!("\n| `{name}` | ")), "{name}");
     }

@@ -1,6 +1,7 @@
 //! The README says what the program says.
 
 use crate::harness::{NOWHERE, Raw, Step};
+use crate::stand_in::{Setup, StandIn};
 
 const README: &str = include_str!("../../README.md");
 
@@ -8,6 +9,16 @@ const README: &str = include_str!("../../README.md");
 fn the_readme_shows_the_help_as_it_is() {
     let help = Step::bare().args(&["--help"]).run().stdout;
     assert!(help.len() > 500 && README.contains(&help), "{help}");
+}
+
+#[test]
+fn the_readme_shows_claims_as_they_are() {
+    let servers = StandIn::start(Setup::default());
+    let step = Step::of(&servers).env("TOKEN_MINT_INDEX", "pypi").args(&["claims", "--project", "sampleproject"]);
+    let outcome = step.run_with(&servers);
+    outcome.assert_done();
+    let shown = format!("$ token-mint claims --project sampleproject\n{}```", outcome.said());
+    assert!(README.contains(&shown), "{shown}");
 }
 
 #[test]
@@ -19,6 +30,7 @@ fn the_readme_lists_failures_by_the_words_that_they_begin_with() {
         Step::bare().args(&["--nonsense"]),
         Step::bare(),
         Step::on_github(),
+        Step::bare().env("GITLAB_CI", "true"),
         Step::with_endpoints(&broken.url(), NOWHERE),
         Step::with_endpoints(&github.url(), &broken.url()),
     ] {
