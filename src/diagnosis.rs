@@ -115,6 +115,7 @@ fn no_publisher(description: &str, job: &Job) -> Vec<Finding> {
     match (missing, failed) {
         (Some(name), _) => return vec![certain(Cause::Claim { name, missing: true })],
         (None, Some(name)) if name == "repository_owner_id" => return vec![certain(Cause::OwnerId)],
+        (None, Some(name)) if name == "job_workflow_ref" && !of_workflow(job).is_empty() => return of_workflow(job),
         (None, Some(name)) => return vec![certain(Cause::Claim { name, missing: false })],
         (None, None) => {}
     }

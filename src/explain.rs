@@ -542,6 +542,10 @@ mod tests {
         ] {
             assert_causes(&causes(&[], "invalid-publisher", &why(words)), &[piece]);
         }
+        let claim = why("Check failed for required claim 'job_workflow_ref'");
+        let elsewhere = r#"job_workflow_ref="other/shared/.github/workflows/release.yml@refs/heads/main""#;
+        assert_causes(&causes(&[elsewhere], "invalid-publisher", &claim), &["!another repository, other/shared/"]);
+        assert_causes(&causes(&[], "invalid-publisher", &claim), &["!only the claim job_workflow_ref is not what"]);
         let expecting = |got: &str| {
             why(&format!(
                 "The job_workflow_ref claim does not match, expecting one of \
