@@ -99,6 +99,43 @@ fn a_release_without_the_asset_is_named() {
     job.assert_stops_before_minting(&["can't download", &format!("{}/v", releases.url()), TARGET, "404"]);
 }
 
+/// busybox's wget shows a status line as it came, and GitHub takes `##[…]` anywhere in a line for a workflow command:
+/// `stop-commands` would switch off the masks that follow.
+#[test]
+fn words_of_a_server_are_no_workflow_command() {
+    let asset = fs::read(pinned().asset()).unwrap();
+    let requests = AtomicUsize::new(0);
+    let releases = Raw::serving(move |stream| {
+        let bytes = match requests.fetch_add(1, Ordering::Relaxed) {
+            0 => b"HTTP/1.1 503 a##[stop-commands]x\r::stop-commands::y\r\nContent-Length: 0\r\n\r\n".to_vec(),
+            _ => reply(200, &asset),
+        };
+        let _ = stream.write_all(&bytes);
+        let _ = stream.shutdown(Shutdown::Write);
+    });
+    let job = job_with(&releases);
+    let path = busybox(job.dir.path().join("bin"), &[]);
+    let outcome = job.path(&path).assert_mints();
+    assert!(outcome.log.contains("a??[stop-commands]x"), "{outcome}");
+    assert!(!outcome.log.contains("##[") && !outcome.log.contains('\r'), "{outcome}");
+}
+
+#[test]
+fn an_endless_asset_is_cut_off() {
+    let releases = Raw::serving(|stream| {
+        let _ = stream.write_all(b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n");
+        while stream.write_all(&[0; 65536]).is_ok() {}
+    });
+    let start = Instant::now();
+    job_with(&releases).assert_stops_before_minting(&["can't download"]);
+    assert!(start.elapsed() < Duration::from_secs(35), "cut off by size, not by time: {:?}", start.elapsed());
+}
+
+#[test]
+fn a_folder_for_temporary_files_that_is_missing_is_named() {
+    Job::new().env("RUNNER_TEMP", "/nonexistent").assert_stops_before_minting(&["/nonexistent can't be written to"]);
+}
+
 #[test]
 fn a_server_that_hangs_is_given_up() {
     let releases = Raw::serving(|_| thread::sleep(Duration::from_secs(60)));
@@ -121,15 +158,18 @@ fn a_server_that_hangs_is_given_up() {
 #[test]
 fn a_machine_without_a_program_to_download_with_says_so() {
     let job = Job::new();
-    let path = dash_and(&job, &["cut", "uname", "mktemp", "rm", "sha256sum", "cp", "chmod", "mkdir", "mv"]);
+    // wget alone could wait for ever.
+    let path =
+        dash_and(&job, &["cut", "uname", "mktemp", "rm", "sha256sum", "cp", "cat", "chmod", "mkdir", "mv", "wget"]);
     let job = job.path(&path);
-    job.assert_stops_before_minting(&["curl or wget is needed"]);
+    job.assert_stops_before_minting(&["curl is needed to fetch "]);
 }
 
 #[test]
 fn a_machine_without_a_program_to_check_with_says_so() {
     let job = Job::new();
-    let path = dash_and(&job, &["cut", "uname", "mktemp", "rm", "cp", "chmod", "mkdir", "mv", "wget", "timeout"]);
+    let path =
+        dash_and(&job, &["cut", "uname", "mktemp", "rm", "cp", "cat", "chmod", "mkdir", "mv", "wget", "timeout"]);
     let job = job.path(&path);
     job.assert_stops_before_minting(&["sha256sum or shasum is needed"]);
     assert_eq!(job.downloads().len(), 0);
@@ -138,7 +178,8 @@ fn a_machine_without_a_program_to_check_with_says_so() {
 #[test]
 fn shasum_will_do() {
     let job = Job::new();
-    let tools = ["cut", "uname", "mktemp", "rm", "shasum", "perl", "cp", "chmod", "mkdir", "mv", "wget", "timeout"];
+    let tools =
+        ["cut", "uname", "mktemp", "rm", "shasum", "perl", "cp", "cat", "chmod", "mkdir", "mv", "wget", "timeout"];
     let path = dash_and(&job, &tools);
     let job = job.path(&path);
     job.assert_mints();

@@ -85,15 +85,16 @@ fn the_release_comes_from_where_the_repository_was_cloned() {
     let tls = tls::Identity::new();
     let github =
         Server::start(Some(Arc::clone(&tls.config)), |request| releases::answer(request, VERSION, &pinned().assets()));
-    for suffix in ["", ".git", "/"] {
+    for (user, suffix) in [("", ""), ("", ".git"), ("", "/"), ("ci:a-password@", ".git")] {
         let clone = Clone::new();
         let ca = clone.dir.path().join("ca.pem");
         fs::write(&ca, &tls.ca_pem).unwrap();
         run(Command::new("git").args(["init", "--quiet"]).current_dir(clone.dir.path()));
-        let origin = github.url(&format!("/octo-org/token-mint-action{suffix}"));
+        let origin = github.url(&format!("/octo-org/token-mint-action{suffix}")).replace("//", &format!("//{user}"));
         run(Command::new("git").args(["remote", "add", "origin", &origin]).current_dir(clone.dir.path()));
         let output = clone.make_install(None).env("CURL_CA_BUNDLE", ca).output().unwrap();
         clone.assert_installed(&output);
+        assert!(!format!("{output:?}").contains("a-password"), "{output:?}");
         let asked = github.requests().last().unwrap().path().to_owned();
         assert_eq!(asked, format!("/octo-org/token-mint-action/releases/download/v{VERSION}/token-mint-{TARGET}"));
     }
@@ -140,6 +141,16 @@ fn with_cargo_it_is_built() {
     };
     make("install");
     assert_eq!(run(&mut Command::new(clone.installed())), "built\n");
+    // A cargo that builds into another folder: what an earlier build left is not installed.
+    let elsewhere = clone.dir.path().join("elsewhere");
+    executable(&elsewhere, b"#!/bin/sh\n");
+    let mut stale = Command::new("make");
+    stale
+        .args(["install", "DESTDIR=other"])
+        .arg(format!("CARGO={}", elsewhere.display()))
+        .current_dir(clone.dir.path());
+    let output = stale.env_remove("CARGO_TARGET_DIR").output().unwrap();
+    assert!(!output.status.success() && !clone.dir.path().join("other").exists(), "{output:?}");
     make("uninstall");
     assert!(!clone.installed().exists());
 }

@@ -88,7 +88,8 @@ fn the_readme_lists_inputs_outputs_and_failures_of_the_action() {
         "has the SHA-256",
         "no token-mint is pinned here for",
         "there is no token-mint for",
-        "curl or wget is needed",
+        "curl is needed to fetch ",
+        "can't be written to",
         "sha256sum or shasum is needed",
     ];
     assert_eq!(action.matches("fail \"").count(), messages.len(), "each message is listed here, and in the README");

@@ -111,6 +111,11 @@ fn a_target_that_was_not_built_loses_its_sum() {
 }
 
 #[test]
+fn pin_takes_a_name_as_it_is() {
+    Release::of(&["x86_64.unknown-linux-musl"]).assert_refuses("is an odd name");
+}
+
+#[test]
 fn pin_refuses_sums_that_do_not_match_the_files() {
     let release = Release::of(&TARGETS);
     fs::write(release.path("dist/token-mint-x86_64-apple-darwin"), "changed").unwrap();
@@ -163,7 +168,14 @@ fn verify_compares_what_was_published_pinned_and_built() {
 /// is asked, and what the origin has by then.
 fn publishable(targets: &[&str]) -> Release {
     let release = Release::of(targets);
-    let gh = "#!/bin/sh\n{ echo \"$*\"; git ls-remote --refs origin 'refs/tags/*' | wc -l; } >>gh.log\n";
+    // Like gh, it refuses a tag that is there, but not pushed; and it finds no release.
+    let gh = "#!/bin/sh
+        { echo \"$*\"; git ls-remote --refs origin 'refs/tags/*' | wc -l; } >>gh.log
+        case $2 in
+          view) exit 1 ;;
+          create) ! git rev-parse --quiet --verify \"refs/tags/$3\" >/dev/null ;;
+        esac
+";
     executable(&release.path("bin/gh"), gh.as_bytes());
     let setup = "git init --quiet --bare origin.git
         git init --quiet --initial-branch main
@@ -201,12 +213,13 @@ fn release_pins_commits_tags_pushes_and_publishes() {
     // The assets are there, unseen, before the tag is; then the release is made visible.
     let said = fs::read_to_string(release.path("gh.log")).unwrap();
     let lines: Vec<&str> = said.lines().map(str::trim).collect();
-    let [create, "0", edit, "1"] = lines[..] else { panic!("{lines:?}") };
+    let [_, "0", create, "0", edit, "1"] = lines[..] else { panic!("{lines:?}") };
     assert!(create.starts_with(&format!("release create {tag} --draft ")), "{create}");
     for asset in TARGETS.map(|target| format!("token-mint-{target}")).iter().chain([&"SHA256SUMS".to_owned()]) {
         assert!(create.split(' ').any(|word| word == format!("dist/{asset}")), "{create}");
     }
     assert_eq!(edit, format!("release edit {tag} --draft=false"));
+    assert_eq!(lines[0], format!("release view {tag}"));
     // The same version again is refused, before anything is changed.
     let output = make_release(&release);
     assert!(!output.status.success());
@@ -220,6 +233,32 @@ fn a_release_without_all_targets_is_refused() {
     let output = make_release(&release);
     assert!(!output.status.success(), "{output:?}");
     assert!(String::from_utf8_lossy(&output.stderr).contains("aarch64-apple-darwin"), "{output:?}");
-    assert!(!release.path("gh.log").exists());
+    assert!(!fs::read_to_string(release.path("gh.log")).unwrap().contains("create"));
     assert_eq!(run(Command::new("git").args(["tag"]).current_dir(release.path("origin.git"))), "");
+}
+
+/// Somebody else has pushed to main meanwhile.
+#[test]
+fn a_release_that_can_not_be_pushed_leaves_nothing_behind() {
+    let release = publishable(&TARGETS);
+    let git = |args: &[&str]| run(Command::new("git").args(args).current_dir(&release.dir));
+    git(&["commit", "--quiet", "--allow-empty", "--message", "meanwhile"]);
+    git(&["push", "--quiet", "origin", "main"]);
+    git(&["reset", "--quiet", "--hard", "HEAD~"]);
+    let output = make_release(&release);
+    assert!(
+        !output.status.success() && String::from_utf8_lossy(&output.stderr).contains("run the workflow again"),
+        "{output:?}"
+    );
+    let said = fs::read_to_string(release.path("gh.log")).unwrap();
+    assert!(said.contains(&format!("release delete v{VERSION} --yes")) && !said.contains("release edit"), "{said}");
+    assert_eq!(run(Command::new("git").args(["tag"]).current_dir(release.path("origin.git"))), "");
+}
+
+#[test]
+fn a_release_of_changes_that_are_in_no_commit_is_refused() {
+    let release = publishable(&TARGETS);
+    fs::write(release.path("Makefile"), "release:\n\t@.ci/release dist\n").unwrap();
+    let output = make_release(&release);
+    assert!(!output.status.success() && String::from_utf8_lossy(&output.stderr).contains("in no commit"), "{output:?}");
 }
