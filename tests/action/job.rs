@@ -94,7 +94,10 @@ pub struct Job {
 /// What a job did.
 pub struct Outcome {
     pub green: bool,
+    /// What the steps printed, and the annotations. The runner's log also quotes the scripts, with all their messages.
     pub log: String,
+    /// All of the log.
+    whole_log: String,
     /// What the step after the action saw.
     pub outcome: String,
     pub api_token: String,
@@ -214,10 +217,14 @@ impl Job {
         for secret in self.servers.secrets() {
             assert!(!log.contains(&secret), "the secret {}… is in the log: {log}", &secret[..12]);
         }
+        let whole_log = log;
+        let printed =
+            |line: &&str| line.contains("]   | ") || line.contains("]   ❗ ") || line.contains("exit status ");
+        let log = whole_log.lines().filter(printed).map(|line| format!("{line}\n")).collect();
         let seen = fs::read_to_string(seen).unwrap_or_default();
         let mut lines = seen.lines().map(str::to_owned);
         let mut line = || lines.next().unwrap_or_default();
-        Outcome { green: output.status.success(), outcome: line(), api_token: line(), expires: line(), log }
+        Outcome { green: output.status.success(), outcome: line(), api_token: line(), expires: line(), log, whole_log }
     }
 
     fn own_workflow(&self, seen: &Path) -> String {
@@ -289,7 +296,7 @@ jobs:
 
 impl fmt::Display for Outcome {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "a run that was {}, with the log\n{}", if self.green { "green" } else { "red" }, self.log)
+        write!(f, "a run that was {}, with the log\n{}", if self.green { "green" } else { "red" }, self.whole_log)
     }
 }
 
