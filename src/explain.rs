@@ -9,7 +9,7 @@ use crate::diagnosis::{self, Cause, Finding, Job};
 use crate::env::{REQUEST_TOKEN, REQUEST_URL};
 use crate::error::{Error, Leg, Refusal, SettingFlaw, Subject};
 use crate::expiry;
-use crate::form::{Form, Provider};
+use crate::form::{ENVIRONMENT_NAME, Form, Provider};
 use crate::http::HttpError;
 use crate::index::Index;
 use crate::url::UrlError;
@@ -201,7 +201,11 @@ fn identity(claims: &Claims, index: &Index) -> Vec<(String, String)> {
     let shown = |text: &str| neutralise(text, MAX_CLAIM_CHARS);
     let mut rows: Vec<(String, String)> = Vec::new();
     for field in &form.fields {
-        let value = field.value.as_deref().map_or_else(|| "(none: leave it empty)".to_owned(), shown);
+        let value = match (&field.value, field.name) {
+            (Some(value), _) => shown(value),
+            (None, ENVIRONMENT_NAME) => "(none: leave it empty)".to_owned(),
+            (None, _) => "(not in the ID token)".to_owned(),
+        };
         rows.push((field.name.to_owned(), value));
     }
     match form.provider {
@@ -342,10 +346,10 @@ fn field_differs(job: &Job) -> String {
             ("Workflow name", Some(value)) => {
                 format!("{value}, the file's name alone; .yml is not .yaml. Was the file renamed?")
             }
-            ("Environment name", Some(value)) => {
+            (ENVIRONMENT_NAME, Some(value)) => {
                 format!("{value}, if the publisher names one. One that names none matches this job, too")
             }
-            ("Environment name", None) => {
+            (ENVIRONMENT_NAME, None) => {
                 "the job has no environment. If the publisher names one, add `environment:` with \
                                            that name to the job"
                     .to_owned()
@@ -375,7 +379,12 @@ fn link(findings: &[Finding], job: &Job, project: Option<&str>) -> Option<(Strin
     if form.provider == Provider::Other || !findings.iter().any(helps) {
         return None;
     }
+    let exists = findings.iter().any(|finding| finding.cause == Cause::ProjectExists);
     Some(match project {
+        None if exists => (
+            "your projects; the page of this one has a page Publishing".to_owned(),
+            format!("{origin}/manage/projects/"),
+        ),
         Some(project) => (
             format!("the page of {project} with the form filled in (it adds a publisher; check what is there first)"),
             form.address(origin, project),
@@ -418,13 +427,17 @@ mod tests {
     }
 
     fn refused_by(index: &str, claims: Claims, code: &str, description: &str) -> Explanation {
+        refused(index, claims, Some("sampleproject"), code, description)
+    }
+
+    fn refused(index: &str, claims: Claims, project: Option<&str>, code: &str, description: &str) -> Explanation {
         let reasons = vec![Reason { code: code.to_owned(), description: description.to_owned() }];
         let refusal = Refusal { status: 422, words: None, reasons, unshown_reasons: 0 };
         let index = Index::parse(index).unwrap();
         let subject = Subject {
             claims,
             audience: index.known_audience(),
-            project: Some("sampleproject".to_owned()),
+            project: project.map(str::to_owned),
             now_unix_secs: NOW,
         };
         explain(&Error::Refused {
@@ -633,6 +646,25 @@ mod tests {
         assert_eq!(refused_by("https://example.org", claims(&[]), "invalid-publisher", NOT_FOUND).link, None);
         let elsewhere = r#"job_workflow_ref="other/shared/.github/workflows/publish.yml@refs/heads/main""#;
         assert_eq!(refused_by("pypi", claims(&[elsewhere]), "invalid-publisher", NOT_FOUND).link, None);
+    }
+
+    #[test]
+    fn without_the_projects_name_the_link_leads_to_the_page_that_helps() {
+        let link = |code: &str, description: &str| refused("pypi", claims(&[]), None, code, description).link.unwrap();
+        let (what, address) = link("invalid-publisher", NOT_FOUND);
+        assert_eq!(address, "https://pypi.org/manage/account/publishing/");
+        assert!(what.contains("does not exist yet") && what.contains("--project"), "{what}");
+        let (_, address) = link("invalid-pending-publisher", "valid token, but project already exists");
+        assert_eq!(address, "https://pypi.org/manage/projects/");
+    }
+
+    #[test]
+    fn a_field_that_the_id_token_lacks_is_not_to_be_left_empty() {
+        let no_file = r#"job_workflow_ref="octo-org/octo-repo/dynamic/x@refs/heads/main""#;
+        let rows = refused_by("pypi", claims(&[no_file, "repository_owner"]), "invalid-publisher", NOT_FOUND).identity;
+        for name in ["Owner", "Workflow name"] {
+            assert!(rows.contains(&(name.to_owned(), "(not in the ID token)".to_owned())), "{rows:?}");
+        }
     }
 
     #[test]

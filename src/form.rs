@@ -9,6 +9,9 @@ use crate::url::percent_encode;
 /// The issuer of GitHub's ID tokens. An enterprise may have one of its own below it, which PyPI does not take.
 const GITHUB: &str = "https://token.actions.githubusercontent.com";
 
+/// The one field that may stay empty.
+pub const ENVIRONMENT_NAME: &str = "Environment name";
+
 /// Who issued the ID token, as far as PyPI has a form for it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Provider {
@@ -47,7 +50,7 @@ impl Form {
                 field("Owner", "owner", claims.text("repository_owner")),
                 field("Repository name", "repository", repository_name(claims)),
                 field("Workflow name", "workflow_filename", workflow_file(claims, "job_workflow_ref")),
-                field("Environment name", "environment", claims.text("environment")),
+                field(ENVIRONMENT_NAME, "environment", claims.text("environment")),
             ],
             Provider::GitLab => {
                 let path = claims.text("project_path").unwrap_or_default();
@@ -57,7 +60,7 @@ impl Form {
                     field("Namespace", "namespace", some(namespace)),
                     field("Project name", "project", some(project)),
                     field("Top-level pipeline file path", "workflow_filepath", pipeline_file(claims)),
-                    field("Environment name", "environment", claims.text("environment")),
+                    field(ENVIRONMENT_NAME, "environment", claims.text("environment")),
                 ]
             }
             Provider::Google => {
