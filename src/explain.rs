@@ -387,7 +387,7 @@ fn link(findings: &[Finding], job: &Job, project: Option<&str>) -> Option<(Strin
         ),
         Some(project) => (
             format!("the page of {project} with the form filled in (it adds a publisher; check what is there first)"),
-            form.address(origin, project),
+            form.address(origin, project)?,
         ),
         None => (
             "for a project that does not exist yet; for one that does, its page Manage → Publishing (with --project \

@@ -71,19 +71,19 @@ impl Form {
         Form { provider, fields }
     }
 
-    /// The page of `project` on the index at `origin` with the form filled in.
-    pub fn address(&self, origin: &str, project: &str) -> String {
+    /// The page of `project` on the index at `origin` with the form filled in; `None` where there is no form.
+    pub fn address(&self, origin: &str, project: &str) -> Option<String> {
         let provider = match self.provider {
             Provider::GitHub => "github",
             Provider::GitLab => "gitlab",
             Provider::Google => "google",
-            Provider::Other => return format!("{origin}/manage/project/{project}/settings/publishing/"),
+            Provider::Other => return None,
         };
         let parameters = self.fields.iter().filter_map(|field| {
             field.value.as_ref().map(|value| format!("&{}={}", field.parameter, percent_encode(value)))
         });
         let parameters: String = parameters.collect();
-        format!("{origin}/manage/project/{project}/settings/publishing/?provider={provider}{parameters}")
+        Some(format!("{origin}/manage/project/{project}/settings/publishing/?provider={provider}{parameters}"))
     }
 }
 
@@ -93,11 +93,10 @@ fn repository_name(claims: &Claims) -> Option<String> {
     Some(repository.rsplit('/').next().unwrap_or(&repository).to_owned())
 }
 
-/// The bare file name in `OWNER/REPO/.github/workflows/FILE@REF`. PyPI takes what stands before the first `.yml@` or
-/// `.yaml@`; a ref may hold slashes and at-signs.
+/// The bare file name in `OWNER/REPO/.github/workflows/FILE@REF`.
 pub fn workflow_file(claims: &Claims, name: &str) -> Option<String> {
-    let (path, _) = split_ref(&claims.text(name)?)?;
-    path.rsplit('/').next().map(str::to_owned)
+    let text = claims.text(name)?;
+    without_ref(&text)?.rsplit('/').next().map(str::to_owned)
 }
 
 /// `OWNER/REPO` in `OWNER/REPO/.github/workflows/FILE@REF`.
@@ -108,12 +107,12 @@ pub fn workflow_repository(workflow_ref: &str) -> Option<String> {
 
 /// `PATH.yml` in `gitlab.com/NAMESPACE/PROJECT//PATH.yml@REF`.
 fn pipeline_file(claims: &Claims) -> Option<String> {
-    let (path, _) = split_ref(&claims.text("ci_config_ref_uri")?)?;
-    path.split_once("//").map(|(_, file)| file.to_owned())
+    let text = claims.text("ci_config_ref_uri")?;
+    without_ref(&text)?.split_once("//").map(|(_, file)| file.to_owned())
 }
 
-fn split_ref(text: &str) -> Option<(String, String)> {
-    let ends = [".yml@", ".yaml@"].iter().filter_map(|end| text.find(end).map(|at| at + end.len()));
-    let (path, git_ref) = text.split_at_checked(ends.min()?)?;
-    Some((path.trim_end_matches('@').to_owned(), git_ref.to_owned()))
+/// What stands before the first `@` that follows `.yml` or `.yaml`, as PyPI reads it: a ref may hold slashes and at-signs.
+fn without_ref(text: &str) -> Option<&str> {
+    let ends = [".yml@", ".yaml@"].iter().filter_map(|end| text.find(end).map(|at| at + end.len() - 1));
+    text.get(..ends.min()?)
 }

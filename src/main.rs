@@ -90,7 +90,7 @@ fn mint(options: Options, env: &Env) -> Result<()> {
 fn show_claims(options: Options, env: &Env) -> Result<()> {
     let Settings { index, audience, format, project, timeout, verbosity } = Settings::resolve(options, env)?;
     if !matches!(format, None | Some(Format::Json)) {
-        return Err(Error::Setting { place: "--format".into(), flaw: SettingFlaw::ClaimsFormat });
+        return Err(Error::Setting { place: "--format (TOKEN_MINT_FORMAT)".into(), flaw: SettingFlaw::ClaimsFormat });
     }
     let log = Log::new(verbosity);
     let http = Http::new(Deadline::after(timeout), &log);

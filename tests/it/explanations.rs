@@ -195,7 +195,7 @@ fn claims_as_json_are_the_claims_of_the_id_token() {
     assert_eq!(claims, payload);
     for format in ["token", "env"] {
         let outcome = Step::of(&servers).args(&["claims", "--format", format]).run_with(&servers);
-        outcome.assert_failed(2, &["--format: with claims, it can be json only"]);
+        outcome.assert_failed(2, &["--format (TOKEN_MINT_FORMAT): with claims, it can be json only"]);
     }
     let unreachable = Step::of(&servers).env("ACTIONS_ID_TOKEN_REQUEST_URL", NOWHERE).args(&["claims"]);
     unreachable.run_with(&servers).assert_failed(5, &["asking GitHub for an ID token"]);
