@@ -63,6 +63,10 @@ mod tests {
         for path in ["/nonexistent", "/dev/zero", "/"] {
             assert!(!is_pull_request_from_fork(&Env::from([(EVENT_PATH, path)])), "{path}");
         }
-        assert!(!of(&format!(r#"{{"x":"{}"}}"#, "A".repeat(2 * 1024 * 1024))));
+        let padded = |bytes: usize| {
+            let padding = "A".repeat(bytes);
+            of(&format!(r#"{{"x":"{padding}","pull_request":{{"head":{{"repo":null}}}}}}"#))
+        };
+        assert!(padded(1000) && !padded(2 * 1024 * 1024));
     }
 }

@@ -431,7 +431,15 @@ mod tests {
     }
 
     fn refused(index: &str, claims: Claims, project: Option<&str>, code: &str, description: &str) -> Explanation {
-        let reasons = vec![Reason { code: code.to_owned(), description: description.to_owned() }];
+        refused_for(index, claims, project, &[(code, description)])
+    }
+
+    fn refused_for(index: &str, claims: Claims, project: Option<&str>, reasons: &[(&str, &str)]) -> Explanation {
+        let reason = |(code, description): &(&str, &str)| Reason {
+            code: (*code).to_owned(),
+            description: (*description).to_owned(),
+        };
+        let reasons = reasons.iter().map(reason).collect();
         let refusal = Refusal { status: 422, words: None, reasons, unshown_reasons: 0 };
         let index = Index::parse(index).unwrap();
         let subject = Subject {
@@ -617,6 +625,31 @@ mod tests {
         ] {
             assert_causes(&causes(changes, code, description), &[piece]);
         }
+    }
+
+    #[test]
+    fn of_several_reasons_what_is_certain_comes_first_and_nothing_twice() {
+        let reasons = [("invalid-publisher", NOT_FOUND), ("invalid-publisher", NOT_FOUND), ("not-enabled", "GitHub")];
+        let causes = marked(refused_for("pypi", claims(&[]), None, &reasons).causes);
+        assert_causes(&causes, &["!switched trusted publishing off", "?differs", "?no publisher", "?another number"]);
+    }
+
+    #[test]
+    fn an_enterprises_own_issuer_is_still_github() {
+        let issuer = r#"iss="https://token.actions.githubusercontent.com/big-corp""#;
+        let explanation = refused_by("pypi", claims(&[issuer]), "invalid-payload", "unknown trusted publishing issuer");
+        assert_eq!(explanation.identity[0], ("Owner".to_owned(), "octo-org".to_owned()));
+        let another = r#"iss="https://token.actions.githubusercontent.com.evil.example""#;
+        let explanation =
+            refused_by("pypi", claims(&[another]), "invalid-payload", "unknown trusted publishing issuer");
+        assert_ne!(explanation.identity[0].0, "Owner");
+    }
+
+    #[test]
+    fn of_absurdly_many_claims_some_are_shown() {
+        let many: Vec<String> = (0..1000).map(|n| format!("\"claim{n}\": {n}")).collect();
+        let claims = Claims::from(&format!("{{{}}}", many.join(","))[..]);
+        assert!(refused_by("pypi", claims, "invalid-publisher", NOT_FOUND).identity.len() <= MAX_CLAIMS + 1);
     }
 
     #[test]

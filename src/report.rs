@@ -118,3 +118,22 @@ fn page(explanation: &Explanation) -> String {
     }
     page
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_annotation_is_bounded_and_has_the_first_cause_or_hint() {
+        let explanation = Explanation {
+            fact: "fact".to_owned(),
+            causes: vec![(true, "one".to_owned()), (false, "two".to_owned())],
+            hints: vec!["hint".to_owned()],
+            ..Explanation::default()
+        };
+        assert_eq!(annotation(&explanation), "fact\ncause: one");
+        assert_eq!(annotation(&Explanation { causes: vec![], ..explanation }), "fact\nhint");
+        let long = Explanation { fact: "ä".repeat(10_000), ..Explanation::default() };
+        assert_eq!(annotation(&long).chars().count(), MAX_ANNOTATION_CHARS);
+    }
+}

@@ -82,6 +82,19 @@ fn a_summary_page_that_can_not_take_it_changes_nothing_else() {
     assert!(others.run_with(&servers).summary.starts_with("what another step wrote\n\n### token-mint"));
 }
 
+/// Opening a pipe that nobody writes to would wait for ever.
+#[test]
+fn files_that_are_pipes_are_not_read() {
+    let servers = StandIn::start(Setup { publisher: None, ..Setup::default() });
+    let with_pipe = |step: Step, name: &str| {
+        assert!(Command::new("mkfifo").arg(step.dir.path().join(name)).status().unwrap().success());
+        step
+    };
+    with_pipe(Step::of(&servers), "pyproject.toml").run_with(&servers).assert_failed(4, &["Workflow name"]);
+    let step = with_pipe(Step::on_github(), "event.json");
+    step.env("GITHUB_EVENT_PATH", "event.json").run().assert_failed(3, &["permissions:"]);
+}
+
 #[test]
 fn a_hostile_claim_is_harmless_and_short_wherever_it_is_shown() {
     let environment = Some(format!("{HOSTILE}{}", "A".repeat(5000)));
