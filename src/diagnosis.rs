@@ -6,7 +6,7 @@
 
 use crate::claims::Claims;
 use crate::error::{Reason, Refusal};
-use crate::form::{Form, Provider, workflow_file, workflow_repository};
+use crate::form::{workflow_file, workflow_repository};
 use crate::index::Index;
 
 /// A cause of a refusal.
@@ -30,11 +30,11 @@ pub enum Cause {
     Claim { name: String, missing: bool },
     /// A publisher was found, and the workflow's file is not where it has to be.
     WorkflowRef { expected: String, got: String },
-    /// One of the publisher's fields differs from the job.
+    /// One of the publisher's fields differs from the job, or the owner's number that was stored with them.
     FieldDiffers,
     /// No publisher is registered on this index, or no more.
     NotRegistered,
-    /// The fields agree, but the publisher has the number of an earlier owner, or a stray blank.
+    /// A publisher was found, and has the number of an earlier owner.
     OwnerId,
     /// A pending publisher names a project that exists.
     ProjectExists,
@@ -132,14 +132,10 @@ fn guesses(job: &Job) -> Vec<Cause> {
     // The first run of a workflow, as GitHub counts them: nothing was registered yet, more often than not. TestPyPI's
     // publishers are other than PyPI's, and few know.
     let first_run = job.claims.text("run_number").as_deref() == Some("1");
-    let mut causes = match first_run || job.index.is_testpypi() {
+    match first_run || job.index.is_testpypi() {
         true => vec![Cause::NotRegistered, Cause::FieldDiffers],
         false => vec![Cause::FieldDiffers, Cause::NotRegistered],
-    };
-    if Form::of(job.claims).provider == Provider::GitHub {
-        causes.push(Cause::OwnerId);
     }
-    causes
 }
 
 /// What is wrong with the ID token, whatever is registered.

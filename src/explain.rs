@@ -61,6 +61,9 @@ const INDEX_NAME: &str = "write pypi or testpypi in lower case, or a whole URL s
 const OTHER_REASON: &str = "the index's own documentation says what its reasons mean";
 const OPTIONS: &str = "token-mint --help lists the options and what they take";
 const ONE_VARIABLE: &str = "the other variable is there, so it was lost on the way to this process: pass both on";
+const RENEWED: &str = "the repository was moved, or the owner's account was made anew, since the publisher was added. A \
+                       stray blank in one of the publisher's fields looks the same. For both: delete the publisher and \
+                       add it again";
 const LOST: &str = "an API token was minted, but it could not be handed over. It expires by itself";
 
 /// Everything that is said of a failure, or of an identity. Text from outside in it is neutralised.
@@ -286,9 +289,7 @@ fn cause_text(cause: &Cause, job: &Job) -> String {
              Add it"
         ),
         Cause::OwnerId => format!(
-            "every field agrees, and the publisher has another number for the owner than {}: the repository was moved, or \
-             the owner's account was made anew. A blank in one of the publisher's fields looks the same. For both: \
-             delete the publisher and add it again",
+            "a publisher was found, and only the owner's number that was stored with it is another one than {}: {RENEWED}",
             shown(&job.claims.text("repository_owner_id").unwrap_or_else(|| "the job has".to_owned()))
         ),
         Cause::ProjectExists => format!(
@@ -358,6 +359,12 @@ fn field_differs(job: &Job) -> String {
             (_, None) => continue,
         };
         text.push_str(&format!("\n{}: {line}", field.name));
+    }
+    if let Some(number) = job.claims.text("repository_owner_id") {
+        let number = neutralise(&number, MAX_CLAIM_CHARS);
+        text.push_str(&format!(
+            "\nIf every field agrees, what differs is the owner's number, here {number}: {RENEWED}"
+        ));
     }
     text
 }
@@ -486,22 +493,21 @@ mod tests {
     fn a_called_file_of_the_same_repository_comes_before_the_guesses() {
         let called = r#"job_workflow_ref="Octo-Org/octo-repo/.github/workflows/_publish.yaml@refs/heads/x.yml@y""#;
         let causes = causes(&[called], "invalid-publisher", NOT_FOUND);
-        assert_causes(
-            &causes,
-            &["!Workflow name has to be _publish.yaml", "?differs", "?no publisher", "?another number"],
-        );
+        assert_causes(&causes, &["!Workflow name has to be _publish.yaml", "?differs", "?no publisher"]);
         assert!(causes[0].contains("release.yml") && causes[1].contains("Workflow name: _publish.yaml"), "{causes:#?}");
     }
 
     #[test]
     fn where_nothing_is_proven_the_fields_come_first_and_are_named() {
         let causes = causes(&[], "invalid-publisher", NOT_FOUND);
-        assert_causes(
-            &causes,
-            &["?differs from this job", "?no publisher is registered", "?another number for the owner"],
-        );
-        for piece in ["Owner: octo-org", "Repository name: octo-repo", "Workflow name: release.yml,", "name: pypi, if"]
-        {
+        assert_causes(&causes, &["?differs from this job", "?no publisher is registered"]);
+        for piece in [
+            "Owner: octo-org",
+            "Repository name: octo-repo",
+            "Workflow name: release.yml,",
+            "name: pypi, if",
+            "number, here 65432100: the repository was moved",
+        ] {
             assert!(causes[0].contains(piece), "{piece}: {causes:#?}");
         }
         let older = "valid token, but no corresponding publisher (All lookup strategies exhausted)";
@@ -523,7 +529,7 @@ mod tests {
     #[test]
     fn a_first_run_and_testpypi_are_most_likely_not_registered() {
         let first = causes(&["run_number=\"1\""], "invalid-publisher", NOT_FOUND);
-        assert_causes(&first, &["?no publisher is registered", "?differs", "?another number"]);
+        assert_causes(&first, &["?no publisher is registered", "?differs"]);
         let claims = claims(&["aud=\"testpypi\""]);
         let testpypi = refused_by("testpypi", claims, "invalid-publisher", NOT_FOUND);
         let (what, address) = testpypi.link.unwrap();
@@ -531,10 +537,7 @@ mod tests {
             what.contains("sampleproject") && address.starts_with("https://test.pypi.org/manage/project/"),
             "{address}"
         );
-        assert_causes(
-            &marked(testpypi.causes),
-            &["?a publisher on PyPI does not count here", "?differs", "?another number"],
-        );
+        assert_causes(&marked(testpypi.causes), &["?a publisher on PyPI does not count here", "?differs"]);
     }
 
     #[test]
@@ -555,7 +558,10 @@ mod tests {
                 "Check failed for optional claim 'environment'",
                 "!only the claim environment is not what PyPI expects: `pypi`",
             ),
-            ("Check failed for required claim 'repository_owner_id'", "!another number for the owner than 65432100"),
+            (
+                "Check failed for required claim 'repository_owner_id'",
+                "!only the owner's number that was stored with it is another one than 65432100",
+            ),
             (
                 "Publishing from a workflow invoked via 'pull_request_target' is not supported.",
                 "!started by pull_request_target",
@@ -583,7 +589,7 @@ mod tests {
     #[test]
     fn pull_request_target_is_a_cause_whatever_else_is() {
         let causes = causes(&["event_name=\"pull_request_target\""], "invalid-publisher", NOT_FOUND);
-        assert_causes(&causes, &["!started by pull_request_target", "?differs", "?no publisher", "?another number"]);
+        assert_causes(&causes, &["!started by pull_request_target", "?differs", "?no publisher"]);
     }
 
     #[test]
@@ -631,7 +637,7 @@ mod tests {
     fn of_several_reasons_what_is_certain_comes_first_and_nothing_twice() {
         let reasons = [("invalid-publisher", NOT_FOUND), ("invalid-publisher", NOT_FOUND), ("not-enabled", "GitHub")];
         let causes = marked(refused_for("pypi", claims(&[]), None, &reasons).causes);
-        assert_causes(&causes, &["!switched trusted publishing off", "?differs", "?no publisher", "?another number"]);
+        assert_causes(&causes, &["!switched trusted publishing off", "?differs", "?no publisher"]);
     }
 
     #[test]
