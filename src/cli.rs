@@ -9,26 +9,36 @@ use crate::log::Verbosity;
 pub const HELP: &str = "\
 token-mint: mints a short-lived PyPI API token from this CI job's identity
 
-usage: token-mint [OPTIONS]         mint an API token and hand it over
+usage: token-mint [OPTIONS]                      mint an API token and hand it over
+       token-mint [OPTIONS] -- COMMAND [ARG]...  mint, run COMMAND with the API token in its
+                                                 environment, and revoke it when COMMAND has ended
+       token-mint burn [OPTIONS]    revoke the API token in $TOKEN_MINT_API_TOKEN, or on stdin
+       token-mint check [OPTIONS]   rehearse: mint and revoke at once, to see whether it would work
        token-mint claims [OPTIONS]  show this job's identity as the index will see it; mint nothing
 
 It asks the CI system for an ID token, exchanges it at the index for an API token (PyPI's lives
-15 minutes), and hands that over: in a GitHub Actions job as the step outputs `api-token` and
-`expires`, elsewhere alone on stdout. The project has to name the job as a trusted publisher.
+15 minutes), and hands that over: to COMMAND (twine, uv, flit, hatch, pdm, maturin and poetry find
+it), in a GitHub Actions job as the step outputs `api-token` and `expires`, elsewhere alone on
+stdout. The project has to name the job as a trusted publisher.
 
-options                      environment          default
-  --index pypi|testpypi|URL  TOKEN_MINT_INDEX     pypi
-  --audience AUD             TOKEN_MINT_AUDIENCE  what the index expects
-  --format token|env|json    TOKEN_MINT_FORMAT    see above; with claims: json or nothing
-  --project NAME             TOKEN_MINT_PROJECT   the name in ./pyproject.toml; for links only
-  --timeout SECONDS          TOKEN_MINT_TIMEOUT   120, for everything together
-  -q, --quiet                                     say errors only
-  -v, --verbose                                   say each request, too
+options                      environment              default
+  --index pypi|testpypi|URL  TOKEN_MINT_INDEX         pypi
+  --audience AUD             TOKEN_MINT_AUDIENCE      what the index expects
+  --id-token-env NAME        TOKEN_MINT_ID_TOKEN_ENV  none: the CI system is recognised. Else the
+                                                      variable NAME holds the ID token
+  --format token|env|json    TOKEN_MINT_FORMAT        see above; with claims: json or nothing
+  --project NAME             TOKEN_MINT_PROJECT       the name in ./pyproject.toml; for links only
+  --timeout SECONDS          TOKEN_MINT_TIMEOUT       120, for everything but COMMAND together
+  --keep-identity                                     COMMAND may ask for ID tokens itself, say to
+                                                      sign attestations
+  -q, --quiet                                         say errors and warnings only
+  -v, --verbose                                       say each request, too
   -h, --help
   -V, --version
 
 exit status: 0 done; 2 wrong usage or configuration; 3 no identity (permission missing?);
-4 the index refused; 5 network or server trouble, run it again; 6 the token could not be handed over
+4 the index refused; 5 network or server trouble, run it again; 6 the token could not be handed
+over. With COMMAND, once it runs: its own, or 128 and the number of the signal that killed it
 ";
 
 /// What `--version` prints.
@@ -41,8 +51,14 @@ pub enum Command {
     Help,
     /// `--version`, anywhere.
     Version,
-    /// No command: mint.
+    /// No command: mint, and hand over.
     Mint(Options),
+    /// `-- COMMAND [ARG]...`: mint, run that, burn.
+    Run(Options, Vec<OsString>),
+    /// `burn`: revoke an API token.
+    Burn(Options),
+    /// `check`: mint and burn.
+    Check(Options),
     /// `claims`: show the identity.
     Claims(Options),
 }
@@ -54,12 +70,16 @@ pub struct Options {
     pub index: Option<OsString>,
     /// `--audience`
     pub audience: Option<OsString>,
+    /// `--id-token-env`
+    pub id_token_env: Option<OsString>,
     /// `--format`
     pub format: Option<OsString>,
     /// `--project`
     pub project: Option<OsString>,
     /// `--timeout`
     pub timeout: Option<OsString>,
+    /// `--keep-identity`
+    pub keep_identity: Option<bool>,
     /// `-q` or `-v`
     pub verbosity: Option<Verbosity>,
 }
@@ -77,6 +97,12 @@ pub enum UsageError {
     NeedlessValue(&'static str),
     /// The option was given before, or `-q` and `-v` both.
     Twice(&'static str),
+    /// The option means nothing to this command.
+    Needless(&'static str, &'static str),
+    /// `--` with nothing behind it.
+    NoCommand,
+    /// `--` behind this command, which runs nothing.
+    RunsNothing(&'static str),
 }
 
 /// Reads the words after the program's name.
@@ -85,12 +111,20 @@ pub enum UsageError {
 /// [`UsageError`]; never where `--help` or `--version` was read first.
 pub fn parse(words: impl IntoIterator<Item = OsString>) -> Result<Command, UsageError> {
     let mut options = Options::default();
-    let mut command: fn(Options) -> Command = Command::Mint;
+    let mut given = Vec::new();
+    let mut verb = None;
+    let mut to_run: Option<Vec<OsString>> = None;
     let mut words = words.into_iter().enumerate();
     while let Some((position, word)) = words.next() {
-        if word == "claims" && position == 0 {
-            command = Command::Claims;
-            continue;
+        if position == 0 {
+            verb = ["burn", "check", "claims"].into_iter().find(|verb| word == *verb);
+            if verb.is_some() {
+                continue;
+            }
+        }
+        if word == "--" {
+            to_run = Some(words.map(|(_, word)| word).collect());
+            break;
         }
         let Some((name, joined)) = split(&word) else {
             return Err(UsageError::Unexpected(position + 1));
@@ -99,17 +133,38 @@ pub fn parse(words: impl IntoIterator<Item = OsString>) -> Result<Command, Usage
         match name.as_str() {
             "--index" => value.store("--index", &mut options.index)?,
             "--audience" => value.store("--audience", &mut options.audience)?,
+            "--id-token-env" => value.store("--id-token-env", &mut options.id_token_env)?,
             "--format" => value.store("--format", &mut options.format)?,
             "--project" => value.store("--project", &mut options.project)?,
             "--timeout" => value.store("--timeout", &mut options.timeout)?,
+            "--keep-identity" => value.switch("--keep-identity", true, &mut options.keep_identity)?,
             "-q" | "--quiet" => value.switch("--quiet", Verbosity::Quiet, &mut options.verbosity)?,
             "-v" | "--verbose" => value.switch("--verbose", Verbosity::Verbose, &mut options.verbosity)?,
             "-h" | "--help" => return Ok(Command::Help),
             "-V" | "--version" => return Ok(Command::Version),
             _ => return Err(UsageError::Unknown(name)),
         }
+        given.push(name);
     }
-    Ok(command(options))
+    // What means nothing to a command was meant for another.
+    let without = |names: &[&'static str], command| match names.iter().find(|name| given.iter().any(|g| g == *name)) {
+        Some(name) => Err(UsageError::Needless(name, command)),
+        None => Ok(()),
+    };
+    match (verb, to_run) {
+        (Some(verb), Some(_)) => Err(UsageError::RunsNothing(verb)),
+        (None, Some(words)) if words.first().is_none_or(|word| word.is_empty()) => Err(UsageError::NoCommand),
+        (None, Some(words)) => without(&["--format"], "-- COMMAND").map(|()| Command::Run(options, words)),
+        (Some("burn"), None) => {
+            let names = &["--audience", "--id-token-env", "--format", "--project", "--keep-identity"];
+            without(names, "burn").map(|()| Command::Burn(options))
+        }
+        (Some("check"), None) => without(&["--format", "--keep-identity"], "check").map(|()| Command::Check(options)),
+        (Some(_), None) => without(&["--keep-identity"], "claims").map(|()| Command::Claims(options)),
+        (None, None) => {
+            without(&["--keep-identity"], "a hand-over without -- COMMAND").map(|()| Command::Mint(options))
+        }
+    }
 }
 
 /// An option's name, and the value that was joined to it with `=`. `None` for a word that is no option.
@@ -161,6 +216,9 @@ impl fmt::Display for UsageError {
             UsageError::NeedlessValue(name) => write!(f, "{name} takes no value"),
             UsageError::Twice("--quiet" | "--verbose") => f.write_str("--quiet or --verbose, and once"),
             UsageError::Twice(name) => write!(f, "{name} was given twice"),
+            UsageError::Needless(name, command) => write!(f, "{name} means nothing to {command}"),
+            UsageError::NoCommand => f.write_str("the command to run is missing after --"),
+            UsageError::RunsNothing(verb) => write!(f, "{verb} runs no command, so -- has no place after it"),
         }
     }
 }
@@ -183,9 +241,10 @@ mod tests {
     #[test]
     fn each_option_with_a_value_takes_it_joined_or_apart_and_once() {
         type Field = fn(&Options) -> &Option<OsString>;
-        let fields: [(&'static str, Field); 5] = [
+        let fields: [(&'static str, Field); 6] = [
             ("--index", |options| &options.index),
             ("--audience", |options| &options.audience),
+            ("--id-token-env", |options| &options.id_token_env),
             ("--format", |options| &options.format),
             ("--project", |options| &options.project),
             ("--timeout", |options| &options.timeout),
@@ -234,11 +293,47 @@ mod tests {
     }
 
     #[test]
+    fn what_follows_two_dashes_is_the_command_and_is_left_alone() {
+        let run = |line: &str| match words(line) {
+            Ok(Command::Run(options, words)) => (options, words),
+            other => panic!("{line}: {other:?}"),
+        };
+        let (options, command) = run("-q --keep-identity -- twine upload --help -- -q");
+        assert_eq!((options.verbosity, options.keep_identity), (Some(Verbosity::Quiet), Some(true)));
+        assert_eq!(command, ["twine", "upload", "--help", "--", "-q"]);
+        assert_eq!(run("-- check").1, ["check"]);
+        assert_eq!(words("--"), Err(UsageError::NoCommand));
+        assert_eq!(words("-- ''"), Err(UsageError::NoCommand));
+        assert_eq!(words("check -- true"), Err(UsageError::RunsNothing("check")));
+    }
+
+    #[test]
+    fn an_option_that_means_nothing_to_the_command_is_an_error() {
+        for (line, name, command) in [
+            ("--format env -- true", "--format", "-- COMMAND"),
+            ("burn --audience=x", "--audience", "burn"),
+            ("burn --id-token-env x", "--id-token-env", "burn"),
+            ("burn --format x", "--format", "burn"),
+            ("burn --project x", "--project", "burn"),
+            ("burn --keep-identity", "--keep-identity", "burn"),
+            ("check --format json", "--format", "check"),
+            ("check --keep-identity", "--keep-identity", "check"),
+            ("claims --keep-identity", "--keep-identity", "claims"),
+            ("--keep-identity", "--keep-identity", "a hand-over without -- COMMAND"),
+        ] {
+            assert_eq!(words(line), Err(UsageError::Needless(name, command)), "{line}");
+        }
+        for line in ["burn --index x --timeout 1 -q", "check --project x --audience y", "claims --format json"] {
+            assert!(words(line).is_ok(), "{line}");
+        }
+    }
+
+    #[test]
     fn whatever_else_is_an_error() {
         assert_eq!(words("mint"), Err(UsageError::Unexpected(1)));
         assert_eq!(words("--index=x ''"), Err(UsageError::Unexpected(2)));
         assert_eq!(words("--index x -q dist/*"), Err(UsageError::Unexpected(4)));
-        for line in ["--nonsense", "-x", "-", "--", "-qv", "--Index", "-i"] {
+        for line in ["--nonsense", "-x", "-", "---", "-qv", "--Index", "-i"] {
             assert_eq!(words(line), Err(UsageError::Unknown(line.to_owned())), "{line}");
         }
     }
@@ -267,6 +362,8 @@ mod tests {
             "--format",
             "--project",
             "--timeout",
+            "--id-token-env",
+            "--keep-identity",
             "--quiet",
             "--verbose",
             "--help",

@@ -11,6 +11,8 @@ pub const GITHUB_OUTPUT: &str = "GITHUB_OUTPUT";
 pub const EVENT_PATH: &str = "GITHUB_EVENT_PATH";
 /// The file that a step appends Markdown for the job's summary page to.
 pub const STEP_SUMMARY: &str = "GITHUB_STEP_SUMMARY";
+/// The API token, for whoever was given it, and for `token-mint burn`.
+pub const API_TOKEN: &str = "TOKEN_MINT_API_TOKEN";
 /// Set to `true` by GitLab's runner.
 pub const GITLAB_CI: &str = "GITLAB_CI";
 /// GitHub's ID token endpoint; there only with the permission `id-token: write`.
@@ -36,7 +38,12 @@ impl Env {
         self.0.get(OsStr::new(name)).map(OsString::as_os_str).filter(|value| !value.is_empty())
     }
 
-    /// The same, as text.
+    /// True if there is such a variable, empty or not.
+    pub fn is_set(&self, name: &str) -> bool {
+        self.0.contains_key(OsStr::new(name))
+    }
+
+    /// A variable's value, as text.
     ///
     /// # Errors
     /// [`NotUtf8`].

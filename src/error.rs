@@ -8,6 +8,7 @@ use crate::cli::UsageError;
 use crate::http::HttpError;
 use crate::index::Index;
 use crate::json::JsonError;
+use crate::proxy::ProxyFlaw;
 use crate::secret::SecretError;
 use crate::url::UrlError;
 
@@ -28,8 +29,12 @@ pub enum Error {
     NoPermission { missing: &'static str, fork: bool },
     /// On GitLab, and the job declares no ID token for this audience: this variable is not set.
     NoGitLabToken { variable: String, audience: String },
+    /// The variable that the user named as the ID token's is not set.
+    NoIdTokenIn { variable: String },
+    /// The CI system's own program gave no ID token.
+    Helper { system: &'static str, program: &'static str, flaw: HelperFlaw },
     /// The CI system's endpoint answered 401 or 403.
-    IdentityRefused { status: u16, words: Option<String> },
+    IdentityRefused { system: &'static str, status: u16, words: Option<String> },
     /// The index gave a well-formed no: a 4xx that running again won't change.
     Refused { index: Box<Index>, leg: Leg, refusal: Box<Refusal>, subject: Option<Box<Subject>> },
     /// No whole reply came.
@@ -46,6 +51,12 @@ pub enum Error {
     OpenStepOutput { path: String, error: io::Error },
     /// The minted API token can't be written to the file for step outputs.
     StepOutput { path: String, error: io::Error },
+    /// The program to run is not there; nothing was minted.
+    NoProgram { name: String },
+    /// The program to run could not be started, or not be waited for.
+    StartProgram { name: String, error: io::Error },
+    /// No API token was given that could be revoked.
+    NoApiToken,
     /// stdout is closed or leads to nowhere; nothing was minted.
     NoStdout,
     /// The API token could not be written to stdout.
@@ -67,15 +78,17 @@ pub struct Subject {
     pub now_unix_secs: u64,
 }
 
-/// The three requests there are.
+/// The requests there are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Leg {
-    /// To the CI system, for an ID token.
-    IdToken,
+    /// To the CI system of this name, for an ID token.
+    IdToken(&'static str),
     /// To the index, for its audience.
     Audience,
     /// To the index, for an API token.
     Mint,
+    /// To the index, to revoke an API token.
+    Burn,
 }
 
 /// What is wrong with an option's or a variable's value.
@@ -90,6 +103,28 @@ pub enum SettingFlaw {
     ClaimsFormat,
     Timeout,
     Project,
+    /// Not the name of an environment variable.
+    VariableName,
+    /// Not the name of a service account at Google.
+    ServiceAccount,
+    Proxy(ProxyFlaw),
+    /// It names another index than this one.
+    OtherIndex {
+        wanted: String,
+    },
+}
+
+/// Why a CI system's own program gave no ID token.
+#[derive(Debug)]
+pub enum HelperFlaw {
+    /// It is not there, or can't be run.
+    Start(io::Error),
+    /// It ended so, and said this on stderr.
+    Failed { status: String, words: String },
+    /// It did not end in time; the seconds that were given for everything.
+    TimedOut(u64),
+    /// What it printed is no ID token.
+    Token(SecretError),
 }
 
 /// What is wrong with a reply's content.
@@ -137,13 +172,15 @@ impl Error {
     /// The program's exit status: 2 to 6, as the README's table has them.
     pub fn exit_status(&self) -> u8 {
         match self {
-            Error::Usage(_) | Error::Setting { .. } => 2,
-            Error::NoIdentity | Error::NoPermission { .. } => 3,
-            Error::NoGitLabToken { .. } | Error::IdentityRefused { .. } => 3,
+            Error::Usage(_) | Error::Setting { .. } | Error::NoProgram { .. } | Error::NoApiToken => 2,
+            Error::NoIdentity | Error::NoPermission { .. } | Error::NoGitLabToken { .. } => 3,
+            Error::NoIdTokenIn { .. } | Error::IdentityRefused { .. } => 3,
+            Error::Helper { flaw: HelperFlaw::Start(_) | HelperFlaw::Failed { .. }, .. } => 3,
+            Error::Helper { flaw: HelperFlaw::TimedOut(_) | HelperFlaw::Token(_), .. } => 5,
             Error::Refused { .. } => 4,
             Error::Exchange { .. } | Error::Status { .. } | Error::Claims | Error::Reply { .. } => 5,
             Error::NoStepOutputFile | Error::OpenStepOutput { .. } | Error::StepOutput { .. } => 6,
-            Error::NoStdout | Error::Stdout(_) | Error::Print(_) | Error::Mask(_) => 6,
+            Error::StartProgram { .. } | Error::NoStdout | Error::Stdout(_) | Error::Print(_) | Error::Mask(_) => 6,
         }
     }
 }
@@ -160,13 +197,26 @@ impl fmt::Display for Error {
             Error::NoGitLabToken { variable, audience } => {
                 write!(f, "this GitLab job has no ID token for the audience {audience}: not set: {variable}")
             }
-            Error::IdentityRefused { status, words } => {
-                write!(f, "GitHub refused to issue an ID token (status {status}){}", Words(words))
+            Error::NoIdTokenIn { variable } => {
+                write!(f, "there is no ID token in the variable {variable}: it is not set")
+            }
+            Error::Helper { system, program, flaw } => {
+                write!(f, "{system} gave no ID token: {program} ")?;
+                match flaw {
+                    HelperFlaw::Start(error) => write!(f, "can't be run: {error}"),
+                    HelperFlaw::Failed { status, words } => write!(f, "failed ({status}): {words}"),
+                    HelperFlaw::TimedOut(secs) => write!(f, "did not end within the timeout of {secs} seconds"),
+                    HelperFlaw::Token(flaw) => write!(f, "printed something else: {flaw}"),
+                }
+            }
+            Error::IdentityRefused { system, status, words } => {
+                write!(f, "{system} refused to issue an ID token (status {status}){}", Words(words))
             }
             Error::Refused { index, leg, refusal, .. } => {
                 let Refusal { status, words, .. } = &**refusal;
                 let what = match leg {
                     Leg::Audience => "does not say which audience it expects",
+                    Leg::Burn => "refused to revoke the API token",
                     _ => "refused to mint an API token",
                 };
                 write!(f, "{index} {what} (status {status}){}", Words(words))
@@ -181,6 +231,11 @@ impl fmt::Display for Error {
             Error::OpenStepOutput { path, error } | Error::StepOutput { path, error } => {
                 write!(f, "the step output can't be written to {path}: {error}")
             }
+            Error::NoProgram { name } => write!(f, "there is no program {name} that could be run"),
+            Error::StartProgram { name, error } => write!(f, "{name} can't be run: {error}"),
+            Error::NoApiToken => {
+                f.write_str("no API token was given: TOKEN_MINT_API_TOKEN is not set, and stdin has none")
+            }
             Error::NoStdout => f.write_str("the API token would be lost: stdout is closed, or is /dev/null"),
             Error::Stdout(error) => write!(f, "the API token can't be written to stdout: {error}"),
             Error::Print(error) => write!(f, "stdout can't be written to: {error}"),
@@ -191,11 +246,12 @@ impl fmt::Display for Error {
 
 impl fmt::Display for Leg {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Leg::IdToken => "asking GitHub for an ID token",
-            Leg::Audience => "asking the index for its audience",
-            Leg::Mint => "asking the index for an API token",
-        })
+        match self {
+            Leg::IdToken(system) => write!(f, "asking {system} for an ID token"),
+            Leg::Audience => f.write_str("asking the index for its audience"),
+            Leg::Mint => f.write_str("asking the index for an API token"),
+            Leg::Burn => f.write_str("asking the index to revoke the API token"),
+        }
     }
 }
 
@@ -209,6 +265,10 @@ impl fmt::Display for SettingFlaw {
             SettingFlaw::Format => f.write_str("token, env or json is expected"),
             SettingFlaw::ClaimsFormat => f.write_str("with claims, it can be json only"),
             SettingFlaw::Project => f.write_str("a project's name is expected: letters, digits and -._"),
+            SettingFlaw::VariableName => f.write_str("the name of an environment variable is expected"),
+            SettingFlaw::ServiceAccount => f.write_str("a service account's e-mail address or number is expected"),
+            SettingFlaw::Proxy(flaw) => write!(f, "this proxy can't be used: {flaw}"),
+            SettingFlaw::OtherIndex { wanted } => write!(f, "it names another index than {wanted}"),
             SettingFlaw::Timeout => f.write_str("a whole number of seconds from 1 to 3600 is expected"),
         }
     }

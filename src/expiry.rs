@@ -1,5 +1,12 @@
 //! Until when an API token lives, in words.
 
+use std::time::{SystemTime, UNIX_EPOCH};
+
+/// What the clock says, in Unix seconds.
+pub fn now_unix_secs() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
+}
+
 /// `2026-09-21 14:13:20 UTC (15 minutes left)`. `now` and `expires` are Unix seconds, up to the year 9999.
 pub fn describe(expires: u64, now: u64) -> String {
     let left = match expires.checked_sub(now) {

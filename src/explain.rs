@@ -7,10 +7,11 @@
 use crate::claims::Claims;
 use crate::diagnosis::{self, Cause, Finding, Job};
 use crate::env::{REQUEST_TOKEN, REQUEST_URL};
-use crate::error::{Error, Leg, Refusal, SettingFlaw, Subject};
+use crate::error::{Error, HelperFlaw, Leg, Refusal, SettingFlaw, Subject};
 use crate::expiry;
 use crate::form::{ENVIRONMENT_NAME, Form, Provider};
 use crate::http::HttpError;
+use crate::identity::{self, GITHUB, GOOGLE};
 use crate::index::Index;
 use crate::url::UrlError;
 use crate::workflow::neutralise;
@@ -37,8 +38,28 @@ const IS_FORK: &str = "this run is for a pull request from a fork, and such a ru
                        `if: github.event_name != 'pull_request'`";
 const CONTAINER: &str = "with `docker run`, pass these on: -e GITHUB_ACTIONS -e ACTIONS_ID_TOKEN_REQUEST_URL -e \
                          ACTIONS_ID_TOKEN_REQUEST_TOKEN";
-const KNOWN_SYSTEMS: &str = "GitHub Actions is recognised by GITHUB_ACTIONS=true, GitLab CI/CD by GITLAB_CI=true. \
-                             Elsewhere there is no identity that could be exchanged for an API token";
+const OTHER_SYSTEM: &str = "that is not how this CI system issues an ID token: does the job run where it seems to?";
+const METADATA: &str = "Google's metadata server is on every machine of Google Cloud, and nowhere else. With no service \
+                        account attached, such a machine has no identity. Is GOOGLE_SERVICE_ACCOUNT_NAME set elsewhere by \
+                        mistake?";
+const HELPER_MISSING: &str = "that program is the CI system's own, and is the only way to its ID tokens. In a container, put \
+                              it in and pass the job's environment on; or have the job get the ID token, and name the \
+                              variable with --id-token-env";
+const HELPER_FAILED: &str = "what follows it are the program's own words. The CI system's documentation on OIDC says which jobs \
+                             get ID tokens";
+const ID_TOKEN_ENV: &str = "--id-token-env (TOKEN_MINT_ID_TOKEN_ENV) names the variable that the ID token is in. Where it is \
+                            left out, the CI system is recognised";
+const PROGRAM: &str = "nothing was minted. What stands after -- is run as it is, without a shell: for pipes and the like, \
+                       `-- sh -c '…'`";
+const OTHER_INDEX: &str = "nothing was minted. Which of the two is meant? Correct --index, or unset the variable: token-mint \
+                           tells the upload tool where to upload";
+const PROXY: &str = "the variable is used as curl uses it: http://USER:PASSWORD@HOST:PORT. To go without a proxy, name the \
+                     host in no_proxy, or unset the variable";
+const PROXY_CREDENTIALS: &str = "in https_proxy, they go in front of the host, percent-encoded: \
+                                 http://USER:PASSWORD@HOST:PORT";
+const BURN: &str = "pipe the API token in, or set TOKEN_MINT_API_TOKEN in the environment of this one command";
+const NOT_REVOKED: &str =
+    "an API token that has expired, or was revoked before, can't be revoked. Is it of this index (--index)?";
 const NOT_ENABLED: &str = "trusted publishing is switched off on this index. Its operators can switch it on";
 const NO_TRUSTED_PUBLISHING: &str = "what answers there knows no trusted publishing: an older or another kind of package \
                                      index, or none at all. Check --index; its operators know whether it could";
@@ -64,7 +85,7 @@ const ONE_VARIABLE: &str = "the other variable is there, so it was lost on the w
 const RENEWED: &str = "the repository was moved, or the owner's account was made anew, since the publisher was added. A \
                        stray blank in one of the publisher's fields looks the same. For both: delete the publisher and \
                        add it again";
-const LOST: &str = "an API token was minted, but it could not be handed over. It expires by itself";
+const LOST: &str = "an API token was minted, but it could not be handed over. It was not used";
 
 /// Everything that is said of a failure, or of an identity. Text from outside in it is neutralised.
 #[derive(Debug, Default)]
@@ -90,8 +111,10 @@ pub fn explain(error: &Error) -> Explanation {
         hints: hints(error).into_iter().map(str::to_owned).collect(),
         ..Explanation::default()
     };
-    if let Error::NoGitLabToken { variable, audience } = error {
-        explanation.hints.push(gitlab_job(variable, audience));
+    match error {
+        Error::NoGitLabToken { variable, audience } => explanation.hints.push(gitlab_job(variable, audience)),
+        Error::NoIdentity => explanation.hints.insert(0, known_systems()),
+        _ => {}
     }
     if let Error::Refused { index, leg: Leg::Mint, refusal, subject } = error {
         explanation.reasons = refusal.reasons();
@@ -151,26 +174,44 @@ fn hints(error: &Error) -> Vec<&'static str> {
             vec!["trusted publishing needs no user and no password"]
         }
         Error::Setting { flaw: SettingFlaw::Index(UrlError::NotAbsolute), .. } => vec![INDEX_NAME],
+        Error::Setting { flaw: SettingFlaw::OtherIndex { .. }, .. } => vec![OTHER_INDEX],
+        Error::Setting { flaw: SettingFlaw::Proxy(_), .. } => vec![PROXY],
         Error::Usage(_) | Error::Setting { .. } => vec![OPTIONS],
-        Error::NoIdentity => vec![KNOWN_SYSTEMS, CONTAINER],
+        Error::NoIdentity => vec![CONTAINER],
+        Error::NoIdTokenIn { .. } => vec![ID_TOKEN_ENV],
+        Error::NoProgram { .. } => vec![PROGRAM],
+        Error::NoApiToken => vec![BURN],
+        Error::Helper { flaw: HelperFlaw::Start(_), .. } => vec![HELPER_MISSING],
+        Error::Helper { flaw: HelperFlaw::Failed { .. }, .. } => vec![HELPER_FAILED],
+        Error::Helper { flaw: HelperFlaw::TimedOut(_), .. } => vec![AGAIN],
+        Error::Helper { flaw: HelperFlaw::Token(_), .. } => vec![OTHER_SYSTEM],
         Error::NoPermission { fork: true, .. } => vec![IS_FORK],
         Error::NoPermission { missing: REQUEST_URL | REQUEST_TOKEN, .. } => vec![ONE_VARIABLE, CONTAINER, PERMISSION],
         Error::NoPermission { .. } => vec![PERMISSION, CALLED_WORKFLOW, FORK, CONTAINER],
-        Error::IdentityRefused { .. } => vec![PERMISSION],
+        Error::IdentityRefused { system: GITHUB, .. } => vec![PERMISSION],
+        Error::IdentityRefused { .. } => vec![OTHER_SYSTEM],
+        Error::Refused { leg: Leg::Burn, .. } => vec![NOT_REVOKED],
         Error::Refused { refusal, .. } if refusal.status == 403 => vec![NOT_ENABLED],
         Error::Refused { refusal, .. } if refusal.status == 404 => vec![NO_TRUSTED_PUBLISHING],
         Error::Refused { .. } => vec![NOT_AN_INDEX],
         Error::Exchange { error: HttpError::Certificate(_), .. } => {
             vec![if cfg!(feature = "system-roots") { CERTIFICATE_SYSTEM } else { CERTIFICATE }, CLOCK]
         }
+        Error::Exchange { error: HttpError::ProxyCredentials, .. } => vec![PROXY_CREDENTIALS],
+        Error::Exchange { leg: Leg::IdToken(GOOGLE), .. }
+        | Error::Status { leg: Leg::IdToken(GOOGLE), status: 404, .. } => {
+            vec![METADATA, AGAIN]
+        }
         Error::Status { status: 301 | 302 | 303 | 307 | 308, .. } => vec![REDIRECT],
         Error::Status { status: 408 | 429 | 500..=599, .. } | Error::Exchange { .. } => vec![AGAIN],
-        Error::Status { leg: Leg::IdToken, .. } | Error::Claims => vec![ENDPOINT],
+        Error::Status { leg: Leg::IdToken(GITHUB), .. } => vec![ENDPOINT],
+        Error::Status { leg: Leg::IdToken(_), .. } | Error::Claims => vec![OTHER_SYSTEM],
         Error::Status { .. } => vec![NOT_AN_INDEX],
-        Error::Reply { leg: Leg::IdToken, .. } => vec![ENDPOINT, AGAIN],
+        Error::Reply { leg: Leg::IdToken(GITHUB), .. } => vec![ENDPOINT, AGAIN],
+        Error::Reply { leg: Leg::IdToken(_), .. } => vec![OTHER_SYSTEM, AGAIN],
         Error::Reply { .. } => vec![NOT_AN_INDEX, AGAIN],
         Error::NoStepOutputFile | Error::OpenStepOutput { .. } => vec![STEP_OUTPUT],
-        Error::StepOutput { .. } | Error::Stdout(_) => vec![LOST],
+        Error::StepOutput { .. } | Error::Stdout(_) | Error::StartProgram { .. } => vec![LOST],
         Error::NoGitLabToken { .. } | Error::NoStdout | Error::Print(_) | Error::Mask(_) => vec![],
     }
 }
@@ -184,6 +225,14 @@ fn refusal_hints(refusal: &Refusal, causes: &[(bool, String)]) -> Vec<String> {
         (true, false) => OTHER_REASON,
     };
     vec![hint.to_owned()]
+}
+
+fn known_systems() -> String {
+    format!(
+        "a CI system is recognised by a variable: {}. Where another system gives the job an ID token, and the index takes \
+         it, put it in a variable and name that with --id-token-env",
+        identity::known_systems()
+    )
 }
 
 fn gitlab_job(variable: &str, audience: &str) -> String {

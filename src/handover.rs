@@ -1,17 +1,24 @@
-//! The hand-over of the API token: planned before anything is asked for, delivered at the end. Only this module
-//! reveals an API token.
+//! The hand-over of the API token to whoever started us: planned before anything is asked for, delivered at the end. And its
+//! way back, for `token-mint burn`.
 
 use std::fmt;
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::io::{self, IsTerminal, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
+use std::sync::mpsc;
+use std::thread;
 
-use crate::env::{Env, GITHUB_OUTPUT};
-use crate::error::{Error, Result};
+use crate::clients;
+use crate::deadline::Deadline;
+use crate::env::{API_TOKEN, Env, GITHUB_OUTPUT};
+use crate::error::{Error, Result, SettingFlaw};
 use crate::index::{Index, Minted};
 use crate::log;
-use crate::secret::IdToken;
+use crate::secret::ApiToken;
 use crate::workflow;
+
+/// Far more than an API token has.
+const MAX_GIVEN_BYTES: u64 = 64 * 1024;
 
 /// How stdout carries the token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,8 +34,6 @@ pub enum Format {
 /// Where the API token will go.
 pub struct Handover {
     target: Target,
-    /// On GitHub: tokens are masked before they are used.
-    masks: bool,
 }
 
 enum Target {
@@ -55,9 +60,8 @@ impl Handover {
     /// # Errors
     /// [`Error::NoStepOutputFile`], [`Error::OpenStepOutput`], [`Error::NoStdout`].
     pub fn plan(format: Option<Format>, env: &Env) -> Result<Handover> {
-        let masks = env.on_github();
         let target = match format {
-            None if masks => {
+            None if env.on_github() => {
                 let path = PathBuf::from(env.get(GITHUB_OUTPUT).ok_or(Error::NoStepOutputFile)?);
                 let file = open_regular_file(&path)
                     .map_err(|error| Error::OpenStepOutput { path: printable(&path), error })?;
@@ -66,15 +70,14 @@ impl Handover {
             _ if stdout_leads_nowhere() => return Err(Error::NoStdout),
             format => Target::Stdout(format.unwrap_or(Format::Token)),
         };
-        Ok(Handover { target, masks })
+        Ok(Handover { target })
     }
 
-    /// Masks the API token, then hands it over.
+    /// Hands the API token over; it was masked before.
     ///
     /// # Errors
-    /// [`Error::Mask`], [`Error::StepOutput`], [`Error::Stdout`].
+    /// [`Error::StepOutput`], [`Error::Stdout`].
     pub fn deliver(&mut self, minted: &Minted, index: &Index) -> Result<()> {
-        mask(minted.token.reveal(), self.masks)?;
         match &mut self.target {
             Target::StepOutput { path, file } => {
                 append(path, file, minted).map_err(|error| Error::StepOutput { path: printable(path), error })
@@ -92,16 +95,43 @@ impl Handover {
     }
 }
 
-/// Has GitHub hide the ID token in the log. Call it as soon as there is one.
+/// Has GitHub hide a token in the log. Call it as soon as there is one.
 ///
 /// # Errors
 /// [`Error::Mask`]
-pub fn mask_id_token(id_token: &IdToken, env: &Env) -> Result<()> {
-    mask(id_token.reveal(), env.on_github())
+pub fn mask(token: &str, env: &Env) -> Result<()> {
+    if env.on_github() { log::to_stderr(&workflow::mask(token)).map_err(Error::Mask) } else { Ok(()) }
 }
 
-fn mask(secret: &str, on_github: bool) -> Result<()> {
-    if on_github { log::to_stderr(&workflow::mask(secret)).map_err(Error::Mask) } else { Ok(()) }
+/// The API token that is to be revoked: in the environment, else on stdin.
+///
+/// # Errors
+/// [`Error::NoApiToken`], [`Error::Setting`] for what is no API token.
+pub fn take_back(env: &Env, deadline: Deadline) -> Result<ApiToken> {
+    let (place, text) = match env.get(API_TOKEN) {
+        Some(text) => (API_TOKEN, text.to_string_lossy().into_owned()),
+        None => ("stdin", read_stdin(deadline).ok_or(Error::NoApiToken)?),
+    };
+    let text = text.trim();
+    if text.is_empty() {
+        return Err(Error::NoApiToken);
+    }
+    ApiToken::new(text.to_owned())
+        .map_err(|flaw| Error::Setting { place: place.into(), flaw: SettingFlaw::Secret(flaw) })
+}
+
+/// What is on stdin, if it ends in time and nobody would have to type it.
+fn read_stdin(deadline: Deadline) -> Option<String> {
+    if io::stdin().is_terminal() {
+        return None;
+    }
+    let (sender, receiver) = mpsc::channel();
+    thread::spawn(move || {
+        let mut text = String::new();
+        io::stdin().take(MAX_GIVEN_BYTES).read_to_string(&mut text).ok()?;
+        sender.send(text).ok()
+    });
+    receiver.recv_timeout(deadline.remaining()).ok()
 }
 
 impl fmt::Display for Handover {
@@ -172,35 +202,8 @@ fn lacks_line_break(path: &Path) -> bool {
     last_byte().is_ok_and(|byte| byte != *b"\n")
 }
 
-/// What upload clients read, credentials and index alike, so that none sends the token to another index.
-/// Each name was looked up in the client's documentation.
 fn env_lines(minted: &Minted, index: &Index) -> String {
-    let (token, upload_url) = (minted.token.reveal(), &index.upload_url());
-    let expires = minted.expires_unix_secs.map(|secs| secs.to_string());
-    let mut variables = vec![
-        ("TWINE_USERNAME", "__token__"),
-        ("TWINE_PASSWORD", token),
-        ("TWINE_REPOSITORY_URL", upload_url),
-        ("UV_PUBLISH_TOKEN", token),
-        ("UV_PUBLISH_URL", upload_url),
-        ("FLIT_USERNAME", "__token__"),
-        ("FLIT_PASSWORD", token),
-        ("FLIT_INDEX_URL", upload_url),
-        ("HATCH_INDEX_USER", "__token__"),
-        ("HATCH_INDEX_AUTH", token),
-        ("HATCH_INDEX_REPO", upload_url),
-        ("PDM_PUBLISH_USERNAME", "__token__"),
-        ("PDM_PUBLISH_PASSWORD", token),
-        ("PDM_PUBLISH_REPO", upload_url),
-        ("MATURIN_PYPI_TOKEN", token),
-        ("MATURIN_REPOSITORY_URL", upload_url),
-        ("TOKEN_MINT_API_TOKEN", token),
-    ];
-    if index.is_pypi() {
-        // Poetry's variable is for PyPI alone: with another index's token in it, that token would go to PyPI.
-        variables.push(("POETRY_PYPI_TOKEN_PYPI", token));
-    }
-    variables.extend(expires.as_deref().map(|expires| ("TOKEN_MINT_EXPIRES", expires)));
+    let variables = clients::variables(minted, index);
     variables.iter().map(|(name, value)| format!("export {name}={}\n", shell_quote(value))).collect()
 }
 
@@ -223,15 +226,6 @@ mod tests {
 
     fn minted() -> Minted {
         Minted { token: ApiToken::new("pypi-x".to_owned()).unwrap(), expires_unix_secs: Some(1_790_000_000) }
-    }
-
-    #[test]
-    fn poetrys_variable_is_set_for_pypi_alone() {
-        let lines = |index| env_lines(&minted(), &Index::parse(index).unwrap());
-        assert!(lines("pypi").contains("export POETRY_PYPI_TOKEN_PYPI='pypi-x'\n"));
-        for index in ["testpypi", "https://example.org"] {
-            assert!(!lines(index).contains("POETRY"), "{index}");
-        }
     }
 
     #[test]

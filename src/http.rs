@@ -1,4 +1,4 @@
-//! One HTTP request and its whole reply, under the deadline. The only file that names minreq.
+//! One HTTP request and its whole reply, under the deadline. But for `tunnel.rs`, the only file that names minreq.
 //!
 //! What minreq 3.0.0 does that we don't want, and what is done about it here:
 //! - it follows redirects, with the `Authorization` header: switched off;
@@ -10,18 +10,22 @@
 //!   for hours), and takes `$MINREQ_TIMEOUT` where none is set: set, and the request runs in a thread of its
 //!   own that we stop waiting for at the deadline;
 //! - it makes a reply without a status line a 503: told apart by the words it uses;
-//! - it sends no `User-Agent`: set here, the index expects one.
+//! - it sends no `User-Agent`: set here, the index expects one;
+//! - what it does with proxies is in `tunnel.rs`.
 
 use std::io::{self, Read};
-use std::sync::mpsc;
-use std::time::Instant;
+use std::net::{TcpStream, ToSocketAddrs};
+use std::sync::{Mutex, mpsc};
+use std::time::{Duration, Instant};
 use std::{fmt, thread};
 
 use nanoserde::DeJson;
 
 use crate::deadline::Deadline;
 use crate::json;
-use crate::log::Log;
+use crate::log::{self, Log};
+use crate::proxy::Proxies;
+use crate::tunnel::Tunnel;
 use crate::url::Url;
 use crate::workflow::neutralise;
 
@@ -55,9 +59,10 @@ const NO_STATUS_LINE: &str = "Server did not provide a status line";
 const BAD_CERTIFICATE: &str = "invalid peer certificate: ";
 
 /// Sends requests until the deadline.
-pub struct Http<'a> {
+pub struct Http {
     deadline: Deadline,
-    log: &'a Log,
+    log: Log,
+    proxies: Proxies,
 }
 
 /// What a server answered.
@@ -93,6 +98,10 @@ pub enum HttpError {
     Short(usize, usize),
     /// The body is longer than [`MAX_BODY_BYTES`].
     TooLong,
+    /// The proxy can't be reached, or does not connect us.
+    Proxy(String),
+    /// The proxy wants credentials, or others.
+    ProxyCredentials,
 }
 
 impl Reply {
@@ -112,10 +121,43 @@ impl Reply {
     }
 }
 
-impl Http<'_> {
-    /// A client for this run.
-    pub fn new(deadline: Deadline, log: &Log) -> Http<'_> {
-        Http { deadline, log }
+impl Http {
+    /// A client for requests that are to be done by this deadline.
+    pub fn new(deadline: Deadline, log: Log, proxies: Proxies) -> Http {
+        Http { deadline, log, proxies }
+    }
+
+    /// The same client with another deadline.
+    pub fn until(&self, deadline: Deadline) -> Http {
+        Http { deadline, log: self.log, proxies: self.proxies.clone() }
+    }
+
+    /// When it gives up.
+    pub fn deadline(&self) -> Deadline {
+        self.deadline
+    }
+
+    /// Says whether anyone listens at a URL's server, reached directly.
+    ///
+    /// # Errors
+    /// [`HttpError::Network`] if there was no connection within `patience`.
+    pub fn can_connect(&self, url: &Url, patience: Duration) -> Result<(), HttpError> {
+        let patience = patience.min(self.deadline.remaining()).max(Duration::from_millis(1));
+        let (host, port) = (url.host().to_owned(), url.port());
+        let (sender, receiver) = mpsc::channel();
+        // To look a name up may take long, too.
+        thread::spawn(move || {
+            let connect = || {
+                let address = (host, port).to_socket_addrs()?.next().ok_or(io::ErrorKind::NotFound)?;
+                TcpStream::connect_timeout(&address, patience)
+            };
+            sender.send(connect().map(drop))
+        });
+        match receiver.recv_timeout(patience) {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(error)) => Err(HttpError::Network(neutralise(&error.to_string(), MAX_WORDS_CHARS))),
+            Err(_) => Err(HttpError::Network(format!("no connection within {} ms", patience.as_millis()))),
+        }
     }
 
     /// `GET url`, with these headers too.
@@ -127,18 +169,18 @@ impl Http<'_> {
         self.send("GET", url, request)
     }
 
-    /// `POST url` with a JSON text.
+    /// `POST url` with a JSON text, and with these headers too.
     ///
     /// # Errors
     /// As for [`Http::get`].
-    pub fn post_json(&self, url: &Url, json: String) -> Result<Reply, HttpError> {
-        let request = minreq::post(url.to_string()).with_header("Content-Type", "application/json").with_body(json);
-        self.send("POST", url, request)
+    pub fn post_json(&self, url: &Url, headers: &[(&str, String)], json: String) -> Result<Reply, HttpError> {
+        let request = minreq::post(url.to_string()).with_headers(headers.iter().cloned());
+        self.send("POST", url, request.with_header("Content-Type", "application/json").with_body(json))
     }
 
     fn send(&self, method: &str, url: &Url, request: minreq::Request) -> Result<Reply, HttpError> {
         let start = Instant::now();
-        let result = self.exchange_before_deadline(request);
+        let result = self.exchange_before_deadline(url, request);
         let outcome = match &result {
             Ok(reply) => format!("status {}, {} bytes", reply.status, reply.body.len()),
             Err(error) => error.to_string(),
@@ -147,12 +189,17 @@ impl Http<'_> {
         result
     }
 
-    fn exchange_before_deadline(&self, request: minreq::Request) -> Result<Reply, HttpError> {
+    fn exchange_before_deadline(&self, url: &Url, request: minreq::Request) -> Result<Reply, HttpError> {
         let remaining = self.deadline.remaining();
         if remaining.is_zero() {
             return Err(self.timed_out());
         }
-        let request = request
+        let proxy = self.proxies.for_url(url);
+        let tunnel = match proxy.is_some() || self.proxies.minreq_finds_one {
+            true => Some(Tunnel::open(url, proxy, self.deadline)?),
+            false => None,
+        };
+        let mut request = request
             .with_header("User-Agent", USER_AGENT)
             .with_header("Accept", "application/json")
             .with_header("Connection", "close")
@@ -161,17 +208,54 @@ impl Http<'_> {
             .with_max_status_line_length(MAX_HEADER_BYTES)
             // Whole seconds, so rounded up, and one more: the wait below is the exact one and has to come first.
             .with_timeout(remaining.as_secs() + 2);
+        if let Some(tunnel) = &tunnel {
+            request = request.with_proxy(tunnel.as_proxy.clone());
+        }
         let (sender, receiver) = mpsc::channel();
+        await_panics(Some(sender.clone()));
         thread::Builder::new()
             .spawn(move || sender.send(exchange(request)))
             .map_err(|error| HttpError::Network(format!("no thread for the request: {error}")))?;
-        // The thread sends what came of it, or ends the program by a panic; so no word from it is a timeout.
-        receiver.recv_timeout(remaining).unwrap_or_else(|_| Err(self.timed_out()))
+        // The thread sends what came of it, be it a panic; so no word from it is a timeout.
+        let result = receiver.recv_timeout(remaining).unwrap_or_else(|_| Err(self.timed_out()));
+        await_panics(None);
+        result.map_err(|error| tunnel.and_then(|tunnel| tunnel.trouble()).unwrap_or(error))
     }
 
     fn timed_out(&self) -> HttpError {
         HttpError::TimedOut(self.deadline.timeout().as_secs())
     }
+}
+
+type Answer = mpsc::Sender<Result<Reply, HttpError>>;
+
+/// Where the outcome of the request under way is awaited. (minreq runs it in a thread of its own.)
+static AWAITED: Mutex<Option<Answer>> = Mutex::new(None);
+
+fn await_panics(sender: Option<Answer>) {
+    if let Ok(mut awaited) = AWAITED.lock() {
+        *awaited = sender;
+    }
+}
+
+/// Has a panic end as any other reply that is not what the protocol says, with no word of what was in it: most likely it
+/// comes from a library that a server's reply has surprised (see Cargo.toml for a known one). Call it first of all.
+pub fn end_panics_as_bad_replies() {
+    std::panic::set_hook(Box::new(|panic| {
+        let place = panic.location().map_or(String::new(), |place| {
+            let file = place.file().rsplit(['/', '\\']).next().unwrap_or_default();
+            format!(" ({file}, line {})", place.line())
+        });
+        if let Some(awaited) = AWAITED.lock().ok().and_then(|mut awaited| awaited.take()) {
+            let _ = awaited.send(Err(HttpError::Malformed(format!("it took a library by surprise{place}"))));
+            // What returned from here would abort the process.
+            loop {
+                thread::park();
+            }
+        }
+        let _ = log::to_stderr(&format!("token-mint: error: something unexpected{place}. Please report it\n"));
+        std::process::exit(5);
+    }));
 }
 
 fn exchange(request: minreq::Request) -> Result<Reply, HttpError> {
@@ -252,6 +336,8 @@ impl fmt::Display for HttpError {
                 write!(f, "its reply was cut off: {came} of {announced} bytes came")
             }
             HttpError::TooLong => write!(f, "its reply is longer than {} KiB", MAX_BODY_BYTES / 1024),
+            HttpError::Proxy(text) => write!(f, "the proxy can't be used: {text}"),
+            HttpError::ProxyCredentials => f.write_str("the proxy asks for a user and a password, or for others"),
         }
     }
 }

@@ -1,196 +1,197 @@
 //! Which CI system vouches for this job, and how its ID token is had.
 //!
-//! GitHub Actions: `GET $ACTIONS_ID_TOKEN_REQUEST_URL` with the parameter `audience` and the bearer token
-//! `$ACTIONS_ID_TOKEN_REQUEST_TOKEN` answers `{"value": "<ID token>"}` (GitHub Docs, "OpenID Connect reference").
-//! Both variables are unset in a job without the permission `id-token: write`.
-//!
-//! GitLab CI/CD: the job declares an ID token under `id_tokens:`, and it is in a variable.
+//! Each system has a file of its own below, and a line in [`SYSTEMS`].
 
-use nanoserde::DeJson;
+mod buildkite;
+mod circleci;
+mod github;
+mod gitlab;
+mod google;
+mod helper;
 
-use crate::env::{Env, GITLAB_CI, NotUtf8, REQUEST_TOKEN, REQUEST_URL};
-use crate::error::{Error, Leg, ReplyFlaw, Result, SettingFlaw};
-use crate::event;
-use crate::http::{Http, Reply};
-use crate::json;
-use crate::secret::{IdToken, RequestToken};
-use crate::url::Url;
-use crate::workflow::neutralise;
+use crate::env::{Env, NotUtf8};
+use crate::error::{Error, Result, SettingFlaw};
+use crate::http::Http;
+use crate::secret::IdToken;
 
-const BOTH_VARIABLES: &str = "ACTIONS_ID_TOKEN_REQUEST_URL, ACTIONS_ID_TOKEN_REQUEST_TOKEN";
+pub use github::NAME as GITHUB;
+pub use google::NAME as GOOGLE;
 
-/// Where and as whom to ask GitHub for an ID token.
-#[derive(Debug)]
-pub struct GitHub {
-    url: Url,
-    request_token: RequestToken,
+/// The CI systems, in the order in which they are looked for. Google comes last: a runner of any other system may be a
+/// machine of Google's.
+const SYSTEMS: [System; 5] = [github::SYSTEM, gitlab::SYSTEM, buildkite::SYSTEM, circleci::SYSTEM, google::SYSTEM];
+
+/// A CI system.
+struct System {
+    name: &'static str,
+    /// What it is recognised by, for people.
+    sign: &'static str,
+    find: fn(&Env) -> Found,
 }
 
-#[derive(DeJson)]
-struct IdTokenReply {
-    value: String,
+/// Where this job's ID tokens come from; `None` outside the system that was looked for. An error where the system is there,
+/// but not all that it takes. Nothing was sent.
+type Found = Result<Option<Box<dyn Source>>>;
+
+/// Where a job's ID tokens come from.
+trait Source {
+    /// An ID token for `audience`.
+    fn id_token(&self, audience: &str, env: &Env, http: &Http) -> Result<IdToken>;
+
+    /// The variables that hold an ID token for `audience`, or let whoever has them ask for one.
+    fn variables(&self, audience: &str) -> Vec<String>;
 }
 
 /// The CI system that vouches for this job.
-#[derive(Debug)]
-pub enum Identity {
-    GitHub(GitHub),
-    /// The job declares its ID tokens, and they are in its environment.
-    GitLab,
+pub struct Identity {
+    how: String,
+    source: Box<dyn Source>,
 }
 
-/// Finds the CI system that this process runs in. Nothing is sent.
-///
-/// GitHub is recognised by `GITHUB_ACTIONS=true`, and by its endpoint's variables alone, which is all that a
-/// container has that a job starts by itself; GitLab by `GITLAB_CI=true`, after GitHub.
+/// Finds the CI system that this process runs in, or takes the ID token in the variable that the user named. Nothing is
+/// sent.
 ///
 /// # Errors
-/// [`Error::NoIdentity`], [`Error::NoPermission`], or [`Error::Setting`] for a variable that can't be used.
-pub fn recognise(env: &Env) -> Result<Identity> {
-    let (url, request_token) = match (variable(env, REQUEST_URL)?, variable(env, REQUEST_TOKEN)?) {
-        (Some(url), Some(request_token)) => (url, request_token),
-        (None, None) if env.on_github() => return Err(no_permission(BOTH_VARIABLES, env)),
-        (None, None) if env.get(GITLAB_CI).is_some_and(|value| value == "true") => return Ok(Identity::GitLab),
-        (None, None) => return Err(Error::NoIdentity),
-        (None, Some(_)) => return Err(no_permission(REQUEST_URL, env)),
-        (Some(_), None) => return Err(no_permission(REQUEST_TOKEN, env)),
-    };
-    Ok(Identity::GitHub(GitHub {
-        url: Url::parse(url)
-            .map_err(|flaw| Error::Setting { place: REQUEST_URL.into(), flaw: SettingFlaw::Url(flaw) })?,
-        request_token: RequestToken::new(request_token)
-            .map_err(|flaw| Error::Setting { place: REQUEST_TOKEN.into(), flaw: SettingFlaw::Secret(flaw) })?,
-    }))
+/// [`Error::NoIdentity`], [`Error::NoPermission`], [`Error::NoIdTokenIn`], or [`Error::Setting`] for a variable that can't
+/// be used.
+pub fn recognise(id_token_env: Option<&str>, env: &Env) -> Result<Identity> {
+    if let Some(variable) = id_token_env {
+        text(env, variable)?.ok_or_else(|| Error::NoIdTokenIn { variable: variable.to_owned() })?;
+        let how = format!("taking the ID token from the variable {variable}");
+        return Ok(Identity { how, source: Box::new(Variable(variable.to_owned())) });
+    }
+    for System { name, find, .. } in &SYSTEMS {
+        if let Some(source) = find(env)? {
+            return Ok(Identity { how: format!("asking {name} for an ID token"), source });
+        }
+    }
+    Err(Error::NoIdentity)
 }
 
-fn variable<'a>(env: &'a Env, place: &str) -> Result<Option<&'a str>> {
-    env.text(place).map_err(|NotUtf8| Error::Setting { place: place.to_owned().into(), flaw: SettingFlaw::NotUtf8 })
-}
-
-fn no_permission(missing: &'static str, env: &Env) -> Error {
-    Error::NoPermission { missing, fork: event::is_pull_request_from_fork(env) }
+/// Each system with what it is recognised by.
+pub fn known_systems() -> String {
+    let systems = SYSTEMS.iter().map(|System { name, sign, .. }| format!("{name} by {sign}"));
+    systems.collect::<Vec<_>>().join(", ")
 }
 
 impl Identity {
-    /// An ID token for `audience`.
+    /// An ID token for `audience`. It can be exchanged once. Each call gives a fresh one, but where it is in a variable.
     ///
     /// # Errors
-    /// [`Error::NoGitLabToken`], [`Error::Setting`]; on GitHub those of [`GitHub::request_id_token`].
+    /// [`Error::NoGitLabToken`], [`Error::Helper`], [`Error::IdentityRefused`], [`Error::Setting`], or
+    /// [`Error::Exchange`], [`Error::Status`], [`Error::Reply`] of this leg.
     pub fn id_token(&self, audience: &str, env: &Env, http: &Http) -> Result<IdToken> {
-        match self {
-            Identity::GitHub(github) => github.request_id_token(audience, http),
-            Identity::GitLab => gitlab_id_token(audience, env),
-        }
+        self.source.id_token(audience, env, http)
     }
 
-    /// What the CI system is called.
-    pub fn name(&self) -> &'static str {
-        match self {
-            Identity::GitHub(_) => "GitHub",
-            Identity::GitLab => "GitLab",
-        }
-    }
-}
-
-fn gitlab_id_token(audience: &str, env: &Env) -> Result<IdToken> {
-    let name = gitlab_variable(audience);
-    let Some(id_token) = variable(env, &name)? else {
-        return Err(Error::NoGitLabToken { variable: name, audience: neutralise(audience, 100) });
-    };
-    IdToken::new(id_token.to_owned())
-        .map_err(|flaw| Error::Setting { place: name.into(), flaw: SettingFlaw::Secret(flaw) })
-}
-
-/// The variable that a GitLab job has to declare: `pypi` makes `PYPI_ID_TOKEN` (PyPI Docs, "Publishing with a Trusted
-/// Publisher", GitLab CI/CD).
-fn gitlab_variable(audience: &str) -> String {
-    let mut name = audience.to_ascii_uppercase();
-    name = name.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '_' }).collect();
-    if name.starts_with(|c: char| c.is_ascii_digit()) {
-        name.replace_range(..1, "_");
-    }
-    format!("{name}_ID_TOKEN")
-}
-
-impl GitHub {
-    /// Asks for an ID token for `audience`. Each call gives a fresh one, which can be exchanged once.
-    ///
-    /// # Errors
-    /// [`Error::IdentityRefused`], or [`Error::Exchange`], [`Error::Status`], [`Error::Reply`] of this leg.
-    pub fn request_id_token(&self, audience: &str, http: &Http) -> Result<IdToken> {
-        let url = self.url.with_parameter("audience", audience);
-        let server = || self.url.origin().to_owned();
-        let leg = Leg::IdToken;
-        let authorization = format!("bearer {}", self.request_token.reveal());
-        let reply = http.get(&url, &[("Authorization", authorization)]).map_err(|error| Error::Exchange {
-            leg,
-            server: server(),
-            error,
-        })?;
-        match reply.status {
-            200 => read_id_token(&reply).map_err(|flaw| Error::Reply { leg, server: server(), flaw }),
-            status @ (401 | 403) => Err(Error::IdentityRefused { status, words: self.words(&reply) }),
-            status => Err(Error::Status { leg, server: server(), status, words: self.words(&reply) }),
-        }
+    /// What has to be taken from the environment of a program that shall have no ID token for `audience`.
+    pub fn variables(&self, audience: &str) -> Vec<String> {
+        self.source.variables(audience)
     }
 
-    fn words(&self, reply: &Reply) -> Option<String> {
-        reply.words(|text| self.request_token.redact(text))
+    /// How the ID token is had, in words.
+    pub fn how(&self) -> &str {
+        &self.how
     }
 }
 
-fn read_id_token(reply: &Reply) -> std::result::Result<IdToken, ReplyFlaw> {
-    let reply: IdTokenReply = json::decode(&reply.body).map_err(ReplyFlaw::Json)?;
-    IdToken::new(reply.value).map_err(ReplyFlaw::Token)
+/// An ID token in a variable that the user named.
+struct Variable(String);
+
+impl Source for Variable {
+    fn id_token(&self, _: &str, env: &Env, _: &Http) -> Result<IdToken> {
+        id_token_in(env, &self.0)?.ok_or_else(|| Error::NoIdTokenIn { variable: self.0.clone() })
+    }
+
+    fn variables(&self, _: &str) -> Vec<String> {
+        vec![self.0.clone()]
+    }
+}
+
+fn text<'a>(env: &'a Env, variable: &str) -> Result<Option<&'a str>> {
+    env.text(variable).map_err(|NotUtf8| flawed(variable, SettingFlaw::NotUtf8))
+}
+
+fn id_token_in(env: &Env, variable: &str) -> Result<Option<IdToken>> {
+    let id_token = text(env, variable)?.map(|id_token| IdToken::new(id_token.trim().to_owned()));
+    id_token.transpose().map_err(|flaw| flawed(variable, SettingFlaw::Secret(flaw)))
+}
+
+fn flawed(variable: &str, flaw: SettingFlaw) -> Error {
+    Error::Setting { place: variable.to_owned().into(), flaw }
+}
+
+fn is_true(env: &Env, variable: &str) -> bool {
+    env.get(variable).is_some_and(|value| value == "true")
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::env::{REQUEST_TOKEN, REQUEST_URL};
 
-    #[test]
-    fn github_is_recognised_by_its_name_or_by_its_endpoint() {
-        let (url, token) = ((REQUEST_URL, "https://example.org/?x=1"), (REQUEST_TOKEN, "t"));
-        assert!(recognise(&Env::from([("GITHUB_ACTIONS", "true"), url, token])).is_ok());
-        assert!(recognise(&Env::from([url, token])).is_ok());
+    const URL: (&str, &str) = (REQUEST_URL, "https://example.org/?x=1");
+    const TOKEN: (&str, &str) = (REQUEST_TOKEN, "t");
+
+    fn recognised(env: Env) -> Result<String> {
+        let how = recognise(None, &env)?.how;
+        Ok(how.split("asking ").nth(1).unwrap().split(" for").next().unwrap().to_owned())
     }
 
     #[test]
-    fn a_missing_variable_is_a_missing_permission_and_no_variable_no_identity() {
-        let (url, token) = ((REQUEST_URL, "https://example.org/?x=1"), (REQUEST_TOKEN, "t"));
-        for env in [
-            Env::from([("GITHUB_ACTIONS", "true")]),
-            Env::from([("GITHUB_ACTIONS", "true"), url]),
-            Env::from([("GITHUB_ACTIONS", "true"), token]),
-            Env::from([("GITHUB_ACTIONS", "true"), (REQUEST_URL, ""), token]),
-            Env::from([url]),
-            Env::from([token]),
+    fn each_system_is_recognised_by_its_sign() {
+        for (env, name) in [
+            (Env::from([("GITHUB_ACTIONS", "true"), URL, TOKEN]), "GitHub"),
+            (Env::from([URL, TOKEN]), "GitHub"),
+            (Env::from([("GITLAB_CI", "true")]), "GitLab"),
+            (Env::from([("BUILDKITE", "true")]), "Buildkite"),
+            (Env::from([("CIRCLECI", "true")]), "CircleCI"),
+            (Env::from([("GOOGLE_SERVICE_ACCOUNT_NAME", "a@b.iam.gserviceaccount.com")]), "Google Cloud"),
         ] {
-            assert!(matches!(recognise(&env), Err(Error::NoPermission { .. })));
-        }
-        for env in [Env::from([]), Env::from([("GITHUB_ACTIONS", "false")]), Env::from([("CI", "true")])] {
-            assert!(matches!(recognise(&env), Err(Error::NoIdentity)));
+            assert_eq!(recognised(env).unwrap(), name);
         }
     }
 
+    /// As the README has it.
     #[test]
-    fn gitlab_is_recognised_where_github_is_not() {
+    fn of_several_signs_the_first_in_the_order_counts() {
+        let google = ("GOOGLE_SERVICE_ACCOUNT_NAME", "a@b");
+        for name in ["GITLAB_CI", "BUILDKITE", "CIRCLECI"] {
+            assert_ne!(recognised(Env::from([(name, "true"), google])).unwrap(), "Google Cloud", "{name}");
+        }
+        let all = Env::from([("GITLAB_CI", "true"), ("BUILDKITE", "true"), ("CIRCLECI", "true"), google]);
+        assert_eq!(recognised(all).unwrap(), "GitLab");
+    }
+
+    #[test]
+    fn a_missing_variable_of_github_is_a_missing_permission_and_nothing_is_fallen_through_to() {
         let gitlab = ("GITLAB_CI", "true");
-        assert!(matches!(recognise(&Env::from([gitlab])), Ok(Identity::GitLab)));
-        assert!(matches!(recognise(&Env::from([gitlab, ("GITHUB_ACTIONS", "true")])), Err(Error::NoPermission { .. })));
-        assert!(matches!(recognise(&Env::from([("GITLAB_CI", "false")])), Err(Error::NoIdentity)));
+        for env in [
+            Env::from([("GITHUB_ACTIONS", "true"), gitlab]),
+            Env::from([("GITHUB_ACTIONS", "true"), URL]),
+            Env::from([("GITHUB_ACTIONS", "true"), TOKEN]),
+            Env::from([("GITHUB_ACTIONS", "true"), (REQUEST_URL, ""), TOKEN]),
+            Env::from([URL]),
+            Env::from([TOKEN, gitlab]),
+        ] {
+            assert!(matches!(recognised(env), Err(Error::NoPermission { .. })));
+        }
     }
 
     #[test]
-    fn gitlabs_variable_is_named_after_the_audience() {
-        for (audience, name) in [
-            ("pypi", "PYPI_ID_TOKEN"),
-            ("testpypi", "TESTPYPI_ID_TOKEN"),
-            ("https://example.org", "HTTPS___EXAMPLE_ORG_ID_TOKEN"),
-            ("3x", "_X_ID_TOKEN"),
-            ("\u{e4}_1", "__1_ID_TOKEN"),
-        ] {
-            assert_eq!(gitlab_variable(audience), name);
+    fn without_a_sign_there_is_no_identity() {
+        for name in ["GITHUB_ACTIONS", "GITLAB_CI", "BUILDKITE", "CIRCLECI"] {
+            assert!(matches!(recognised(Env::from([(name, "false")])), Err(Error::NoIdentity)), "{name}");
         }
+        assert!(matches!(recognised(Env::from([("CI", "true")])), Err(Error::NoIdentity)));
+    }
+
+    #[test]
+    fn a_variable_that_the_user_names_comes_before_any_system() {
+        let env = Env::from([("MY_TOKEN", "a.b.c"), ("GITHUB_ACTIONS", "true")]);
+        let identity = recognise(Some("MY_TOKEN"), &env).unwrap();
+        assert_eq!(identity.variables("pypi"), ["MY_TOKEN"]);
+        let missing = recognise(Some("OTHER"), &env).map(|identity| identity.how);
+        assert!(matches!(missing, Err(Error::NoIdTokenIn { variable }) if variable == "OTHER"));
     }
 }

@@ -1,7 +1,9 @@
-//! The index, and its two endpoints: which audience it expects, and the exchange of an ID token for an API token.
+//! The index, and its three endpoints: which audience it expects, the exchange of an ID token for an API token, and the
+//! API token's revocation.
 //!
-//! `GET /_/oidc/audience` and `POST /_/oidc/mint-token` (PyPI Docs, "Trusted Publishers: Internals and technical
-//! details"; pypi/warehouse, `warehouse/oidc/views.py`). A refusal is 422 with a list of errors.
+//! `GET /_/oidc/audience`, `POST /_/oidc/mint-token` and `POST /_/oidc/burn-token` (PyPI Docs, "Trusted Publishers: Internals
+//! and technical details"; pypi/warehouse, `warehouse/oidc/views.py`, the last one since pull request 20197). A refusal is 422
+//! with a list of errors.
 
 use std::fmt;
 
@@ -17,6 +19,7 @@ use crate::workflow::neutralise;
 const AUDIENCE_PATH: &str = "/_/oidc/audience";
 const UPLOAD_PATH: &str = "/legacy/";
 const MINT_PATH: &str = "/_/oidc/mint-token";
+const BURN_PATH: &str = "/_/oidc/burn-token";
 
 /// 9999-12-31T23:59:59Z. A later expiry is a mistake, and no date that a person could read.
 const MAX_EXPIRES_UNIX_SECS: u64 = 253_402_300_799;
@@ -115,6 +118,11 @@ impl Index {
         }
     }
 
+    /// True if both are one index, by whatever address.
+    pub fn is_same_as(&self, other: &Index) -> bool {
+        self.origin() == other.origin() || self.well_known.is_some() && self.site() == other.site()
+    }
+
     /// True for PyPI itself.
     pub fn is_pypi(&self) -> bool {
         self.well_known.is_some_and(|known| known.name == PYPI.name)
@@ -166,11 +174,27 @@ impl Index {
         let leg = Leg::Mint;
         // An ID token has no character that JSON would want escaped: its type sees to that.
         let json = format!("{{\"token\":\"{}\"}}", id_token.reveal());
-        let reply = http.post_json(&self.url.with_path(MINT_PATH), json).map_err(self.no_reply(leg))?;
+        let reply = http.post_json(&self.url.with_path(MINT_PATH), &[], json).map_err(self.no_reply(leg))?;
         if reply.status != 200 {
             return Err(self.refusal_or_trouble(leg, &reply, |text| id_token.redact(text)));
         }
         read_minted(&reply).map_err(self.flawed(leg))
+    }
+
+    /// Revokes an API token at once. True if the index did; false if it has no such endpoint, as older ones.
+    ///
+    /// # Errors
+    /// As for [`Index::mint`], of this leg.
+    pub fn burn(&self, token: &ApiToken, http: &Http) -> Result<bool> {
+        let leg = Leg::Burn;
+        // Nor has an API token a character that JSON would want escaped.
+        let json = format!("{{\"token\":\"{}\"}}", token.reveal());
+        let reply = http.post_json(&self.url.with_path(BURN_PATH), &[], json).map_err(self.no_reply(leg))?;
+        match reply.status {
+            202 => Ok(true),
+            404 => Ok(false),
+            _ => Err(self.refusal_or_trouble(leg, &reply, |text| token.redact(text))),
+        }
     }
 
     fn no_reply(&self, leg: Leg) -> impl Fn(crate::http::HttpError) -> Error {

@@ -15,6 +15,7 @@ pub enum Verbosity {
 }
 
 /// Says lines of up to its verbosity.
+#[derive(Clone, Copy, Debug)]
 pub struct Log {
     verbosity: Verbosity,
 }

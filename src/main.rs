@@ -4,11 +4,13 @@
 
 mod claims;
 mod cli;
+mod clients;
 mod deadline;
 mod diagnosis;
 mod env;
 mod error;
 mod event;
+mod exchange;
 mod expiry;
 mod explain;
 mod form;
@@ -19,35 +21,39 @@ mod index;
 mod json;
 mod log;
 mod project;
+mod proxy;
 mod report;
 mod secret;
 mod settings;
+mod signals;
+mod tunnel;
+mod upload;
 mod url;
 mod workflow;
 
+use std::ffi::OsString;
 use std::io::Write;
 use std::process::ExitCode;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use claims::Claims;
-use cli::{Command, Options};
+use cli::Command;
 use deadline::Deadline;
 use diagnosis::Job;
 use env::Env;
-use error::{Error, Result, SettingFlaw, Subject};
+use error::{Error, Result, SettingFlaw};
+use exchange::Exchange;
 use handover::{Format, Handover};
 use http::Http;
-use index::Minted;
 use log::Log;
-use secret::IdToken;
 use settings::Settings;
-use workflow::neutralise;
+use signals::Signals;
+use upload::Upload;
 
 fn main() -> ExitCode {
-    end_panics_as_bad_replies();
+    http::end_panics_as_bad_replies();
     let env = Env::of_this_process();
     match run(&env) {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(status) => ExitCode::from(status),
         Err(error) => {
             report::failure(&explain::explain(&error), &env);
             ExitCode::from(error.exit_status())
@@ -55,91 +61,85 @@ fn main() -> ExitCode {
     }
 }
 
-fn run(env: &Env) -> Result<()> {
+/// Does what the command line asks for, and returns the exit status.
+fn run(env: &Env) -> Result<u8> {
     match cli::parse(std::env::args_os().skip(1)).map_err(Error::Usage)? {
-        Command::Help => print(cli::HELP),
-        Command::Version => print(cli::VERSION),
-        Command::Mint(options) => mint(options, env),
-        Command::Claims(options) => show_claims(options, env),
+        Command::Help => print(cli::HELP)?,
+        Command::Version => print(cli::VERSION)?,
+        Command::Mint(options) => hand_over(&Settings::resolve(options, env)?, env)?,
+        Command::Run(options, words) => return upload(words, &Settings::resolve(options, env)?, env),
+        Command::Burn(options) => burn(&Settings::resolve(options, env)?, env)?,
+        Command::Check(options) => check(&Settings::resolve(options, env)?, env)?,
+        Command::Claims(options) => show_claims(&Settings::resolve(options, env)?, env)?,
     }
+    Ok(0)
 }
 
-fn mint(options: Options, env: &Env) -> Result<()> {
-    let Settings { index, audience, format, project, timeout, verbosity } = Settings::resolve(options, env)?;
-    let log = Log::new(verbosity);
-    let http = Http::new(Deadline::after(timeout), &log);
-    let identity = identity::recognise(env)?;
-    let mut handover = Handover::plan(format, env)?;
-    log.line(&format!("version {}, index {index}", env!("CARGO_PKG_VERSION")));
+/// Mints an API token and hands it over to whoever started us.
+fn hand_over(settings: &Settings, env: &Env) -> Result<()> {
+    let exchange = Exchange::prepare(settings, env)?;
+    let mut handover = Handover::plan(settings.format, env)?;
+    let proof = exchange.request_id_token()?;
+    let minted = exchange.mint(&proof)?;
+    handover.deliver(&minted, &settings.index).inspect_err(|_| exchange.burn(&minted))?;
 
-    // An audience that the user names is the user's word; what the index takes may be another one.
-    let expected = if audience.is_none() { Some(index.audience(&http)?) } else { index.known_audience() };
-    let audience = audience.or_else(|| expected.clone()).unwrap_or_default();
-    log.line(&format!("asking {} for an ID token, audience {}", identity.name(), neutralise(&audience, 100)));
-    let id_token = identity.id_token(&audience, env, &http)?;
-    handover::mask_id_token(&id_token, env)?;
-    let minted = index.mint(&id_token, &http).map_err(|error| error.about(subject(&id_token, expected, project)))?;
-    handover.deliver(&minted, &index)?;
+    exchange.log.line(&format!("API token handed over {handover}"));
+    exchange.log.line(&exchange::validity(&minted));
+    Ok(())
+}
 
-    log.line(&format!("API token handed over {handover}"));
-    log.line(&validity(&minted));
+/// Mints an API token, runs an upload tool with it, and revokes it.
+fn upload(words: Vec<OsString>, settings: &Settings, env: &Env) -> Result<u8> {
+    let exchange = Exchange::prepare(settings, env)?;
+    let upload = Upload::plan(words, &settings.index, env)?;
+    let proof = exchange.request_id_token()?;
+    // From here on there may be a token to revoke. The request below ends at the deadline, signal or not.
+    let signals = Signals::note();
+    let minted = exchange.mint(&proof)?;
+    let status = upload.run(&minted, &exchange.identity_variables(&proof), &signals, exchange.log);
+    exchange.burn(&minted);
+    status
+}
+
+/// Mints an API token and revokes it, to see whether that works.
+fn check(settings: &Settings, env: &Env) -> Result<()> {
+    let exchange = Exchange::prepare(settings, env)?;
+    let name = settings.index.name();
+    exchange.log.line(&format!("a pending publisher is used up by this: its project comes into being on {name}"));
+    let proof = exchange.request_id_token()?;
+    let _signals = Signals::note();
+    let minted = exchange.mint(&proof)?;
+    exchange.burn(&minted);
+    exchange.log.line(&format!("{name} mints API tokens for this job: a release from it would work"));
+    Ok(())
+}
+
+/// Revokes the API token that is given.
+fn burn(settings: &Settings, env: &Env) -> Result<()> {
+    let (log, deadline) = (Log::new(settings.verbosity), Deadline::after(settings.timeout));
+    let token = handover::take_back(env, deadline)?;
+    handover::mask(token.reveal(), env)?;
+    let index = &settings.index;
+    match index.burn(&token, &Http::new(deadline, log, settings.proxies.clone()))? {
+        true => log.line(&format!("{index} has revoked the API token")),
+        false => log.line(&format!("{index} can't revoke API tokens; this one expires by itself")),
+    }
     Ok(())
 }
 
 /// Shows the identity of this job. The index is asked for nothing.
-fn show_claims(options: Options, env: &Env) -> Result<()> {
-    let Settings { index, audience, format, project, timeout, verbosity } = Settings::resolve(options, env)?;
-    if !matches!(format, None | Some(Format::Json)) {
+fn show_claims(settings: &Settings, env: &Env) -> Result<()> {
+    if !matches!(settings.format, None | Some(Format::Json)) {
         return Err(Error::Setting { place: "--format (TOKEN_MINT_FORMAT)".into(), flaw: SettingFlaw::ClaimsFormat });
     }
-    let log = Log::new(verbosity);
-    let http = Http::new(Deadline::after(timeout), &log);
-    let identity = identity::recognise(env)?;
-    let expected = index.known_audience();
-    let audience = audience.or_else(|| expected.clone()).unwrap_or_else(|| NO_AUDIENCE.to_owned());
-    let id_token = identity.id_token(&audience, env, &http)?;
-    handover::mask_id_token(&id_token, env)?;
-
-    let claims = Claims::of(&id_token).ok_or(Error::Claims)?;
-    let job = Job { claims: &claims, index: &index, audience: expected.as_deref(), now_unix_secs: now_unix_secs() };
-    report::identity(&explain::explain_claims(&job, project.as_deref()), env);
-    if format == Some(Format::Json) { print(&claims.to_json()) } else { Ok(()) }
-}
-
-/// The audience of an ID token that is only looked at, where the index's own is not known without asking it.
-const NO_AUDIENCE: &str = "token-mint-claims";
-
-fn subject(id_token: &IdToken, audience: Option<String>, project: Option<String>) -> Option<Subject> {
-    Some(Subject { claims: Claims::of(id_token)?, audience, project, now_unix_secs: now_unix_secs() })
-}
-
-fn now_unix_secs() -> u64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
-}
-
-fn validity(minted: &Minted) -> String {
-    match minted.expires_unix_secs {
-        Some(expires) => format!("it is valid until {}", expiry::describe(expires, now_unix_secs())),
-        None => "the index does not say until when it is valid (PyPI's tokens live 15 minutes)".to_owned(),
-    }
+    let proof = Exchange::prepare(settings, env)?.request_id_token_to_look_at()?;
+    let claims = Claims::of(&proof.id_token).ok_or(Error::Claims)?;
+    let (index, audience) = (&settings.index, proof.expected_audience());
+    let job = Job { claims: &claims, index, audience, now_unix_secs: expiry::now_unix_secs() };
+    report::identity(&explain::explain_claims(&job, settings.project.as_deref()), env);
+    if settings.format == Some(Format::Json) { print(&claims.to_json()) } else { Ok(()) }
 }
 
 fn print(text: &str) -> Result<()> {
     std::io::stdout().write_all(text.as_bytes()).map_err(Error::Print)
-}
-
-/// A panic most likely comes from a library that a server's reply has surprised (see Cargo.toml for a known one).
-/// It ends the program as any other reply that is not what the protocol says, with no word of what was in it.
-fn end_panics_as_bad_replies() {
-    std::panic::set_hook(Box::new(|panic| {
-        let place = panic.location().map_or(String::new(), |place| {
-            let file = place.file().rsplit(['/', '\\']).next().unwrap_or_default();
-            format!(" ({file}, line {})", place.line())
-        });
-        let _ = log::to_stderr(&format!(
-            "token-mint: error: something unexpected, most likely in a server's reply{place}\n\
-             token-mint: hint: nothing was handed over. If running the job again does not help, report it\n"
-        ));
-        std::process::exit(5);
-    }));
 }

@@ -8,7 +8,7 @@ use std::path::Path;
 use crate::env::{Env, STEP_SUMMARY};
 use crate::explain::Explanation;
 use crate::log;
-use crate::workflow::{error_annotation, markdown};
+use crate::workflow::{self, markdown};
 
 /// The runner drops a step's whole summary when it is longer (GitHub Docs, "Adding a job summary").
 const MAX_SUMMARY_BYTES: u64 = 1024 * 1024;
@@ -19,10 +19,19 @@ const MAX_ANNOTATION_CHARS: usize = 2000;
 pub fn failure(explanation: &Explanation, env: &Env) {
     let mut text = lines(explanation, "error: ");
     if env.on_github() {
-        text.push_str(&error_annotation("token-mint", &annotation(explanation)));
+        text.push_str(&workflow::annotation("error", "token-mint", &annotation(explanation)));
         let _ = summary(explanation, env);
     }
     let _ = log::to_stderr(&text);
+}
+
+/// Says what went wrong after all else went well, quiet or not.
+pub fn warning(text: &str, env: &Env) {
+    let mut lines = format!("token-mint: warning: {text}\n");
+    if env.on_github() {
+        lines.push_str(&workflow::annotation("warning", "token-mint", text));
+    }
+    let _ = log::to_stderr(&lines);
 }
 
 /// Says what an identity is, on stderr and in a GitHub job on its summary page.

@@ -21,7 +21,7 @@ pub enum SecretError {
     Parts,
 }
 
-/// The bearer token that lets a job ask GitHub for ID tokens (`$ACTIONS_ID_TOKEN_REQUEST_TOKEN`).
+/// A bearer token that lets a job ask for ID tokens: GitHub's (`$ACTIONS_ID_TOKEN_REQUEST_TOKEN`), or Google's access token.
 pub struct RequestToken(String);
 
 /// An ID token: a JSON Web Token in which the CI system vouches for the job.
@@ -38,7 +38,7 @@ impl RequestToken {
         Ok(RequestToken(text.to_owned()))
     }
 
-    /// For the `Authorization` header of the request to GitHub.
+    /// For the `Authorization` header of the request for an ID token.
     pub fn reveal(&self) -> &str {
         &self.0
     }
@@ -83,9 +83,14 @@ impl ApiToken {
         Ok(ApiToken(text))
     }
 
-    /// For the hand-over and the mask; nothing else may call it.
+    /// For the hand-over, the mask and the revocation.
     pub fn reveal(&self) -> &str {
         &self.0
+    }
+
+    /// `text` without this secret or any other token, should a server send one back.
+    pub fn redact(&self, text: &str) -> String {
+        redact_tokens(&redact(text, &self.0))
     }
 }
 

@@ -11,6 +11,7 @@ use crate::handover::Format;
 use crate::index::Index;
 use crate::log::Verbosity;
 use crate::project;
+use crate::proxy::Proxies;
 
 const DEFAULT_INDEX: &str = "pypi";
 const DEFAULT_TIMEOUT_SECS: u64 = 120;
@@ -23,14 +24,20 @@ pub struct Settings {
     pub index: Index,
     /// The audience to ask for; `None`: the one that the index expects.
     pub audience: Option<String>,
+    /// The variable that holds the ID token; `None`: the CI system is recognised.
+    pub id_token_env: Option<String>,
     /// How to hand over; `None`: as suits the place.
     pub format: Option<Format>,
     /// The project, as far as it is known. For explanations and links only.
     pub project: Option<String>,
-    /// For everything together.
+    /// For everything together, but for what a COMMAND takes.
     pub timeout: Duration,
+    /// Whether a COMMAND may ask for ID tokens itself.
+    pub keep_identity: bool,
     /// How much to say.
     pub verbosity: Verbosity,
+    /// Which proxy to use for what.
+    pub proxies: Proxies,
 }
 
 impl Settings {
@@ -38,21 +45,28 @@ impl Settings {
     /// [`Error::Setting`], which names the option or variable at fault.
     pub fn resolve(options: Options, env: &Env) -> Result<Settings> {
         // No `..`, so that a new option does not compile until it is resolved here.
-        let Options { index, audience, format, project, timeout, verbosity } = options;
+        let Options { index, audience, id_token_env, format, project, timeout, keep_identity, verbosity } = options;
         let index = Setting::of(&index, "--index", env, "TOKEN_MINT_INDEX");
         let audience = Setting::of(&audience, "--audience", env, "TOKEN_MINT_AUDIENCE");
+        let id_token_env = Setting::of(&id_token_env, "--id-token-env", env, "TOKEN_MINT_ID_TOKEN_ENV");
         let format = Setting::of(&format, "--format", env, "TOKEN_MINT_FORMAT");
         let project = Setting::of(&project, "--project", env, "TOKEN_MINT_PROJECT");
         let timeout = Setting::of(&timeout, "--timeout", env, "TOKEN_MINT_TIMEOUT");
         Ok(Settings {
             index: index.parse(|text| Index::parse(text.unwrap_or(DEFAULT_INDEX)).map_err(SettingFlaw::Index))?,
             audience: audience.parse(|text| Ok(text.map(str::to_owned)))?,
+            id_token_env: id_token_env.parse(parse_variable)?,
             format: format.parse(|text| text.map(|text| Format::parse(text).ok_or(SettingFlaw::Format)).transpose())?,
             project: project.parse(parse_project)?,
             timeout: Duration::from_secs(
                 timeout.parse(|text| text.map_or(Ok(DEFAULT_TIMEOUT_SECS), parse_timeout_secs))?,
             ),
+            keep_identity: keep_identity.unwrap_or_default(),
             verbosity: verbosity.unwrap_or_default(),
+            proxies: Proxies::of(env).map_err(|(variable, flaw)| Error::Setting {
+                place: variable.into(),
+                flaw: SettingFlaw::Proxy(flaw),
+            })?,
         })
     }
 }
@@ -74,6 +88,17 @@ impl<'a> Setting<'a> {
     fn parse<T>(&self, parse: impl FnOnce(Option<&str>) -> std::result::Result<T, SettingFlaw>) -> Result<T> {
         let text = self.value.map(|value| value.to_str().ok_or(SettingFlaw::NotUtf8)).transpose();
         text.and_then(parse).map_err(|flaw| Error::Setting { place: self.place.into(), flaw })
+    }
+}
+
+/// A name that a shell can set.
+fn parse_variable(text: Option<&str>) -> std::result::Result<Option<String>, SettingFlaw> {
+    let is_name = |text: &str| {
+        text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_') && !text.starts_with(|c: char| c.is_ascii_digit())
+    };
+    match text {
+        Some(name) if !is_name(name) => Err(SettingFlaw::VariableName),
+        name => Ok(name.map(str::to_owned)),
     }
 }
 

@@ -80,9 +80,39 @@ impl Url {
         Ok(Url { origin: format!("{scheme}://{authority}"), path_and_query: format!("{slash}{path_and_query}") })
     }
 
+    /// Google's metadata server, which speaks only http and is on the machine's own network.
+    pub fn google_metadata() -> Url {
+        Url { origin: "http://metadata.google.internal".to_owned(), path_and_query: "/".to_owned() }
+    }
+
     /// Scheme and authority: `https://example.org`.
     pub fn origin(&self) -> &str {
         &self.origin
+    }
+
+    /// True for `https`.
+    pub fn is_https(&self) -> bool {
+        self.origin.starts_with("https:")
+    }
+
+    /// A name in lower case, or an IPv4 address.
+    pub fn host(&self) -> &str {
+        self.authority().split(':').next().unwrap_or_default()
+    }
+
+    /// The port, said or not.
+    pub fn port(&self) -> u16 {
+        let usual = if self.is_https() { 443 } else { 80 };
+        self.authority().split_once(':').and_then(|(_, port)| port.parse().ok()).unwrap_or(usual)
+    }
+
+    /// True if the host is this machine.
+    pub fn is_loopback(&self) -> bool {
+        is_loopback(self.host())
+    }
+
+    fn authority(&self) -> &str {
+        self.origin.split_once("://").map_or("", |(_, authority)| authority)
     }
 
     /// The same server, another path. `path` begins with `/` and is ours, so it needs no check.
@@ -153,7 +183,8 @@ fn is_host(host: &str) -> bool {
     is_name || host.parse::<Ipv4Addr>().is_ok()
 }
 
-fn is_port(text: &str) -> bool {
+/// A number from 1 to 65535, in digits alone.
+pub fn is_port(text: &str) -> bool {
     text.bytes().all(|b| b.is_ascii_digit()) && text.parse::<u16>().is_ok_and(|port| port != 0)
 }
 
@@ -258,6 +289,21 @@ mod tests {
             let url = Url::parse(text).unwrap();
             assert_eq!(url.with_parameter("audience", "a b&c/ä~").to_string(), joined);
         }
+    }
+
+    #[test]
+    fn host_and_port_are_told_apart() {
+        for (text, host, port) in [
+            ("https://Example.org/x", "example.org", 443),
+            ("https://example.org:8443", "example.org", 8443),
+            ("http://127.0.0.1", "127.0.0.1", 80),
+        ] {
+            let url = Url::parse(text).unwrap();
+            assert_eq!((url.host(), url.port()), (host, port));
+        }
+        let metadata = Url::google_metadata();
+        assert_eq!((metadata.host(), metadata.port()), ("metadata.google.internal", 80));
+        assert_eq!(Url::parse(metadata.origin()), Err(UrlError::PlainHttp), "nobody else may name it");
     }
 
     #[test]

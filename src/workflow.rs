@@ -15,11 +15,11 @@ pub fn output(name: &str, value: &str) -> String {
     format!("{name}={value}\n")
 }
 
-/// An annotation: a line that the runner shows on the job's page. Title and message may hold any text (the escapes are
-/// those of actions/toolkit, `packages/core/src/command.ts`).
-pub fn error_annotation(title: &str, message: &str) -> String {
+/// An annotation: a line that the runner shows on the job's page. `kind` is `error` or `warning`; title and message may hold
+/// any text (the escapes are those of actions/toolkit, `packages/core/src/command.ts`).
+pub fn annotation(kind: &str, title: &str, message: &str) -> String {
     let escape = |text: &str| text.replace('%', "%25").replace('\r', "%0D").replace('\n', "%0A");
-    format!("::error title={}::{}\n", escape(title).replace(':', "%3A").replace(',', "%2C"), escape(message))
+    format!("::{kind} title={}::{}\n", escape(title).replace(':', "%3A").replace(',', "%2C"), escape(message))
 }
 
 /// Text as Markdown that shows it as it is, on one line: every punctuation mark is escaped (CommonMark, section 2.4), so it
@@ -103,7 +103,7 @@ mod tests {
 
     #[test]
     fn an_annotation_is_one_line_whatever_is_in_it() {
-        let line = error_annotation("a: b, c", "100 %\r\nx::y");
+        let line = annotation("error", "a: b, c", "100 %\r\nx::y");
         assert_eq!(line, "::error title=a%3A b%2C c::100 %25%0D%0Ax::y\n");
     }
 

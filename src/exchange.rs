@@ -1,0 +1,140 @@
+//! The exchange step by step: the audience, the ID token, the API token; and in the end its revocation.
+
+use std::time::Duration;
+
+use crate::claims::Claims;
+use crate::deadline::Deadline;
+use crate::env::Env;
+use crate::error::{Result, Subject};
+use crate::expiry;
+use crate::handover;
+use crate::http::Http;
+use crate::identity::{self, Identity};
+use crate::index::Minted;
+use crate::log::Log;
+use crate::report;
+use crate::secret::IdToken;
+use crate::settings::Settings;
+use crate::workflow::neutralise;
+
+/// For the revocation, which comes when the job is done but for this.
+const BURN_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// The audience of an ID token that is only looked at, where the index's own is not known without asking it.
+const NO_AUDIENCE: &str = "token-mint-claims";
+
+/// One run's exchange.
+pub struct Exchange<'a> {
+    settings: &'a Settings,
+    env: &'a Env,
+    identity: Identity,
+    http: Http,
+    pub log: Log,
+}
+
+/// An ID token, and which audience it was asked for.
+pub struct Proof {
+    pub id_token: IdToken,
+    audience: String,
+    /// What the index takes, as far as it is known. An audience that the user names is the user's word.
+    expected: Option<String>,
+}
+
+impl Exchange<'_> {
+    /// Finds out whose job this is, and starts the clock. Nothing is sent.
+    ///
+    /// # Errors
+    /// Those of [`identity::recognise`].
+    pub fn prepare<'a>(settings: &'a Settings, env: &'a Env) -> Result<Exchange<'a>> {
+        let log = Log::new(settings.verbosity);
+        let http = Http::new(Deadline::after(settings.timeout), log, settings.proxies.clone());
+        let identity = identity::recognise(settings.id_token_env.as_deref(), env)?;
+        Ok(Exchange { settings, env, identity, http, log })
+    }
+
+    /// Asks for an ID token that the index takes, and masks it.
+    ///
+    /// # Errors
+    /// Those of [`crate::index::Index::audience`] and [`Identity::id_token`], and [`crate::error::Error::Mask`].
+    pub fn request_id_token(&self) -> Result<Proof> {
+        let Settings { index, audience, .. } = self.settings;
+        self.log.line(&format!("version {}, index {index}", env!("CARGO_PKG_VERSION")));
+        let expected = if audience.is_none() { Some(index.audience(&self.http)?) } else { index.known_audience() };
+        let audience = audience.clone().or_else(|| expected.clone()).unwrap_or_default();
+        self.log.line(&format!("{}, audience {}", self.identity.how(), neutralise(&audience, 100)));
+        self.prove(audience, expected)
+    }
+
+    /// The same, for an ID token that the index never gets: the index is asked for nothing.
+    ///
+    /// # Errors
+    /// Those of [`Identity::id_token`], and [`crate::error::Error::Mask`].
+    pub fn request_id_token_to_look_at(&self) -> Result<Proof> {
+        let Settings { index, audience, .. } = self.settings;
+        let expected = index.known_audience();
+        let audience = audience.clone().or_else(|| expected.clone()).unwrap_or_else(|| NO_AUDIENCE.to_owned());
+        self.prove(audience, expected)
+    }
+
+    fn prove(&self, audience: String, expected: Option<String>) -> Result<Proof> {
+        let id_token = self.identity.id_token(&audience, self.env, &self.http)?;
+        handover::mask(id_token.reveal(), self.env)?;
+        Ok(Proof { id_token, audience, expected })
+    }
+
+    /// Exchanges the ID token for an API token, and masks that.
+    ///
+    /// # Errors
+    /// Those of [`crate::index::Index::mint`], and [`crate::error::Error::Mask`].
+    pub fn mint(&self, proof: &Proof) -> Result<Minted> {
+        let minted = self.settings.index.mint(&proof.id_token, &self.http);
+        let minted = minted.map_err(|error| error.about(self.subject(proof)))?;
+        // Where it can't be hidden, it is not used.
+        handover::mask(minted.token.reveal(), self.env).inspect_err(|_| self.burn(&minted))?;
+        Ok(minted)
+    }
+
+    /// Revokes the API token. A failure is a warning: the token expires by itself.
+    pub fn burn(&self, minted: &Minted) {
+        let Settings { index, .. } = self.settings;
+        match index.burn(&minted.token, &self.http.until(Deadline::after(BURN_TIMEOUT))) {
+            Ok(true) => self.log.line("the API token was revoked"),
+            Ok(false) => self.log.line(&format!("{} can't revoke API tokens; {}", index.name(), validity(minted))),
+            Err(error) => {
+                report::warning(
+                    &format!("the API token could not be revoked; {}: {error}", validity(minted)),
+                    self.env,
+                );
+            }
+        }
+    }
+
+    /// What a program shall not inherit that has no business with this identity.
+    pub fn identity_variables(&self, proof: &Proof) -> Vec<String> {
+        if self.settings.keep_identity { vec![] } else { self.identity.variables(&proof.audience) }
+    }
+
+    fn subject(&self, proof: &Proof) -> Option<Subject> {
+        Some(Subject {
+            claims: Claims::of(&proof.id_token)?,
+            audience: proof.expected.clone(),
+            project: self.settings.project.clone(),
+            now_unix_secs: expiry::now_unix_secs(),
+        })
+    }
+}
+
+/// Until when an API token is valid, in words.
+pub fn validity(minted: &Minted) -> String {
+    match minted.expires_unix_secs {
+        Some(expires) => format!("it is valid until {}", expiry::describe(expires, expiry::now_unix_secs())),
+        None => "the index does not say until when it is valid (PyPI's tokens live 15 minutes)".to_owned(),
+    }
+}
+
+impl Proof {
+    /// What the index takes, as far as it is known.
+    pub fn expected_audience(&self) -> Option<&str> {
+        self.expected.as_deref()
+    }
+}

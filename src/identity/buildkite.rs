@@ -1,0 +1,20 @@
+//! Buildkite: `buildkite-agent oidc request-token --audience AUD` prints an ID token (Buildkite Docs, "OIDC in Buildkite
+//! Pipelines").
+
+use super::helper::Helper;
+use super::{Source, System, is_true};
+
+pub const SYSTEM: System = System {
+    name: NAME,
+    sign: "BUILDKITE=true",
+    find: |env| Ok(is_true(env, "BUILDKITE").then(|| -> Box<dyn Source> { Box::new(HELPER) })),
+};
+
+const NAME: &str = "Buildkite";
+
+const HELPER: Helper = Helper {
+    system: NAME,
+    program: "buildkite-agent",
+    arguments: |audience| ["oidc", "request-token", "--audience", audience].map(str::to_owned).to_vec(),
+    variables: &["BUILDKITE_AGENT_ACCESS_TOKEN"],
+};

@@ -1,0 +1,78 @@
+//! GitHub Actions: `GET $ACTIONS_ID_TOKEN_REQUEST_URL` with the parameter `audience` and the bearer token
+//! `$ACTIONS_ID_TOKEN_REQUEST_TOKEN` answers `{"value": "<ID token>"}` (GitHub Docs, "OpenID Connect reference").
+//! Both variables are unset in a job without the permission `id-token: write`.
+
+use nanoserde::DeJson;
+
+use super::{Found, Source, System, flawed, text};
+use crate::env::{Env, REQUEST_TOKEN, REQUEST_URL};
+use crate::error::{Error, Leg, ReplyFlaw, Result, SettingFlaw};
+use crate::event;
+use crate::http::{Http, Reply};
+use crate::json;
+use crate::secret::{IdToken, RequestToken};
+use crate::url::Url;
+
+/// What it is called.
+pub const NAME: &str = "GitHub";
+
+/// Recognised by the endpoint's variables alone, too: that is all that a container has that a job starts by itself.
+pub const SYSTEM: System = System { name: NAME, sign: "GITHUB_ACTIONS=true", find };
+
+const BOTH_VARIABLES: &str = "ACTIONS_ID_TOKEN_REQUEST_URL, ACTIONS_ID_TOKEN_REQUEST_TOKEN";
+
+/// Where and as whom to ask for an ID token.
+struct GitHub {
+    url: Url,
+    request_token: RequestToken,
+}
+
+#[derive(DeJson)]
+struct IdTokenReply {
+    value: String,
+}
+
+fn find(env: &Env) -> Found {
+    let missing = |missing| Error::NoPermission { missing, fork: event::is_pull_request_from_fork(env) };
+    let (url, request_token) = match (text(env, REQUEST_URL)?, text(env, REQUEST_TOKEN)?) {
+        (Some(url), Some(request_token)) => (url, request_token),
+        (None, None) if env.on_github() => return Err(missing(BOTH_VARIABLES)),
+        (None, None) => return Ok(None),
+        (None, Some(_)) => return Err(missing(REQUEST_URL)),
+        (Some(_), None) => return Err(missing(REQUEST_TOKEN)),
+    };
+    Ok(Some(Box::new(GitHub {
+        url: Url::parse(url).map_err(|flaw| flawed(REQUEST_URL, SettingFlaw::Url(flaw)))?,
+        request_token: RequestToken::new(request_token)
+            .map_err(|flaw| flawed(REQUEST_TOKEN, SettingFlaw::Secret(flaw)))?,
+    })))
+}
+
+impl Source for GitHub {
+    fn id_token(&self, audience: &str, _: &Env, http: &Http) -> Result<IdToken> {
+        let url = self.url.with_parameter("audience", audience);
+        let server = || self.url.origin().to_owned();
+        let leg = Leg::IdToken(NAME);
+        let authorization = format!("bearer {}", self.request_token.reveal());
+        let reply = http.get(&url, &[("Authorization", authorization)]).map_err(|error| Error::Exchange {
+            leg,
+            server: server(),
+            error,
+        })?;
+        let words = || reply.words(|text| self.request_token.redact(text));
+        match reply.status {
+            200 => read(&reply).map_err(|flaw| Error::Reply { leg, server: server(), flaw }),
+            status @ (401 | 403) => Err(Error::IdentityRefused { system: NAME, status, words: words() }),
+            status => Err(Error::Status { leg, server: server(), status, words: words() }),
+        }
+    }
+
+    fn variables(&self, _: &str) -> Vec<String> {
+        vec![REQUEST_URL.to_owned(), REQUEST_TOKEN.to_owned()]
+    }
+}
+
+fn read(reply: &Reply) -> std::result::Result<IdToken, ReplyFlaw> {
+    let reply: IdTokenReply = json::decode(&reply.body).map_err(ReplyFlaw::Json)?;
+    IdToken::new(reply.value).map_err(ReplyFlaw::Token)
+}

@@ -1,0 +1,59 @@
+//! GitLab CI/CD: the job declares an ID token under `id_tokens:`, and it is in a variable named after its audience
+//! (GitLab Docs, "ID token authentication"; the name: PyPI Docs, "Publishing with a Trusted Publisher").
+
+use super::{Source, System, id_token_in, is_true};
+use crate::env::{Env, GITLAB_CI};
+use crate::error::{Error, Result};
+use crate::http::Http;
+use crate::secret::IdToken;
+use crate::workflow::neutralise;
+
+pub const SYSTEM: System = System {
+    name: "GitLab",
+    sign: "GITLAB_CI=true",
+    find: |env| Ok(is_true(env, GITLAB_CI).then(|| -> Box<dyn Source> { Box::new(GitLab) })),
+};
+
+struct GitLab;
+
+impl Source for GitLab {
+    fn id_token(&self, audience: &str, env: &Env, _: &Http) -> Result<IdToken> {
+        let variable = variable(audience);
+        match id_token_in(env, &variable)? {
+            Some(id_token) => Ok(id_token),
+            None => Err(Error::NoGitLabToken { variable, audience: neutralise(audience, 100) }),
+        }
+    }
+
+    fn variables(&self, audience: &str) -> Vec<String> {
+        vec![variable(audience)]
+    }
+}
+
+/// The variable that the job has to declare: `pypi` makes `PYPI_ID_TOKEN`.
+fn variable(audience: &str) -> String {
+    let mut name = audience.to_ascii_uppercase();
+    name = name.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '_' }).collect();
+    if name.starts_with(|c: char| c.is_ascii_digit()) {
+        name.replace_range(..1, "_");
+    }
+    format!("{name}_ID_TOKEN")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_variable_is_named_after_the_audience() {
+        for (audience, name) in [
+            ("pypi", "PYPI_ID_TOKEN"),
+            ("testpypi", "TESTPYPI_ID_TOKEN"),
+            ("https://example.org", "HTTPS___EXAMPLE_ORG_ID_TOKEN"),
+            ("3x", "_X_ID_TOKEN"),
+            ("\u{e4}_1", "__1_ID_TOKEN"),
+        ] {
+            assert_eq!(variable(audience), name);
+        }
+    }
+}

@@ -1,0 +1,157 @@
+//! Google Cloud: the machine's metadata server issues an ID token of its service account; for another service account, it
+//! gives an access token, with which Google's IAM issues that account's (Google Cloud Docs, "Verify the identity of a VM",
+//! "Create short-lived credentials for a service account").
+
+use std::fs::File;
+use std::io::Read;
+use std::time::Duration;
+
+use nanoserde::DeJson;
+
+use super::{Found, Source, System, flawed, text};
+use crate::env::Env;
+use crate::error::{Error, Leg, ReplyFlaw, Result, SettingFlaw};
+use crate::http::{Http, Reply};
+use crate::json;
+use crate::secret::{IdToken, RequestToken, redact_tokens};
+use crate::url::Url;
+
+/// After all others: see [`super::SYSTEMS`].
+pub const SYSTEM: System = System { name: NAME, sign: "GOOGLE_SERVICE_ACCOUNT_NAME, or by the machine's maker", find };
+
+/// What it is called.
+pub const NAME: &str = "Google Cloud";
+const LEG: Leg = Leg::IdToken(NAME);
+
+/// The service account to act as, instead of the machine's own.
+const SERVICE_ACCOUNT: &str = "GOOGLE_SERVICE_ACCOUNT_NAME";
+/// What the machine's maker calls it (Google Cloud Docs, "Detect if a VM is running in Compute Engine").
+const PRODUCT_NAME: &str = "/sys/class/dmi/id/product_name";
+const PRODUCT_NAMES: [&str; 2] = ["Google", "Google Compute Engine"];
+
+const ACCOUNT_PATH: &str = "/computeMetadata/v1/instance/service-accounts/default";
+const IAM: &str = "https://iamcredentials.googleapis.com";
+
+/// The metadata server is next door: whatever takes longer to be connected with is not there.
+const CONNECT_PATIENCE: Duration = Duration::from_secs(1);
+
+struct Google {
+    /// Another service account than the machine's.
+    account: Option<String>,
+}
+
+#[derive(DeJson)]
+struct AccessTokenReply {
+    access_token: String,
+}
+
+#[derive(DeJson)]
+struct GenerateReply {
+    token: String,
+}
+
+fn find(env: &Env) -> Found {
+    let account = text(env, SERVICE_ACCOUNT)?;
+    if let Some(account) = account
+        && !is_account(account)
+    {
+        return Err(flawed(SERVICE_ACCOUNT, SettingFlaw::ServiceAccount));
+    }
+    if account.is_none() && !is_googles_machine() {
+        return Ok(None);
+    }
+    Ok(Some(Box::new(Google { account: account.map(str::to_owned) })))
+}
+
+/// An e-mail address or a number, fit for a path.
+fn is_account(text: &str) -> bool {
+    text.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.@".contains(&b)) && !text.starts_with('.')
+}
+
+fn is_googles_machine() -> bool {
+    let mut name = String::new();
+    let read = File::open(PRODUCT_NAME).and_then(|file| file.take(100).read_to_string(&mut name));
+    read.is_ok() && PRODUCT_NAMES.contains(&name.trim())
+}
+
+impl Source for Google {
+    fn id_token(&self, audience: &str, _: &Env, http: &Http) -> Result<IdToken> {
+        let metadata = Url::google_metadata();
+        http.can_connect(&metadata, CONNECT_PATIENCE).map_err(|error| no_reply(&metadata, error))?;
+        match &self.account {
+            None => {
+                let url = metadata.with_path(&format!("{ACCOUNT_PATH}/identity"));
+                let url = url.with_parameter("audience", audience).with_parameter("format", "full");
+                let reply = ask(http, &url)?;
+                let text = String::from_utf8_lossy(&reply.body);
+                IdToken::new(text.trim().to_owned()).map_err(|flaw| bad(&url, ReplyFlaw::Token(flaw)))
+            }
+            Some(account) => {
+                let url = metadata.with_path(&format!("{ACCOUNT_PATH}/token"));
+                let access_token = read_access_token(&ask(http, &url)?).map_err(|flaw| bad(&url, flaw))?;
+                impersonate(account, audience, &access_token, http)
+            }
+        }
+    }
+
+    /// The metadata server answers every program on the machine.
+    fn variables(&self, _: &str) -> Vec<String> {
+        vec![]
+    }
+}
+
+fn ask(http: &Http, url: &Url) -> Result<Reply> {
+    let reply = http.get(url, &[("Metadata-Flavor", "Google".to_owned())]).map_err(|error| no_reply(url, error))?;
+    if reply.status == 200 { Ok(reply) } else { Err(refused(url, &reply, redact_tokens)) }
+}
+
+fn read_access_token(reply: &Reply) -> std::result::Result<RequestToken, ReplyFlaw> {
+    let reply: AccessTokenReply = json::decode(&reply.body).map_err(ReplyFlaw::Json)?;
+    RequestToken::new(&reply.access_token).map_err(ReplyFlaw::Token)
+}
+
+/// `projects.serviceAccounts.generateIdToken` of the IAM Service Account Credentials API, version 1.
+fn impersonate(account: &str, audience: &str, access_token: &RequestToken, http: &Http) -> Result<IdToken> {
+    let url = Url::parse(IAM).map_err(|flaw| flawed(SERVICE_ACCOUNT, SettingFlaw::Url(flaw)))?;
+    let url = url.with_path(&format!("/v1/projects/-/serviceAccounts/{account}:generateIdToken"));
+    let authorization = format!("Bearer {}", access_token.reveal());
+    let json = format!("{{\"audience\": {}, \"includeEmail\": true}}", json::quoted(audience));
+    let reply =
+        http.post_json(&url, &[("Authorization", authorization)], json).map_err(|error| no_reply(&url, error))?;
+    if reply.status != 200 {
+        return Err(refused(&url, &reply, |text| access_token.redact(text)));
+    }
+    let reply: GenerateReply = json::decode(&reply.body).map_err(|flaw| bad(&url, ReplyFlaw::Json(flaw)))?;
+    IdToken::new(reply.token).map_err(|flaw| bad(&url, ReplyFlaw::Token(flaw)))
+}
+
+fn no_reply(url: &Url, error: crate::http::HttpError) -> Error {
+    Error::Exchange { leg: LEG, server: url.origin().to_owned(), error }
+}
+
+fn bad(url: &Url, flaw: ReplyFlaw) -> Error {
+    Error::Reply { leg: LEG, server: url.origin().to_owned(), flaw }
+}
+
+fn refused(url: &Url, reply: &Reply, redact: impl Fn(&str) -> String) -> Error {
+    let words = reply.words(redact);
+    match reply.status {
+        status @ (401 | 403) => Error::IdentityRefused { system: NAME, status, words },
+        status => Error::Status { leg: LEG, server: url.origin().to_owned(), status, words },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_service_account_can_not_leave_its_place_in_the_path() {
+        for account in ["release@project.iam.gserviceaccount.com", "123456789012345678901", "a_b@c"] {
+            assert!(is_account(account), "{account}");
+        }
+        for account in ["a/b", "../x", "a?b", "a#b", "a b", "a\r\nb", "a%2fb", "a:b", "ä"] {
+            assert!(!is_account(account), "{account}");
+        }
+    }
+}

@@ -1,0 +1,98 @@
+//! A CI system's own program that prints an ID token: run under the deadline, its output bounded.
+
+use std::io::{self, Read};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::mpsc::{self, Receiver};
+use std::thread;
+use std::time::Duration;
+
+use super::Source;
+use crate::deadline::Deadline;
+use crate::env::Env;
+use crate::error::{Error, HelperFlaw, Result};
+use crate::http::Http;
+use crate::secret::{IdToken, redact_tokens};
+use crate::workflow::neutralise;
+
+/// The most that is kept of each stream. An ID token has some two thousand bytes.
+const MAX_OUTPUT_BYTES: u64 = 64 * 1024;
+/// The most that is shown of what it says on stderr; the end tells most.
+const MAX_WORDS_BYTES: usize = 600;
+/// How often to look whether it has ended.
+const POLL: Duration = Duration::from_millis(5);
+
+/// A program that prints an ID token.
+pub struct Helper {
+    pub system: &'static str,
+    pub program: &'static str,
+    /// Its arguments for an audience.
+    pub arguments: fn(&str) -> Vec<String>,
+    /// What it works with, or what holds an ID token anyhow.
+    pub variables: &'static [&'static str],
+}
+
+impl Source for Helper {
+    fn id_token(&self, audience: &str, _: &Env, http: &Http) -> Result<IdToken> {
+        let Helper { system, program, arguments, .. } = self;
+        output(program, &arguments(audience), http.deadline())
+            .and_then(|text| IdToken::new(text.trim().to_owned()).map_err(HelperFlaw::Token))
+            .map_err(|flaw| Error::Helper { system, program, flaw })
+    }
+
+    fn variables(&self, _: &str) -> Vec<String> {
+        self.variables.iter().map(|name| (*name).to_owned()).collect()
+    }
+}
+
+/// What a program prints, if it ends well and in time.
+fn output(program: &str, arguments: &[String], deadline: Deadline) -> std::result::Result<String, HelperFlaw> {
+    let mut command = Command::new(program);
+    command.args(arguments).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().map_err(HelperFlaw::Start)?;
+    let (stdout, stderr) = (collected(child.stdout.take()), collected(child.stderr.take()));
+    // A grandchild may hold the streams open, so each wait ends at the deadline.
+    let result = wait(&mut child, deadline).and_then(|status| Some((status, received(&stdout, deadline)?)));
+    let Some((status, stdout)) = result else {
+        let _ = child.kill();
+        let _ = child.wait();
+        return Err(HelperFlaw::TimedOut(deadline.timeout().as_secs()));
+    };
+    if !status.success() {
+        let words = received(&stderr, deadline).unwrap_or_default();
+        let tail = words.get(words.len().saturating_sub(MAX_WORDS_BYTES)..).unwrap_or_default();
+        let words = neutralise(&redact_tokens(&String::from_utf8_lossy(tail)), MAX_WORDS_BYTES);
+        return Err(HelperFlaw::Failed { status: status.to_string(), words });
+    }
+    Ok(String::from_utf8_lossy(&stdout).into_owned())
+}
+
+fn wait(child: &mut Child, deadline: Deadline) -> Option<ExitStatus> {
+    loop {
+        // What can't be waited for has no status either.
+        if let Some(status) = child.try_wait().ok()? {
+            return Some(status);
+        }
+        if deadline.remaining().is_zero() {
+            return None;
+        }
+        thread::sleep(POLL);
+    }
+}
+
+/// Reads a stream to its end in a thread of its own, and keeps its first part.
+fn collected(stream: Option<impl Read + Send + 'static>) -> Receiver<Vec<u8>> {
+    let (sender, receiver) = mpsc::channel();
+    thread::spawn(move || {
+        let mut stream = stream?;
+        let mut bytes = Vec::new();
+        stream.by_ref().take(MAX_OUTPUT_BYTES).read_to_end(&mut bytes).ok()?;
+        // Read on, else it would wait for us.
+        io::copy(&mut stream, &mut io::sink()).ok()?;
+        sender.send(bytes).ok()
+    });
+    receiver
+}
+
+fn received(stream: &Receiver<Vec<u8>>, deadline: Deadline) -> Option<Vec<u8>> {
+    stream.recv_timeout(deadline.remaining()).ok()
+}

@@ -1,0 +1,262 @@
+//! Which proxy, if any, a request goes through: `https_proxy`, `all_proxy` and `no_proxy`, read as curl does
+//! (curl's manual page, "ENVIRONMENT", and `lib/noproxy.c`). A proxy that can't be used is an error, never a direct connection.
+
+use std::fmt;
+
+use crate::env::Env;
+use crate::url::{Url, is_port};
+
+/// In the order in which they count. curl takes the lower-case ones first, too.
+const PROXY_VARIABLES: [&str; 4] = ["https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY"];
+const NO_PROXY_VARIABLES: [&str; 2] = ["no_proxy", "NO_PROXY"];
+/// What minreq reads by itself where it is given no proxy (`ParsedRequest::new` in its src/request.rs).
+const MINREQS_VARIABLES: [&str; 4] = ["https_proxy", "http_proxy", "all_proxy", "ALL_PROXY"];
+/// curl's, for a proxy that names none.
+const DEFAULT_PORT: u16 = 1080;
+
+/// What the environment says of proxies.
+#[derive(Clone, Debug)]
+pub struct Proxies {
+    proxy: Option<Proxy>,
+    no_proxy: String,
+    /// minreq would find a proxy by itself, whatever is decided here.
+    pub minreq_finds_one: bool,
+}
+
+/// A proxy that takes CONNECT.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Proxy {
+    /// A name or an address, IPv6 without brackets.
+    pub host: String,
+    pub port: u16,
+    /// `user:password`, decoded.
+    pub credentials: Option<String>,
+}
+
+/// Why a variable's value is no proxy that can be used. Never quotes it: it may hold a password.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ProxyFlaw {
+    /// A scheme other than `http`.
+    Scheme,
+    /// Neither a name nor an address, or a path behind it.
+    Host,
+    /// Not a number from 1 to 65535.
+    Port,
+    /// A percent sign without two hexadecimal digits, or what it stands for is not UTF-8 text or a control character.
+    Credentials,
+}
+
+impl Proxies {
+    /// Reads the variables.
+    ///
+    /// # Errors
+    /// The variable and what is wrong with it.
+    pub fn of(env: &Env) -> Result<Proxies, (&'static str, ProxyFlaw)> {
+        let first = |names: &[&'static str]| names.iter().find_map(|name| Some((*name, env.get(name)?)));
+        let proxy = first(&PROXY_VARIABLES).map(|(name, value)| {
+            let value = value.to_str().ok_or((name, ProxyFlaw::Host))?;
+            Proxy::parse(value).map_err(|flaw| (name, flaw))
+        });
+        let no_proxy = first(&NO_PROXY_VARIABLES).map(|(_, value)| value.to_string_lossy().into_owned());
+        Ok(Proxies {
+            proxy: proxy.transpose()?,
+            no_proxy: no_proxy.unwrap_or_default(),
+            minreq_finds_one: MINREQS_VARIABLES.iter().any(|name| env.is_set(name)),
+        })
+    }
+
+    /// The proxy for a URL. What is not https goes to this machine or next door, and needs none.
+    pub fn for_url(&self, url: &Url) -> Option<&Proxy> {
+        let direct = !url.is_https() || url.is_loopback() || is_exempt(url.host(), url.port(), &self.no_proxy);
+        self.proxy.as_ref().filter(|_| !direct)
+    }
+}
+
+impl Proxy {
+    /// `[http://][user[:password]@]host[:port][/]`
+    fn parse(text: &str) -> Result<Proxy, ProxyFlaw> {
+        let authority = match text.split_once("://") {
+            Some((scheme, rest)) if scheme.eq_ignore_ascii_case("http") => rest,
+            Some(_) => return Err(ProxyFlaw::Scheme),
+            None => text,
+        };
+        let authority = authority.strip_suffix('/').unwrap_or(authority);
+        let (credentials, address) = match authority.rsplit_once('@') {
+            Some((credentials, address)) => (Some(decode(credentials).ok_or(ProxyFlaw::Credentials)?), address),
+            None => (None, authority),
+        };
+        let (host, port) = match address.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
+            Some((host, port)) if host.parse::<std::net::Ipv6Addr>().is_ok() => (host, port),
+            Some(_) => return Err(ProxyFlaw::Host),
+            None => address.split_at(address.find(':').unwrap_or(address.len())),
+        };
+        let port = match port.strip_prefix(':') {
+            Some(port) if is_port(port) => port.parse().map_err(|_| ProxyFlaw::Port)?,
+            Some(_) => return Err(ProxyFlaw::Port),
+            None if port.is_empty() => DEFAULT_PORT,
+            None => return Err(ProxyFlaw::Host),
+        };
+        let in_host = |b: u8| b.is_ascii_alphanumeric() || b"-_.:".contains(&b);
+        if host.is_empty() || !host.bytes().all(in_host) {
+            return Err(ProxyFlaw::Host);
+        }
+        Ok(Proxy { host: host.to_owned(), port, credentials })
+    }
+}
+
+/// Text with its percent-encoding undone (RFC 3986, section 2.1). `None` for what could leave its place in a header, too.
+fn decode(text: &str) -> Option<String> {
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text.bytes();
+    while let Some(byte) = rest.next() {
+        bytes.push(match byte {
+            b'%' => {
+                let mut digit = || char::from(rest.next()?).to_digit(16);
+                u8::try_from(digit()? * 16 + digit()?).ok()?
+            }
+            byte => byte,
+        });
+    }
+    String::from_utf8(bytes).ok().filter(|text| !text.chars().any(char::is_control))
+}
+
+/// True if a list such as `example.org, .example.net:8443` names the host: itself, or a domain that it is in, and the
+/// port, where there is one. `*` names all.
+fn is_exempt(host: &str, port: u16, list: &str) -> bool {
+    let plain = |name: &str| name.trim_matches('.').to_ascii_lowercase();
+    let host = plain(host);
+    list.split([',', ' ', '\t']).filter(|entry| !entry.is_empty()).any(|entry| {
+        let (name, its_port) = entry.split_once(':').map_or((entry, None), |(name, port)| (name, Some(port)));
+        let name = plain(name);
+        let named = entry == "*"
+            || !name.is_empty()
+                && (host == name
+                    || host.strip_suffix(&name).is_some_and(|rest| rest.ends_with('.') && !is_address(&host)));
+        named && its_port.is_none_or(|its_port| its_port.parse() == Ok(port))
+    })
+}
+
+/// An address is in no domain.
+fn is_address(host: &str) -> bool {
+    host.parse::<std::net::Ipv4Addr>().is_ok()
+}
+
+impl fmt::Display for ProxyFlaw {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            ProxyFlaw::Scheme => "a proxy is spoken to by http://, no other way is supported",
+            ProxyFlaw::Host => "it is not http://HOST:PORT",
+            ProxyFlaw::Port => "its port is not a number from 1 to 65535",
+            ProxyFlaw::Credentials => "its user or password is not properly percent-encoded",
+        })
+    }
+}
+
+impl fmt::Debug for Proxy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Proxy({}:{})", self.host, self.port)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_proxy_is_a_host_and_a_port_and_perhaps_credentials() {
+        let parsed = |text| Proxy::parse(text).map(|Proxy { host, port, credentials }| (host, port, credentials));
+        let proxy =
+            |host: &str, port, credentials: Option<&str>| Ok((host.to_owned(), port, credentials.map(str::to_owned)));
+        assert_eq!(parsed("proxy.example:3128"), proxy("proxy.example", 3128, None));
+        assert_eq!(parsed("HTTP://proxy.example/"), proxy("proxy.example", 1080, None));
+        assert_eq!(parsed("http://10.0.0.1:80"), proxy("10.0.0.1", 80, None));
+        assert_eq!(parsed("http://[::1]:80"), proxy("::1", 80, None));
+        assert_eq!(parsed("http://[::1]"), proxy("::1", 1080, None));
+        assert_eq!(parsed("http://me:p%40s%3as%C3%A4@p:1"), proxy("p", 1, Some("me:p@s:sä")));
+        assert_eq!(parsed("http://me@here:x@p:1"), proxy("p", 1, Some("me@here:x")));
+        assert_eq!(parsed("me@p"), proxy("p", 1080, Some("me")));
+        for (text, flaw) in [
+            ("https://p:1", ProxyFlaw::Scheme),
+            ("socks5://p:1", ProxyFlaw::Scheme),
+            ("http://", ProxyFlaw::Host),
+            ("http://:80", ProxyFlaw::Host),
+            ("http://p/path", ProxyFlaw::Host),
+            ("http://p q", ProxyFlaw::Host),
+            ("http://[::1]80", ProxyFlaw::Host),
+            ("http://[::g]:80", ProxyFlaw::Host),
+            ("http://p\r\nX: y:80", ProxyFlaw::Port),
+            ("http://p:0", ProxyFlaw::Port),
+            ("http://p:65536", ProxyFlaw::Port),
+            ("http://p:80/path", ProxyFlaw::Port),
+            ("http://a%0d%0ab@p", ProxyFlaw::Credentials),
+            ("http://a%4@p", ProxyFlaw::Credentials),
+            ("http://a%zz@p", ProxyFlaw::Credentials),
+            ("http://a%ff@p", ProxyFlaw::Credentials),
+        ] {
+            assert_eq!(parsed(text), Err(flaw), "{text}");
+        }
+    }
+
+    #[test]
+    fn the_lower_case_variable_counts_before_the_others() {
+        let host = |env| Proxies::of(&env).unwrap().proxy.map(|proxy| proxy.host);
+        assert_eq!(host(Env::from([("https_proxy", "a"), ("HTTPS_PROXY", "b")])).as_deref(), Some("a"));
+        assert_eq!(host(Env::from([("https_proxy", ""), ("HTTPS_PROXY", "b")])).as_deref(), Some("b"));
+        assert_eq!(host(Env::from([("HTTPS_PROXY", "b"), ("all_proxy", "c")])).as_deref(), Some("b"));
+        assert_eq!(host(Env::from([("ALL_PROXY", "c")])).as_deref(), Some("c"));
+        assert_eq!(host(Env::from([("http_proxy", "d"), ("no_proxy", "e")])), None);
+        let bad = Proxies::of(&Env::from([("HTTPS_PROXY", "ftp://x")])).unwrap_err();
+        assert_eq!(bad, ("HTTPS_PROXY", ProxyFlaw::Scheme));
+    }
+
+    #[test]
+    fn this_machine_and_the_metadata_server_are_reached_directly() {
+        let proxies = Proxies::of(&Env::from([("https_proxy", "p")])).unwrap();
+        let proxied = |url: Url| proxies.for_url(&url).is_some();
+        assert!(proxied(Url::parse("https://example.org").unwrap()));
+        for url in ["https://localhost:1/", "https://127.1.2.3/", "http://127.0.0.1/"] {
+            assert!(!proxied(Url::parse(url).unwrap()), "{url}");
+        }
+        assert!(!proxied(Url::google_metadata()));
+    }
+
+    #[test]
+    fn no_proxy_is_read_as_curl_reads_it() {
+        for list in [
+            "*",
+            "example.org",
+            "EXAMPLE.ORG.",
+            ".example.org",
+            "org",
+            "x,example.org",
+            "x example.org",
+            " , \tpypi.example.org",
+            "pypi.example.org:443",
+            ".org:443",
+            "x,*",
+        ] {
+            assert!(is_exempt("pypi.example.org", 443, list), "{list}");
+        }
+        for list in [
+            "",
+            "ample.org",
+            "example",
+            "example.org:80",
+            "x.pypi.example.org",
+            "*.org",
+            ".",
+            ":443",
+            ",",
+            "example.org:x",
+        ] {
+            assert!(!is_exempt("pypi.example.org", 443, list), "{list}");
+        }
+        assert!(is_exempt("10.0.0.1", 443, "10.0.0.1") && !is_exempt("10.0.0.1", 443, "0.0.1"));
+    }
+
+    #[test]
+    fn credentials_do_not_show() {
+        let proxies = Proxies::of(&Env::from([("https_proxy", "http://me:secret@p:1")])).unwrap();
+        assert!(!format!("{proxies:?}").contains("secret"));
+    }
+}
