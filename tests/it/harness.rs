@@ -139,6 +139,7 @@ impl Step {
         let command = self.command();
         let mut shell = Command::new("sh");
         shell.args(["-c", script]).arg(command.get_program()).args(command.get_args()).env_clear();
+        shell.current_dir(self.dir.path());
         shell.envs(command.get_envs().filter_map(|(name, value)| Some((name, value?)))).stdin(Stdio::null());
         shell
     }
@@ -254,6 +255,11 @@ pub struct Raw {
 
 impl Raw {
     pub fn serving(serve: impl Fn(&mut TcpStream) + Send + Sync + 'static) -> Raw {
+        Raw::serving_requests(move |_, stream| serve(stream))
+    }
+
+    /// The same, for a server that looks at the request.
+    pub fn serving_requests(serve: impl Fn(&Request, &mut TcpStream) + Send + Sync + 'static) -> Raw {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
         let requests = Arc::new(Mutex::new(Vec::new()));
@@ -263,8 +269,8 @@ impl Raw {
                 let (serve, record) = (Arc::clone(&serve), Arc::clone(&record));
                 thread::spawn(move || {
                     if let Ok(request) = read_request(&mut stream) {
-                        record.lock().unwrap().push(request);
-                        serve(&mut stream);
+                        record.lock().unwrap().push(request.clone());
+                        serve(&request, &mut stream);
                     }
                 });
             }

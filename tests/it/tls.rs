@@ -60,8 +60,9 @@ mod system_roots {
 
     use super::*;
     use crate::harness::SLACK;
+    use crate::proxy::Proxy;
     use crate::stand_in::http::read_request;
-    use crate::stand_in::tls::Identity;
+    use crate::stand_in::tls::{HOST, Identity};
 
     #[test]
     fn a_private_ca_will_do_and_tls_is_1_3() {
@@ -74,6 +75,53 @@ mod system_roots {
         for request in requests {
             assert_eq!(request.tls_version.as_deref(), Some("TLSv1_3"));
         }
+    }
+
+    /// A step whose servers only a proxy can reach.
+    fn step_behind(proxy: &str, servers: &StandIn) -> Step {
+        let through = |url: String| url.replace("127.0.0.1", HOST);
+        let step = trusting_step(servers).env("TOKEN_MINT_INDEX", &through(servers.index.url("/legacy/")));
+        let step =
+            step.env("ACTIONS_ID_TOKEN_REQUEST_URL", &through(servers.github.url("/idtoken/77?api-version=2.0")));
+        step.env("https_proxy", proxy)
+    }
+
+    #[test]
+    fn everything_goes_through_the_proxy_which_sees_nothing_of_it() {
+        let (servers, proxy) = (tls_servers(), Proxy::start());
+        let outcome = step_behind(&proxy.url(), &servers).run_with(&servers);
+        outcome.assert_done();
+        assert_eq!(outcome.output("api-token"), Some(servers.api_tokens()[0].as_str()));
+        let seen = proxy.requests();
+        assert_eq!((seen.len(), servers.requests().len()), (3, 3));
+        for head in seen {
+            assert!(head.starts_with(&format!("CONNECT {HOST}:")) && !head.contains("Authorization"), "{head}");
+        }
+    }
+
+    #[test]
+    fn the_command_and_the_revocation_go_through_the_proxy_too() {
+        let (servers, proxy) = (tls_servers(), Proxy::start());
+        let step = step_behind(&proxy.url(), &servers).env("PATH", "/usr/bin:/bin").args(&["--", "sh", "-c", "exit 3"]);
+        assert_eq!(step.run_with(&servers).status, 3);
+        assert_eq!((servers.burned().len(), proxy.requests().len()), (1, 4));
+    }
+
+    #[test]
+    fn a_private_ca_counts_behind_a_proxy_too() {
+        let (servers, others, proxy) = (tls_servers(), tls_servers(), Proxy::start());
+        let step = trusting(step_behind(&proxy.url(), &servers), others.ca_pem.as_ref().unwrap());
+        step.run_with(&servers).assert_failed(5, &["its certificate is not trusted"]);
+    }
+
+    #[test]
+    fn ssl_cert_dir_names_a_folder_of_authorities() {
+        let servers = tls_servers();
+        let step = Step::of(&servers);
+        let folder = step.dir.path().join("authorities");
+        std::fs::create_dir(&folder).unwrap();
+        std::fs::write(folder.join("ca.pem"), servers.ca_pem.as_ref().unwrap()).unwrap();
+        step.env("SSL_CERT_DIR", folder.to_str().unwrap()).run_with(&servers).assert_done();
     }
 
     #[test]

@@ -28,8 +28,13 @@ fn wrong_usage_sends_nothing_and_names_the_option() {
         (&["--index", "PyPI"], "--index: pypi, testpypi or the URL"),
         (&["--index", "ftp://127.0.0.1/"], "--index"),
         (&["dist/*"], "argument"),
-        (&["--", "twine"], "--"),
-        (&["burn"], "argument"),
+        (&["--"], "the command to run is missing"),
+        (&["mint"], "argument"),
+        (&["check", "--", "true"], "check runs no command"),
+        (&["--format", "env", "--", "true"], "--format means nothing to -- COMMAND"),
+        (&["--keep-identity"], "--keep-identity"),
+        (&["--id-token-env", "A=B"], "--id-token-env: the name of an environment variable"),
+        (&["burn"], "no API token was given"),
     ] {
         Step::of(&servers).args(args).run_with(&servers).assert_failed(2, &[piece]);
     }

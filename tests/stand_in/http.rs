@@ -77,7 +77,15 @@ impl Server {
         tls: Option<Arc<ServerConfig>>,
         answer: impl Fn(&Request) -> Response + Send + Sync + 'static,
     ) -> Server {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        Server::on(TcpListener::bind("127.0.0.1:0").unwrap(), tls, answer)
+    }
+
+    /// Serves where this listens.
+    pub fn on(
+        listener: TcpListener,
+        tls: Option<Arc<ServerConfig>>,
+        answer: impl Fn(&Request) -> Response + Send + Sync + 'static,
+    ) -> Server {
         let address = listener.local_addr().unwrap();
         let requests = Arc::new(Mutex::new(Vec::new()));
         let scheme = if tls.is_some() { "https" } else { "http" };
@@ -132,6 +140,28 @@ fn exchange<S: Read + Write>(
     stream.flush()
 }
 
+/// A request's body, once all of it has come.
+fn whole_body(request: &Request, bytes: &[u8]) -> io::Result<Option<Vec<u8>>> {
+    if request.header("Transfer-Encoding").is_none() {
+        let length = request.header("Content-Length").map_or(0, |value| value.parse().unwrap());
+        return Ok(bytes.get(..length).map(<[u8]>::to_vec));
+    }
+    let (mut body, mut rest) = (Vec::new(), bytes);
+    loop {
+        match httparse::parse_chunk_size(rest).map_err(|_| io::Error::other("not a chunk"))? {
+            httparse::Status::Partial => return Ok(None),
+            httparse::Status::Complete((_, 0)) => return Ok(Some(body)),
+            httparse::Status::Complete((start, length)) => {
+                let end = start + length as usize;
+                let Some(chunk) = rest.get(start..end) else { return Ok(None) };
+                body.extend_from_slice(chunk);
+                let Some(next) = rest.get(end + 2..) else { return Ok(None) };
+                rest = next;
+            }
+        }
+    }
+}
+
 /// Reads one request, body included.
 pub fn read_request(stream: &mut impl Read) -> io::Result<Request> {
     let mut bytes = Vec::new();
@@ -145,16 +175,15 @@ pub fn read_request(stream: &mut impl Read) -> io::Result<Request> {
                 .iter()
                 .map(|header| (header.name.to_owned(), String::from_utf8_lossy(header.value).into_owned()))
                 .collect();
-            let length = headers.iter().find(|(name, _)| name.eq_ignore_ascii_case("content-length"));
-            let length = length.map_or(0, |(_, value)| value.parse().unwrap());
-            if bytes.len() >= start + length {
-                return Ok(Request {
-                    method: parsed.method.unwrap().to_owned(),
-                    target: parsed.path.unwrap().to_owned(),
-                    body: bytes[start..start + length].to_vec(),
-                    headers,
-                    tls_version: None,
-                });
+            let request = Request {
+                method: parsed.method.unwrap().to_owned(),
+                target: parsed.path.unwrap().to_owned(),
+                body: vec![],
+                headers,
+                tls_version: None,
+            };
+            if let Some(body) = whole_body(&request, &bytes[start..])? {
+                return Ok(Request { body, ..request });
             }
         }
         match stream.read(&mut chunk)? {

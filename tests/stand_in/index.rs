@@ -1,9 +1,11 @@
-//! A package index with trusted publishing, which answers as PyPI does.
+//! A package index with trusted publishing, which answers as PyPI does, and takes uploads with the tokens that it minted.
 
 use std::collections::HashSet;
 use std::sync::Mutex;
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 
 use super::github::{ISSUER, Job, Signer};
@@ -27,7 +29,19 @@ pub struct Publisher {
 #[derive(Default)]
 pub struct IndexState {
     pub minted: Vec<String>,
+    /// The tokens that were revoked, and when.
+    pub burned: Vec<(String, SystemTime)>,
+    pub uploads: Vec<Upload>,
     spent_jtis: HashSet<String>,
+}
+
+/// A file that was taken.
+#[derive(Clone, Debug)]
+pub struct Upload {
+    /// Its name, as the form's field `content` has it.
+    pub file_name: String,
+    pub token: String,
+    pub user_agent: String,
 }
 
 /// Code and description of a refusal.
@@ -67,19 +81,54 @@ pub fn answer(request: &Request, setup: &Setup, signer: &Signer, state: &Mutex<I
         ("GET", "/_/oidc/audience") => {
             Response::json(403, &json!({"message": "Trusted publishing functionality not enabled"}))
         }
-        ("POST", "/_/oidc/mint-token") => match mint(request, setup, signer, &mut state.lock().unwrap()) {
+        ("POST", "/_/oidc/mint-token") => match mint(request, setup, signer, state) {
             Ok(reply) => Response::json(200, &reply),
             Err((code, description)) => {
                 let errors = json!([{"code": code, "description": description}]);
                 Response::json(422, &json!({"message": "Token request failed", "errors": errors}))
             }
         },
+        ("POST", "/_/oidc/burn-token") if setup.burns == 202 => burn(request, &mut state.lock().unwrap()),
+        ("POST", "/_/oidc/burn-token") if setup.burns != 404 => Response::text(setup.burns, "No."),
+        ("POST", "/legacy/") => match upload(request, &mut state.lock().unwrap()) {
+            Some(()) => Response::text(200, ""),
+            None => Response::text(403, "Invalid or non-existent authentication information."),
+        },
         (_, "/_/oidc/audience" | "/_/oidc/mint-token") => Response::text(405, "Method Not Allowed"),
         _ => Response { status: 404, content_type: "text/html", body: b"<!DOCTYPE html><h1>404</h1>".to_vec() },
     }
 }
 
-fn mint(request: &Request, setup: &Setup, signer: &Signer, state: &mut IndexState) -> Result<Value, Refused> {
+fn burn(request: &Request, state: &mut IndexState) -> Response {
+    let payload: Value = serde_json::from_slice(&request.body).unwrap_or_default();
+    let token = payload["token"].as_str().unwrap_or_default();
+    if !is_valid(token, state) {
+        let errors = json!([{"code": "invalid-token", "description": "invalid token"}]);
+        return Response::json(422, &json!({"message": "Token request failed", "errors": errors}));
+    }
+    state.burned.push((token.to_owned(), SystemTime::now()));
+    Response::json(202, &json!({"success": true}))
+}
+
+fn is_valid(token: &str, state: &IndexState) -> bool {
+    state.minted.iter().any(|minted| minted == token) && !state.burned.iter().any(|(burned, _)| burned == token)
+}
+
+/// Takes a file from whoever has a valid token.
+fn upload(request: &Request, state: &mut IndexState) -> Option<()> {
+    let credentials = STANDARD.decode(request.header("Authorization")?.strip_prefix("Basic ")?).ok()?;
+    let credentials = String::from_utf8(credentials).ok()?;
+    let token = credentials.strip_prefix("__token__:").filter(|token| is_valid(token, state))?;
+    let body = String::from_utf8_lossy(&request.body);
+    let file_name = body.split("filename=\"").nth(1)?.split('"').next()?.to_owned();
+    let user_agent = request.header("User-Agent")?.to_owned();
+    state.uploads.push(Upload { file_name, token: token.to_owned(), user_agent });
+    Some(())
+}
+
+fn mint(request: &Request, setup: &Setup, signer: &Signer, state: &Mutex<IndexState>) -> Result<Value, Refused> {
+    std::thread::sleep(setup.minting_takes);
+    let mut state = state.lock().unwrap();
     let payload: Value = serde_json::from_slice(&request.body)
         .map_err(|_| ("invalid-payload", "Input should be a valid JSON object".to_owned()))?;
     let Some(id_token) = payload["token"].as_str() else {

@@ -8,10 +8,11 @@ pub mod releases;
 pub mod tls;
 
 use std::sync::{Arc, Mutex};
+use std::time::{Duration, SystemTime};
 
 use github::{Job, Signer};
 use http::{Request, Response, Server};
-use index::{IndexState, Publisher};
+use index::{IndexState, Publisher, Upload};
 
 /// What the stand-ins are told to be. The default is a job and a publisher that match.
 #[derive(Clone)]
@@ -26,6 +27,10 @@ pub struct Setup {
     pub enabled: bool,
     /// Whether the index says when a token expires; older ones don't.
     pub tells_expiry: bool,
+    /// What the index answers to a revocation that it would grant: 202, or 404 as older ones do, or a failure.
+    pub burns: u16,
+    /// How long the index takes to mint.
+    pub minting_takes: Duration,
     /// Speak TLS, with a certificate of a throw-away CA.
     pub tls: bool,
 }
@@ -34,7 +39,16 @@ impl Default for Setup {
     fn default() -> Setup {
         let job = Job::default();
         let publisher = Some(Publisher::of(&job));
-        Setup { job, publisher, audience: "pypi", enabled: true, tells_expiry: true, tls: false }
+        Setup {
+            job,
+            publisher,
+            audience: "pypi",
+            enabled: true,
+            tells_expiry: true,
+            burns: 202,
+            minting_takes: Duration::ZERO,
+            tls: false,
+        }
     }
 }
 
@@ -113,6 +127,16 @@ impl StandIn {
     /// The API tokens that the index has minted so far.
     pub fn api_tokens(&self) -> Vec<String> {
         self.state.lock().unwrap().minted.clone()
+    }
+
+    /// The API tokens that were revoked, and when.
+    pub fn burned(&self) -> Vec<(String, SystemTime)> {
+        self.state.lock().unwrap().burned.clone()
+    }
+
+    /// The files that were uploaded.
+    pub fn uploads(&self) -> Vec<Upload> {
+        self.state.lock().unwrap().uploads.clone()
     }
 
     /// Everything that must not be shown: request token, ID tokens and their signatures, API tokens.

@@ -6,6 +6,9 @@ use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, 
 use rustls::ServerConfig;
 use rustls::pki_types::PrivateKeyDer;
 
+/// A name that no resolver knows: only a proxy can reach it.
+pub const HOST: &str = "index.example.test";
+
 /// What a TLS server shows and what its clients have to trust.
 pub struct Identity {
     pub ca_pem: String,
@@ -22,7 +25,7 @@ impl Identity {
         let authority = CertifiedIssuer::self_signed(authority, KeyPair::generate().unwrap()).unwrap();
 
         let key = KeyPair::generate().unwrap();
-        let names = ["127.0.0.1".to_owned(), "localhost".to_owned()];
+        let names = ["127.0.0.1", "localhost", HOST, "iamcredentials.googleapis.com"].map(str::to_owned);
         let certificate = CertificateParams::new(names).unwrap().signed_by(&key, &authority).unwrap();
         let private_key = PrivateKeyDer::try_from(key.serialize_der()).unwrap();
         let config = ServerConfig::builder()

@@ -1,0 +1,184 @@
+//! The CI systems other than GitHub, in environments as their documentation has them. Google's is in `tests/clients`.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::time::Duration;
+
+use crate::harness::{NOWHERE, Outcome, SLACK, Step};
+use crate::stand_in::{Setup, StandIn};
+
+/// A step of no CI system, with the stand-in as its index.
+fn elsewhere(servers: &StandIn) -> Step {
+    Step::bare().env("TOKEN_MINT_INDEX", &servers.index.url("/legacy/"))
+}
+
+/// What GitLab's runner sets, as far as it may matter.
+fn on_gitlab(servers: &StandIn) -> Step {
+    elsewhere(servers).env("CI", "true").env("GITLAB_CI", "true").env("CI_PROJECT_PATH", "group/project")
+}
+
+fn assert_token_on_stdout(outcome: &Outcome, servers: &StandIn) {
+    outcome.assert_done();
+    assert_eq!(outcome.stdout, format!("{}\n", servers.api_tokens()[0]));
+    assert_eq!(outcome.masks(), [""; 0], "other systems know no masks");
+}
+
+#[test]
+fn gitlabs_id_token_is_exchanged() {
+    let servers = StandIn::start(Setup::default());
+    let outcome = on_gitlab(&servers).env("PYPI_ID_TOKEN", &servers.id_token("pypi")).run_with(&servers);
+    assert_token_on_stdout(&outcome, &servers);
+    assert!(outcome.stderr.contains("asking GitLab for an ID token, audience pypi"), "{outcome}");
+    let wrong = on_gitlab(&servers).env("TESTPYPI_ID_TOKEN", &servers.id_token("testpypi")).run_with(&servers);
+    wrong.assert_failed(3, &["PYPI_ID_TOKEN", "id_tokens:"]);
+}
+
+#[test]
+fn an_id_token_in_a_variable_that_is_named_is_exchanged() {
+    let servers = StandIn::start(Setup::default());
+    for step in [
+        elsewhere(&servers).args(&["--id-token-env", "MY_OIDC"]),
+        elsewhere(&servers).env("TOKEN_MINT_ID_TOKEN_ENV", "MY_OIDC"),
+        // It counts before the system that is recognised.
+        on_gitlab(&servers).env("PYPI_ID_TOKEN", "not.it.x").args(&["--id-token-env=MY_OIDC"]),
+    ] {
+        let servers_tokens = servers.api_tokens().len();
+        let outcome = step.env("MY_OIDC", &format!("{}\n", servers.id_token("pypi"))).run_with(&servers);
+        outcome.assert_done();
+        assert_eq!(servers.api_tokens().len(), servers_tokens + 1);
+    }
+}
+
+#[test]
+fn a_named_variable_that_is_missing_or_no_token_sends_nothing() {
+    let servers = StandIn::start(Setup::default());
+    let step = || Step::of(&servers).args(&["--id-token-env", "MY_OIDC"]);
+    step().run_with(&servers).assert_failed(3, &["no ID token in the variable MY_OIDC", "--id-token-env"]);
+    let bad = step().env("MY_OIDC", "hunter2-hunter2").secret("hunter2-hunter2").env("TOKEN_MINT_AUDIENCE", "pypi");
+    bad.run_with(&servers).assert_failed(2, &["MY_OIDC: it is not a JSON Web Token"]);
+    assert_eq!(servers.requests(), [""; 0]);
+}
+
+#[test]
+fn an_id_token_in_a_variable_does_not_reach_the_command() {
+    let servers = StandIn::start(Setup::default());
+    let path = "/usr/bin:/bin";
+    for step in [
+        on_gitlab(&servers).env("PYPI_ID_TOKEN", &servers.id_token("pypi")),
+        elsewhere(&servers).env("PYPI_ID_TOKEN", &servers.id_token("pypi")).args(&["--id-token-env", "PYPI_ID_TOKEN"]),
+    ] {
+        let step = step.env("PATH", path).args(&["--", "sh", "-c", "test -z \"${PYPI_ID_TOKEN+x}\""]);
+        step.run_with(&servers).assert_done();
+    }
+}
+
+/// A step whose `PATH` holds a program of this name, which is this script.
+fn with_program(step: Step, name: &str, script: &str) -> Step {
+    let program = step.dir.path().join(name);
+    fs::write(&program, format!("#!/bin/sh\n{script}\n")).unwrap();
+    fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
+    let path = format!("{}:/usr/bin:/bin", step.dir.path().display());
+    step.env("PATH", &path)
+}
+
+/// System, variable, program, and its arguments for the audience `pypi`, a line each.
+const HELPERS: [(&str, &str, &str, &str); 2] = [
+    ("Buildkite", "BUILDKITE", "buildkite-agent", "oidc\nrequest-token\n--audience\npypi\n"),
+    ("CircleCI", "CIRCLECI", "circleci", "run\noidc\nget\n--root-issuer\n--claims\n{\"aud\": \"pypi\"}\n"),
+];
+
+#[test]
+fn a_helper_programs_id_token_is_exchanged() {
+    for (system, variable, program, arguments) in HELPERS {
+        let servers = StandIn::start(Setup::default());
+        let id_token = servers.id_token("pypi");
+        let script = format!("printf '%s\\n' \"$@\" >arguments; echo noise >&2; echo {id_token}");
+        let step = with_program(elsewhere(&servers).env(variable, "true"), program, &script);
+        let arguments_file = step.dir.path().join("arguments");
+        let mut said = String::new();
+        std::thread::scope(|scope| {
+            let watcher = scope.spawn(|| read_when_there(&arguments_file));
+            let outcome = step.run_with(&servers);
+            assert_token_on_stdout(&outcome, &servers);
+            assert!(outcome.stderr.contains(&format!("asking {system} for an ID token")), "{outcome}");
+            assert!(!outcome.stderr.contains("noise"), "{outcome}");
+            said = watcher.join().unwrap();
+        });
+        assert_eq!(said, arguments);
+    }
+}
+
+/// A file of a step, which is gone soon after it.
+fn read_when_there(path: &std::path::Path) -> String {
+    let start = std::time::Instant::now();
+    loop {
+        match fs::read_to_string(path) {
+            Ok(text) if text.ends_with(['p', 'i', '}', '\n']) && text.lines().count() > 3 => return text,
+            _ => assert!(start.elapsed() < Duration::from_secs(20)),
+        }
+        std::thread::sleep(Duration::from_micros(200));
+    }
+}
+
+#[test]
+fn an_audience_can_not_leave_its_place_in_circlecis_claims() {
+    let servers = StandIn::start(Setup::default());
+    let hostile = "a\", \"x\": \"b\\";
+    let step = with_program(elsewhere(&servers).env("CIRCLECI", "true"), "circleci", "printf %s \"$6\" >&2; exit 1");
+    let outcome = step.args(&["--audience", hostile]).run_with(&servers);
+    outcome.assert_failed(3, &[r#"{"aud": "a\", \"x\": \"b\\"}"#]);
+}
+
+#[test]
+fn a_helper_that_fails_is_quoted_harmlessly() {
+    let servers = StandIn::start(Setup::default());
+    let script =
+        "printf '::error::x\\n\\033[2J##[group]y eyJhbGciOi.eyJzdWIi.c2ln\\n' >&2; echo eyJ.secret.stdout; exit 4";
+    for (system, variable, program, _) in HELPERS {
+        let step = with_program(elsewhere(&servers).env(variable, "true"), program, script);
+        let outcome = step.secret("eyJzdWIi").secret("eyJ.secret.stdout").run_with(&servers);
+        outcome.assert_failed(3, &[system, program, "(exit status: 4)", ":\u{b7}:error:\u{b7}:x"]);
+        assert!(!outcome.stderr.contains('\x1b') && !outcome.stderr.contains("##["), "{outcome}");
+    }
+}
+
+#[test]
+fn a_helper_that_is_missing_is_an_error_about_its_system() {
+    let servers = StandIn::start(Setup::default());
+    for (system, variable, program, _) in HELPERS {
+        // What looks like the next system is no way out.
+        let step = elsewhere(&servers).env(variable, "true").env("GOOGLE_SERVICE_ACCOUNT_NAME", "a@b");
+        let outcome = step.env("PATH", "/nonexistent").run_with(&servers);
+        outcome.assert_failed(3, &[&format!("{system} gave no ID token: {program} can't be run"), "--id-token-env"]);
+    }
+    assert_eq!(servers.api_tokens().len(), 0);
+}
+
+#[test]
+fn a_helper_that_prints_no_id_token_is_an_error() {
+    let servers = StandIn::start(Setup::default());
+    for script in ["true", "echo hello-hello-hello", "echo a.b.c d", "yes | head -c 1000000"] {
+        let step = with_program(elsewhere(&servers).env("BUILDKITE", "true"), "buildkite-agent", script);
+        step.secret("hello-hello-hello").run_with(&servers).assert_failed(5, &["printed something else"]);
+    }
+}
+
+#[test]
+fn a_helper_that_does_not_end_is_stopped_at_the_deadline() {
+    for script in ["sleep 20", "exec sleep 20", "sleep 20 & exit 0", "yes", "yes >&2", "trap '' TERM INT; sleep 20"] {
+        let step = Step::bare().env("TOKEN_MINT_INDEX", NOWHERE).env("TOKEN_MINT_AUDIENCE", "pypi");
+        let step = with_program(step.env("BUILDKITE", "true"), "buildkite-agent", script);
+        let outcome = step.args(&["--timeout", "1"]).run();
+        outcome.assert_failed(5, &["buildkite-agent did not end within the timeout of 1 second"]);
+        assert!(outcome.elapsed < Duration::from_secs(1) + SLACK, "{script}: {outcome}");
+    }
+}
+
+#[test]
+fn outside_every_system_it_says_which_there_are() {
+    let outcome = Step::bare().env("TOKEN_MINT_INDEX", NOWHERE).run();
+    let signs =
+        ["GITHUB_ACTIONS=true", "GITLAB_CI=true", "BUILDKITE=true", "CIRCLECI=true", "GOOGLE_SERVICE_ACCOUNT_NAME"];
+    outcome.assert_failed(3, &signs);
+    outcome.assert_failed(3, &["--id-token-env"]);
+}

@@ -1,0 +1,155 @@
+//! Proxies: which is used, what it is told, and that one that fails is never passed by. A real one is in `tests/clients`.
+
+use std::io::{Read, Write};
+use std::net::{Shutdown, TcpListener, TcpStream};
+use std::sync::{Arc, Mutex};
+use std::thread;
+use std::time::Duration;
+
+use crate::harness::{NOWHERE, Raw, SLACK, Step};
+use crate::stand_in::tls::HOST;
+
+/// A proxy that takes this machine for every host, and keeps what it was asked.
+pub struct Proxy {
+    port: u16,
+    requests: Arc<Mutex<Vec<String>>>,
+}
+
+impl Proxy {
+    pub fn start() -> Proxy {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let requests = Arc::new(Mutex::new(Vec::new()));
+        let record = Arc::clone(&requests);
+        thread::spawn(move || {
+            for near in listener.incoming().flatten() {
+                let record = Arc::clone(&record);
+                thread::spawn(move || serve(near, &record));
+            }
+        });
+        Proxy { port, requests }
+    }
+
+    pub fn url(&self) -> String {
+        format!("http://127.0.0.1:{}", self.port)
+    }
+
+    /// The heads of the requests so far.
+    pub fn requests(&self) -> Vec<String> {
+        self.requests.lock().unwrap().clone()
+    }
+}
+
+fn serve(mut near: TcpStream, record: &Mutex<Vec<String>>) {
+    let mut head = Vec::new();
+    let mut byte = [0];
+    while !head.ends_with(b"\r\n\r\n") {
+        near.read_exact(&mut byte).unwrap();
+        head.extend(byte);
+    }
+    let head = String::from_utf8(head).unwrap();
+    let port: u16 = head.split([':', ' ']).nth(2).unwrap().parse().unwrap();
+    record.lock().unwrap().push(head);
+    let mut far = TcpStream::connect(("127.0.0.1", port)).unwrap();
+    // In two pieces, and longer than what minreq reads at once.
+    near.write_all(b"HTTP/1.1 200 Connection established\r\n").unwrap();
+    thread::sleep(Duration::from_millis(20));
+    near.write_all(format!("X-Long: {}\r\n\r\n", "x".repeat(400)).as_bytes()).unwrap();
+    let (mut far_too, mut near_too) = (far.try_clone().unwrap(), near.try_clone().unwrap());
+    thread::spawn(move || {
+        let _ = std::io::copy(&mut near_too, &mut far_too);
+        let _ = far_too.shutdown(Shutdown::Write);
+    });
+    let _ = std::io::copy(&mut far, &mut near);
+    let _ = near.shutdown(Shutdown::Write);
+}
+
+/// A step whose first request goes to a host that only a proxy can reach.
+fn step() -> Step {
+    Step::with_endpoints(&format!("https://{HOST}/idtoken"), NOWHERE)
+}
+
+#[test]
+fn a_proxy_that_refuses_or_fails_is_an_error_and_says_why() {
+    for (answer, piece) in [
+        (
+            "HTTP/1.1 407 Proxy Authentication Required\r\nContent-Length: 0\r\n\r\n",
+            "the proxy asks for a user and a password",
+        ),
+        ("HTTP/1.1 502 Bad Gateway\r\n\r\n<html>", "the proxy can't be used: it answered: HTTP/1.1 502 Bad Gateway"),
+        ("HTTP/1.1 502 ::error::x\r\n\r\n", "HTTP/1.1 502 :\u{b7}:error:\u{b7}:x"),
+        ("HTTP/1.1 302 Found\r\nLocation: https://evil.example/\r\n\r\n", "it answered: HTTP/1.1 302 Found"),
+        ("SSH-2.0-OpenSSH_9.2\r\n\r\n", "it answered: SSH-2.0-OpenSSH_9.2"),
+        ("200\r\n\r\n", "it answered: 200"),
+        ("\r\n\r\n", "it answered:"),
+        ("HTTP/1.1 200 OK\r\n", "what it says does not end"),
+        ("", "closed the connection without a word"),
+    ] {
+        let proxy = Raw::answering(answer);
+        let outcome = step().env("https_proxy", &proxy.url()).run();
+        outcome.assert_failed(5, &["asking GitHub", piece]);
+        let [request] = &proxy.requests()[..] else { panic!("{outcome}") };
+        assert_eq!((request.method.as_str(), request.target.as_str()), ("CONNECT", &*format!("{HOST}:443")));
+        assert_eq!(request.header("Host"), Some(&*format!("{HOST}:443")));
+        assert_eq!(request.header("Authorization"), None, "what is for the server is not for the proxy");
+        assert_eq!(request.header("Proxy-Authorization"), None);
+    }
+}
+
+#[test]
+fn an_endless_answer_of_a_proxy_is_bounded() {
+    let endless = Raw::serving(|stream| while stream.write_all(b"HTTP/1.1 200 X-Header: more and more\r\n").is_ok() {});
+    step().env("https_proxy", &endless.url()).run().assert_failed(5, &["what it says does not end"]);
+}
+
+#[test]
+fn a_proxy_that_says_nothing_is_waited_for_until_the_deadline() {
+    let silent = Raw::serving(|_| thread::sleep(Duration::from_secs(20)));
+    let outcome = step().env("https_proxy", &silent.url()).args(&["--timeout", "1"]).run();
+    outcome.assert_failed(5, &["timeout of 1 second"]);
+    assert!(outcome.elapsed < Duration::from_secs(1) + SLACK, "{outcome}");
+}
+
+#[test]
+fn a_proxy_that_is_not_there_is_never_passed_by() {
+    let closed = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let server = Raw::replying(200, "{}");
+    let there = server.url().replace("http://127.0.0.1", "https://localhost.example.test");
+    let step = Step::with_endpoints(&there, NOWHERE).env("https_proxy", &format!("http://{closed}"));
+    step.run().assert_failed(5, &["the proxy can't be used"]);
+    step_with_bad_proxy(
+        "socks5://127.0.0.1:1",
+        "https_proxy: this proxy can't be used: a proxy is spoken to by http://",
+    );
+    step_with_bad_proxy("http://127.0.0.1:99999", "https_proxy: this proxy can't be used: its port");
+}
+
+fn step_with_bad_proxy(value: &str, piece: &str) {
+    step().env("https_proxy", value).run().assert_failed(2, &[piece, "no_proxy"]);
+}
+
+#[test]
+fn a_proxys_credentials_are_decoded_and_show_nowhere() {
+    let proxy = Raw::answering("HTTP/1.1 407 No\r\n\r\n");
+    let url = proxy.url().replace("http://", "http://me:hunter2%2Dhunter2%3A@");
+    let step = step().secret("hunter2").secret("aHVudGVy").env("HTTPS_PROXY", &url).args(&["--verbose"]);
+    step.run().assert_failed(5, &["http://USER:PASSWORD@HOST:PORT"]);
+    // `me:hunter2-hunter2:`
+    let credentials = "Basic bWU6aHVudGVyMi1odW50ZXIyOg==";
+    assert_eq!(proxy.requests()[0].header("Proxy-Authorization"), Some(credentials));
+    let bad = self::step().secret("hunter2").env("https_proxy", "http://me:hunter2%zz@p:1");
+    bad.run().assert_failed(2, &["percent-encoded"]);
+}
+
+#[test]
+fn a_host_in_no_proxy_is_reached_directly() {
+    let proxy = Raw::answering("");
+    for list in ["*", HOST, "example.test", ".test:443"] {
+        let outcome = step().env("https_proxy", &proxy.url()).env("no_proxy", list).run();
+        // There is no such host.
+        outcome.assert_failed(5, &["asking GitHub", "network trouble"]);
+    }
+    assert_eq!(proxy.requests().len(), 0);
+    step().env("https_proxy", &proxy.url()).env("no_proxy", "other.test").run().assert_failed(5, &["the proxy"]);
+    assert_eq!(proxy.requests().len(), 1);
+}

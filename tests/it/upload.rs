@@ -1,0 +1,421 @@
+//! `-- COMMAND`: what it gets, what it does not, and that its API token is revoked however it ends.
+
+use std::collections::HashMap;
+use std::fs;
+use std::io::{BufRead, BufReader, Write};
+use std::os::unix::fs::PermissionsExt;
+use std::process::{Child, Stdio};
+use std::thread;
+use std::time::{Duration, Instant, SystemTime};
+
+use crate::harness::{Outcome, Raw, SLACK, Step};
+use crate::stand_in::{Setup, StandIn};
+
+const PATH: &str = "/usr/local/bin:/usr/bin:/bin";
+
+/// A step of the stand-in's job that runs this in a shell.
+fn running(servers: &StandIn, script: &str) -> Step {
+    Step::of(servers).env("PATH", PATH).args(&["--", "sh", "-c", script])
+}
+
+/// The one API token that was minted is revoked, and was not before COMMAND wrote the file `ended`.
+#[track_caller]
+fn assert_burned_after(servers: &StandIn, ended: Option<SystemTime>) {
+    let burned = servers.burned();
+    let tokens: Vec<&String> = burned.iter().map(|(token, _)| token).collect();
+    assert_eq!(tokens, servers.api_tokens().iter().collect::<Vec<_>>());
+    assert_eq!(tokens.len(), 1);
+    if let Some(ended) = ended {
+        assert!(burned[0].1 >= ended, "revoked before the command had ended");
+    }
+    assert_eq!(servers.requests().last().unwrap(), "POST /_/oidc/burn-token");
+}
+
+fn variables(text: &str) -> HashMap<&str, &str> {
+    text.lines().filter_map(|line| line.split_once('=')).collect()
+}
+
+#[test]
+fn the_command_gets_the_token_and_the_index_and_nobody_else_does() {
+    let servers = StandIn::start(Setup::default());
+    let outcome = running(&servers, "env").env("EXTRA", "kept").run_with(&servers);
+    outcome.assert_done();
+    let env = variables(&outcome.stdout);
+    let (token, upload_url) = (&servers.api_tokens()[0], servers.index.url("/legacy/"));
+    for (variable, value) in [
+        ("TWINE_USERNAME", "__token__"),
+        ("TWINE_PASSWORD", token),
+        ("TWINE_REPOSITORY_URL", &upload_url),
+        ("UV_PUBLISH_TOKEN", token),
+        ("UV_PUBLISH_URL", &upload_url),
+        ("FLIT_USERNAME", "__token__"),
+        ("FLIT_PASSWORD", token),
+        ("FLIT_INDEX_URL", &upload_url),
+        ("HATCH_INDEX_USER", "__token__"),
+        ("HATCH_INDEX_AUTH", token),
+        ("HATCH_INDEX_REPO", &upload_url),
+        ("PDM_PUBLISH_USERNAME", "__token__"),
+        ("PDM_PUBLISH_PASSWORD", token),
+        ("PDM_PUBLISH_REPO", &upload_url),
+        ("MATURIN_PYPI_TOKEN", token),
+        ("MATURIN_REPOSITORY_URL", &upload_url),
+        ("POETRY_PYPI_TOKEN_TOKEN_MINT", token),
+        ("POETRY_REPOSITORIES_TOKEN_MINT_URL", &upload_url),
+        ("TOKEN_MINT_API_TOKEN", token),
+        ("EXTRA", "kept"),
+    ] {
+        assert_eq!(env.get(variable).copied(), Some(value), "{variable}");
+    }
+    assert!(env["TOKEN_MINT_EXPIRES"].parse::<u64>().is_ok());
+    for variable in ["POETRY_PYPI_TOKEN_PYPI", "ACTIONS_ID_TOKEN_REQUEST_URL", "ACTIONS_ID_TOKEN_REQUEST_TOKEN"] {
+        assert_eq!(env.get(variable), None, "{variable}");
+    }
+    assert_eq!(outcome.step_output, "");
+    assert!(outcome.masks().contains(&token.as_str()), "{outcome}");
+    assert_burned_after(&servers, None);
+}
+
+#[test]
+fn the_identity_is_passed_on_only_if_asked_for() {
+    let servers = StandIn::start(Setup::default());
+    let step = Step::of(&servers).env("PATH", PATH).args(&["--keep-identity", "--", "sh", "-c"]);
+    let outcome = step.args(&["test -n \"$ACTIONS_ID_TOKEN_REQUEST_URL$ACTIONS_ID_TOKEN_REQUEST_TOKEN\""]);
+    outcome.run_with(&servers).assert_done();
+}
+
+#[test]
+fn credentials_of_another_kind_do_not_contradict_the_token() {
+    let servers = StandIn::start(Setup::default());
+    let names = "UV_PUBLISH_USERNAME UV_PUBLISH_PASSWORD";
+    let script = format!("for name in {names}; do eval test -z \"\\${{$name+x}}\" || exit 9; done");
+    let mut step = running(&servers, &script);
+    for name in names.split(' ') {
+        step = step.env(name, "x");
+    }
+    step.run_with(&servers).assert_done();
+}
+
+#[test]
+fn the_commands_status_is_ours_and_the_token_is_revoked_after_it_has_ended() {
+    for (script, status) in [
+        ("sleep 0.2; touch ended", 0),
+        ("sleep 0.2; touch ended; exit 3", 3),
+        ("touch ended; exit 255", 255),
+        ("touch ended; kill -9 $$", 137),
+        ("touch ended; kill -TERM $$", 143),
+    ] {
+        let servers = StandIn::start(Setup::default());
+        let step = running(&servers, script);
+        let dir = step.dir.path().to_owned();
+        let ended = thread::spawn(move || modified_when_there(&dir.join("ended")));
+        let outcome = step.run_with(&servers);
+        assert_eq!(outcome.status, status, "{script}: {outcome}");
+        assert!(!outcome.stderr.contains("error"), "{outcome}");
+        assert_burned_after(&servers, Some(ended.join().unwrap()));
+    }
+}
+
+/// When a file was last written, as soon as there is one; its folder may be gone soon after.
+fn modified_when_there(path: &std::path::Path) -> SystemTime {
+    let start = Instant::now();
+    loop {
+        if let Ok(data) = fs::metadata(path) {
+            return data.modified().unwrap();
+        }
+        assert!(start.elapsed() < Duration::from_secs(20), "{path:?} did not appear");
+        thread::sleep(Duration::from_micros(200));
+    }
+}
+
+#[test]
+fn the_command_has_our_stdin_stdout_and_folder() {
+    let servers = StandIn::start(Setup::default());
+    let step = running(&servers, "pwd >&2; cat");
+    let folder = step.dir.path().canonicalize().unwrap();
+    let mut child = step.command().stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    child.stdin.take().unwrap().write_all(b"in and out\n").unwrap();
+    let output = child.wait_with_output().unwrap();
+    assert_eq!(String::from_utf8_lossy(&output.stdout), "in and out\n");
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert!(stderr.lines().any(|line| line == folder.to_str().unwrap()), "{stderr}");
+}
+
+#[test]
+fn arguments_arrive_as_they_are_and_no_command_line_holds_a_token() {
+    let servers = StandIn::start(Setup::default());
+    let script = "printf '<%s>' \"$@\"; grep -c 'pypi-[A]g' /proc/$PPID/cmdline /proc/$PPID/environ; true";
+    let step = running(&servers, script).args(&["sh", "a b", "", "-q", "--", "*", "$HOME"]);
+    let outcome = step.run_with(&servers);
+    outcome.assert_done();
+    assert!(outcome.stdout.starts_with("<a b><><-q><--><*><$HOME>"), "{outcome}");
+    let held = outcome.stdout.matches(":0\n").count();
+    assert_eq!(held, 2, "{outcome}");
+}
+
+/// Starts it, and waits until the command has said `ready`.
+fn started(step: &Step) -> (Child, BufReader<std::process::ChildStdout>) {
+    let mut child = step.command().stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut stdout = BufReader::new(child.stdout.take().unwrap());
+    let mut line = String::new();
+    stdout.read_line(&mut line).unwrap();
+    assert_eq!(line, "ready\n");
+    (child, stdout)
+}
+
+fn send(signal: &str, child: &Child) {
+    let mut kill = std::process::Command::new("kill");
+    assert!(kill.args([signal, &child.id().to_string()]).status().unwrap().success());
+}
+
+#[test]
+fn a_signal_reaches_the_command_and_the_token_is_revoked_after_it_has_ended() {
+    for signal in ["INT", "TERM", "HUP", "QUIT"] {
+        let servers = StandIn::start(Setup::default());
+        let script =
+            format!("trap 'sleep 0.2; touch ended; exit 42' {signal}; echo ready; while :; do sleep 0.02; done");
+        let step = running(&servers, &script);
+        let (mut child, _stdout) = started(&step);
+        assert_eq!(servers.burned().len(), 0);
+        send(&format!("-{signal}"), &child);
+        assert_eq!(child.wait().unwrap().code(), Some(42), "{signal}");
+        let ended = fs::metadata(step.dir.path().join("ended")).unwrap().modified().unwrap();
+        assert_burned_after(&servers, Some(ended));
+    }
+}
+
+#[test]
+fn a_command_that_a_signal_ends_is_told_by_the_status() {
+    let servers = StandIn::start(Setup::default());
+    let step = running(&servers, "echo ready; exec sleep 20");
+    let (mut child, _stdout) = started(&step);
+    send("-TERM", &child);
+    assert_eq!(child.wait().unwrap().code(), Some(143));
+    assert_burned_after(&servers, None);
+}
+
+#[test]
+fn a_signal_that_is_ignored_stays_ignored() {
+    let servers = StandIn::start(Setup::default());
+    let step = running(&servers, "kill -HUP $PPID; sleep 0.1; kill -HUP $$; echo alive");
+    let output = step.command_in_shell("trap '' HUP; exec \"$0\" \"$@\"").output().unwrap();
+    assert_eq!(String::from_utf8_lossy(&output.stdout), "alive\n");
+    assert_eq!(output.status.code(), Some(0));
+    assert_burned_after(&servers, None);
+}
+
+#[test]
+fn a_signal_during_the_exchange_runs_nothing_and_loses_no_token() {
+    let servers = StandIn::start(Setup { minting_takes: Duration::from_millis(500), ..Setup::default() });
+    let step = running(&servers, "touch ran");
+    let mut child = step.command().stderr(Stdio::piped()).spawn().unwrap();
+    let start = Instant::now();
+    while servers.index.requests().iter().all(|request| request.method != "POST") {
+        assert!(start.elapsed() < Duration::from_secs(20));
+        thread::sleep(Duration::from_millis(2));
+    }
+    send("-TERM", &child);
+    assert_eq!(child.wait().unwrap().code(), Some(143));
+    assert!(!step.dir.path().join("ran").exists());
+    assert_burned_after(&servers, None);
+}
+
+#[test]
+fn a_command_that_can_not_be_found_is_noticed_before_anything_is_sent() {
+    let servers = StandIn::start(Setup::default());
+    for name in ["no-such-tool", "./no-such-tool", "/etc/passwd", "/tmp", "step output"] {
+        let outcome = Step::of(&servers).env("PATH", PATH).args(&["--", name]).run_with(&servers);
+        outcome.assert_failed(2, &[&format!("there is no program {name}"), "nothing was minted"]);
+    }
+    assert_eq!(servers.requests(), [""; 0]);
+}
+
+#[test]
+fn a_command_that_can_not_be_started_costs_the_token() {
+    let servers = StandIn::start(Setup::default());
+    let step = Step::of(&servers).args(&["--", "./tool"]);
+    let tool = step.dir.path().join("tool");
+    fs::write(&tool, "#!/nonexistent/interpreter\n").unwrap();
+    fs::set_permissions(&tool, fs::Permissions::from_mode(0o755)).unwrap();
+    step.run_with(&servers).assert_failed(6, &["./tool can't be run", "It was not used"]);
+    assert_burned_after(&servers, None);
+}
+
+#[test]
+fn a_client_variable_that_names_another_index_is_noticed_before_anything_is_sent() {
+    let servers = StandIn::start(Setup::default());
+    let step = |name: &str, value: &str| running(&servers, "true").env(name, value);
+    for (name, value) in [("TWINE_REPOSITORY_URL", "https://upload.pypi.org/legacy/"), ("HATCH_INDEX_REPO", "main")] {
+        step(name, value).run_with(&servers).assert_failed(2, &[name, "names another index", "nothing was minted"]);
+    }
+    assert_eq!(servers.requests(), [""; 0]);
+    let longer = servers.index.url("/a/longer/path");
+    let outcome = running(&servers, "echo $UV_PUBLISH_URL $TWINE_REPOSITORY_URL").env("UV_PUBLISH_URL", &longer);
+    let outcome = outcome.run_with(&servers);
+    outcome.assert_done();
+    assert_eq!(outcome.stdout, format!("{longer} {}\n", servers.index.url("/legacy/")));
+}
+
+#[test]
+fn a_refusal_runs_nothing() {
+    let servers = StandIn::start(Setup { publisher: None, ..Setup::default() });
+    let step = running(&servers, "echo ran");
+    step.run_with(&servers).assert_failed(4, &["invalid-publisher"]);
+}
+
+/// What is said of the revocation.
+fn said_of_revoking(outcome: &Outcome) -> String {
+    outcome.stderr.lines().filter(|line| line.contains("revoke")).collect::<Vec<_>>().join("\n")
+}
+
+#[test]
+fn an_index_that_can_not_revoke_is_told_of_once_and_quietly() {
+    let servers = StandIn::start(Setup { burns: 404, ..Setup::default() });
+    let outcome = running(&servers, "exit 3").run_with(&servers);
+    assert_eq!(outcome.status, 3, "{outcome}");
+    let said = said_of_revoking(&outcome);
+    assert!(said.contains("can't revoke API tokens; it is valid until 20"), "{outcome}");
+    assert!(said.lines().count() == 1 && !outcome.stderr.contains("warning"), "{outcome}");
+}
+
+#[test]
+fn a_token_that_is_not_revoked_is_a_warning_with_its_expiry() {
+    for burns in [200, 403, 500] {
+        let servers = StandIn::start(Setup { burns, ..Setup::default() });
+        let outcome = running(&servers, "exit 3").run_with(&servers);
+        assert_eq!(outcome.status, 3, "{outcome}");
+        let said = said_of_revoking(&outcome);
+        assert!(
+            said.contains("token-mint: warning: the API token could not be revoked; it is valid until 20"),
+            "{said}"
+        );
+        assert!(said.contains("::warning title=token-mint::the API token could not be revoked"), "{said}");
+    }
+}
+
+#[test]
+fn an_index_that_breaks_at_the_revocation_does_not_change_the_status() {
+    let reset = "HTTP/1.1 200 OK\r\nContent-Length: 99\r\n\r\n{".to_owned();
+    // minreq panics over this one: see `guards`.
+    let wrapping = format!("HTTP/1.1 200 OK\r\n{}\n\r\n{{}}", "x".repeat(32 * 1024 - 1));
+    for answer in [reset, wrapping] {
+        let token = "{\"token\": \"pypi-minted\"}";
+        let index = Raw::serving_requests(move |request, stream| {
+            let minted = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{token}", token.len());
+            let burning = request.path().ends_with("burn-token");
+            let _ = stream.write_all(if burning { answer.as_bytes() } else { minted.as_bytes() });
+        });
+        let servers = StandIn::start(Setup::default());
+        let step = running(&servers, "exit 7").env("TOKEN_MINT_INDEX", &index.url()).env("TOKEN_MINT_AUDIENCE", "pypi");
+        let outcome = step.run_with(&servers);
+        assert_eq!(outcome.status, 7, "{outcome}");
+        assert!(outcome.stderr.contains("warning: the API token could not be revoked"), "{outcome}");
+    }
+}
+
+#[test]
+fn a_revocation_has_a_deadline_of_its_own() {
+    let index = Raw::serving_requests(|request, stream| {
+        if request.path().ends_with("burn-token") {
+            thread::sleep(Duration::from_secs(60));
+        }
+        let token = "{\"token\": \"pypi-minted\"}";
+        let _ = write!(stream, "HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{token}", token.len());
+    });
+    let servers = StandIn::start(Setup::default());
+    // The command takes longer than the timeout, which is not for it.
+    let step = running(&servers, "sleep 2.1").env("TOKEN_MINT_INDEX", &index.url()).env("TOKEN_MINT_AUDIENCE", "pypi");
+    let outcome = step.args(&[]).env("TOKEN_MINT_TIMEOUT", "2").run_with(&servers);
+    outcome.assert_done();
+    assert!(outcome.stderr.contains("could not be revoked") && outcome.stderr.contains("10 seconds"), "{outcome}");
+    assert!(outcome.elapsed < Duration::from_secs(13) + SLACK, "{outcome}");
+}
+
+#[test]
+fn a_hand_over_that_fails_revokes_the_token() {
+    let servers = StandIn::start(Setup::default());
+    let step = Step::of(&servers).args(&["--format", "token"]);
+    let script = "\"$0\" \"$@\" >/dev/full";
+    let output = step.command_in_shell(script).output().unwrap();
+    assert_eq!(output.status.code(), Some(6));
+    assert_burned_after(&servers, None);
+}
+
+/// An API token of the stand-in's.
+fn minted(servers: &StandIn) -> String {
+    let outcome = Step::of(servers).run_with(servers);
+    outcome.assert_done();
+    outcome.output("api-token").unwrap().to_owned()
+}
+
+#[test]
+fn burn_revokes_the_token_that_it_is_given() {
+    let servers = StandIn::start(Setup::default());
+    let (in_env, on_stdin) = (minted(&servers), minted(&servers));
+    let burn = || Step::on_github().env("TOKEN_MINT_INDEX", &servers.index.url("/legacy/")).args(&["burn"]);
+    let outcome = burn().env("TOKEN_MINT_API_TOKEN", &in_env).run_with(&servers);
+    outcome.assert_done();
+    assert_eq!(outcome.masks(), [in_env.as_str()]);
+    assert!(outcome.stdout.is_empty() && outcome.stderr.contains("has revoked the API token"), "{outcome}");
+
+    let mut child = burn().command().stdin(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    child.stdin.take().unwrap().write_all(format!("{on_stdin}\n").as_bytes()).unwrap();
+    assert_eq!(child.wait().unwrap().code(), Some(0));
+    let burned: Vec<String> = servers.burned().into_iter().map(|(token, _)| token).collect();
+    assert_eq!(burned, [in_env.clone(), on_stdin]);
+
+    let again = burn().env("TOKEN_MINT_API_TOKEN", &in_env).run_with(&servers);
+    again.assert_failed(4, &["refused to revoke the API token", "was revoked before"]);
+}
+
+#[test]
+fn burn_without_a_token_sends_nothing() {
+    let servers = StandIn::start(Setup::default());
+    let burn = || Step::of(&servers).args(&["burn"]);
+    burn().run_with(&servers).assert_failed(2, &["no API token was given"]);
+    burn().env("TOKEN_MINT_API_TOKEN", " \n").run_with(&servers).assert_failed(2, &["no API token was given"]);
+    let bad = burn().env("TOKEN_MINT_API_TOKEN", "pypi-\"x\"").secret("pypi-\"x\"").run_with(&servers);
+    bad.assert_failed(2, &["TOKEN_MINT_API_TOKEN: it has a character"]);
+    assert_eq!(servers.requests(), [""; 0]);
+}
+
+#[test]
+fn burn_does_not_wait_for_stdin_for_ever() {
+    let servers = StandIn::start(Setup::default());
+    let step = Step::of(&servers).args(&["burn", "--timeout", "1"]);
+    let start = Instant::now();
+    let mut child = step.command().stdin(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let stdin = child.stdin.take();
+    assert_eq!(child.wait().unwrap().code(), Some(2));
+    assert!(start.elapsed() < Duration::from_secs(1) + SLACK);
+    drop(stdin);
+}
+
+#[test]
+fn burn_at_an_index_that_can_not_revoke_says_so_and_is_no_failure() {
+    let servers = StandIn::start(Setup { burns: 404, ..Setup::default() });
+    let step = Step::of(&servers).args(&["burn"]).env("TOKEN_MINT_API_TOKEN", "pypi-x");
+    let outcome = step.run_with(&servers);
+    outcome.assert_done();
+    assert!(outcome.stderr.contains("can't revoke API tokens; this one expires by itself"), "{outcome}");
+}
+
+#[test]
+fn check_mints_and_revokes() {
+    let servers = StandIn::start(Setup::default());
+    let outcome = Step::of(&servers).args(&["check"]).run_with(&servers);
+    outcome.assert_done();
+    assert!(outcome.stderr.contains("a release from it would work"), "{outcome}");
+    assert!(outcome.stderr.contains("a pending publisher is used up by this"), "{outcome}");
+    assert_eq!((outcome.stdout.as_str(), outcome.step_output.as_str()), ("", ""));
+    assert_burned_after(&servers, None);
+    // It needs no place for a token.
+    Step::of(&servers).without("GITHUB_OUTPUT").args(&["check"]).run_with(&servers).assert_done();
+}
+
+#[test]
+fn check_explains_a_refusal_as_minting_does() {
+    let servers = StandIn::start(Setup { publisher: None, ..Setup::default() });
+    let outcome = Step::of(&servers).args(&["check"]).run_with(&servers);
+    outcome.assert_failed(4, &["invalid-publisher", "perhaps (a guess)"]);
+    assert!(outcome.summary.contains("Workflow name"), "{outcome}");
+}
