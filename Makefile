@@ -11,12 +11,13 @@ PUBLISHED ?= published
 # The same executable, trusting the system's certificate authorities instead of Mozilla's.
 SYSTEM_ROOTS = --no-default-features --features system-roots
 
-.PHONY: help demo test test-action check static install uninstall dist reproducible pin release verify clean
+.PHONY: help demo test test-action test-clients check static install uninstall dist reproducible pin release verify clean
 
 help:
 	@echo 'make demo          build, and run the whole exchange against stand-in servers on loopback'
 	@echo 'make test          run all tests but those of the action'
 	@echo 'make test-action   run the tests of the action; they need $$RUN_ACTION (see tests/action/main.rs)'
+	@echo 'make test-clients  run the tests with real upload clients (see tests/clients/main.rs); downloads them'
 	@echo 'make check         formatting and lints'
 	@echo 'make static        build the static executable for this processor (Linux, musl) as it is released'
 	@echo 'make install       build and install to $$(DESTDIR)$$(PREFIX)/bin, now: $(BINDIR).'
@@ -41,6 +42,11 @@ test:
 # Most of the time is waiting: more threads than processors.
 test-action:
 	$(CARGO) test --locked --test action -- --test-threads 4
+
+# With the system's roots, so that TLS can be tested, too; then target/debug gets the usual build back.
+test-clients:
+	CLIENTS=$$(.ci/install-clients) && export CLIENTS && $(CARGO) test --locked $(SYSTEM_ROOTS) --test clients
+	$(CARGO) build --locked
 
 check:
 	$(CARGO) fmt --check

@@ -1,0 +1,32 @@
+//! As a container's first process, and in a folder with nothing but busybox.
+
+use std::io::{BufRead, BufReader};
+use std::os::unix::process::CommandExt;
+use std::process::{Command, Stdio};
+
+use crate::harness::Step;
+use crate::stand_in::{Setup, StandIn};
+
+/// A container's first process gets no signal that it has not asked for.
+#[test]
+fn as_first_process_it_passes_signals_on() {
+    for (signal, status) in [("TERM", 143), ("INT", 130)] {
+        let servers = StandIn::start(Setup::default());
+        let step =
+            Step::of(&servers).env("PATH", "/usr/bin:/bin").args(&["--", "sh", "-c", "echo ready; exec sleep 20"]);
+        let command = step.command();
+        let mut container = Command::new("unshare");
+        container.args(["--pid", "--fork", "--kill-child"]).arg(command.get_program()).args(command.get_args());
+        container.env_clear().envs(command.get_envs().filter_map(|(name, value)| Some((name, value?))));
+        let mut container = container.stdout(Stdio::piped()).stderr(Stdio::null()).process_group(0).spawn().unwrap();
+        let mut line = String::new();
+        BufReader::new(container.stdout.take().unwrap()).read_line(&mut line).unwrap();
+        assert_eq!(line, "ready\n");
+        let children = format!("/proc/{0}/task/{0}/children", container.id());
+        let first = std::fs::read_to_string(children).unwrap();
+        let kill = Command::new("kill").args([&format!("-{signal}"), first.trim()]).status().unwrap();
+        assert!(kill.success());
+        assert_eq!(container.wait().unwrap().code(), Some(status), "{signal}");
+        assert_eq!(servers.burned().len(), 1);
+    }
+}

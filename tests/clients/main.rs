@@ -1,0 +1,21 @@
+//! Tests with what people use it with: real upload clients, a real proxy, real shells; and where machines have to be
+//! imitated, on Google Cloud and as a container's first process.
+//!
+//! `make test-clients` runs them, as root on Linux (for mounts that only one process sees). They need `$CLIENTS`, the folder
+//! that `.ci/install-clients` prints, and the Debian packages that `.ci/run` names.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, dead_code)]
+
+#[path = "../it/harness.rs"]
+mod harness;
+#[path = "../stand_in/mod.rs"]
+mod stand_in;
+
+mod container;
+#[cfg(feature = "system-roots")]
+mod google;
+mod machine;
+#[cfg(feature = "system-roots")]
+mod proxy;
+mod shells;
+mod uploads;

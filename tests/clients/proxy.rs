@@ -1,0 +1,66 @@
+//! A real proxy: tinyproxy, which looks the index's name up on a machine of its own.
+
+use std::net::{TcpListener, TcpStream};
+use std::process::{Child, Command, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use crate::harness::Step;
+use crate::machine::with_files;
+use crate::stand_in::tls::HOST;
+use crate::stand_in::{Setup, StandIn};
+
+struct Tinyproxy {
+    process: Child,
+    port: u16,
+    _folder: tempfile::TempDir,
+}
+
+impl Tinyproxy {
+    fn start() -> Tinyproxy {
+        let folder = tempfile::tempdir().unwrap();
+        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let (config, hosts) = (folder.path().join("tinyproxy.conf"), folder.path().join("hosts"));
+        std::fs::write(&hosts, format!("127.0.0.1 {HOST}\n")).unwrap();
+        std::fs::write(&config, format!("Port {port}\nListen 127.0.0.1\nTimeout 20\nBasicAuth me s3cret-x\n")).unwrap();
+        let mut tinyproxy = Command::new("tinyproxy");
+        tinyproxy.arg("-d").arg("-c").arg(&config).env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin");
+        let mut tinyproxy = with_files(&tinyproxy, &[("/etc/hosts", &hosts)]);
+        let process = tinyproxy.stdout(Stdio::null()).spawn().unwrap();
+        let start = Instant::now();
+        while TcpStream::connect(("127.0.0.1", port)).is_err() {
+            assert!(start.elapsed() < Duration::from_secs(10), "tinyproxy does not listen");
+            thread::sleep(Duration::from_millis(10));
+        }
+        Tinyproxy { process, port, _folder: folder }
+    }
+}
+
+impl Drop for Tinyproxy {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+fn step(servers: &StandIn, credentials: &str, proxy: &Tinyproxy) -> Step {
+    let through = |url: String| url.replace("127.0.0.1", HOST);
+    let step = Step::of(servers).env("TOKEN_MINT_INDEX", &through(servers.index.url("/legacy/")));
+    let step = step.env("ACTIONS_ID_TOKEN_REQUEST_URL", &through(servers.github.url("/idtoken/77?api-version=2.0")));
+    let ca = step.dir.path().join("ca.pem");
+    std::fs::write(&ca, servers.ca_pem.as_ref().unwrap()).unwrap();
+    let step = step.env("SSL_CERT_FILE", ca.to_str().unwrap()).secret("s3cret");
+    step.env("HTTPS_PROXY", &format!("http://{credentials}127.0.0.1:{}", proxy.port))
+}
+
+#[test]
+fn a_token_is_minted_and_revoked_through_tinyproxy() {
+    let (servers, proxy) = (StandIn::start(Setup { tls: true, ..Setup::default() }), Tinyproxy::start());
+    step(&servers, "me:s3cret%2Dx@", &proxy).args(&["check"]).run_with(&servers).assert_done();
+    assert_eq!(servers.burned().len(), 1);
+    for credentials in ["", "me:wrong@"] {
+        let outcome = step(&servers, credentials, &proxy).run_with(&servers);
+        outcome.assert_failed(5, &["asking the index for its audience", "the proxy "]);
+    }
+    assert_eq!(servers.api_tokens().len(), 1);
+}

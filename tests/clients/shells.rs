@@ -1,0 +1,54 @@
+//! `--format env` in every shell that people have, `--format json` in jq, and what stays behind.
+
+use std::process::Command;
+
+use crate::harness::Step;
+use crate::stand_in::{Setup, StandIn};
+
+const SHELLS: [&[&str]; 5] = [&["sh"], &["dash"], &["busybox", "sh"], &["bash"], &["zsh"]];
+
+/// A step's command, run by a shell.
+fn in_shell(shell: &[&str], step: &Step, script: &str) -> String {
+    let by_sh = step.command_in_shell(script);
+    let mut command = Command::new(shell[0]);
+    command.args(&shell[1..]).args(by_sh.get_args()).env_clear().env("PATH", "/usr/bin:/bin");
+    command.current_dir(step.dir.path());
+    let output = command.envs(by_sh.get_envs().filter_map(|(name, value)| Some((name, value?)))).output().unwrap();
+    assert!(output.status.success(), "{shell:?}: {output:?}");
+    String::from_utf8(output.stdout).unwrap()
+}
+
+#[test]
+fn the_env_format_evaluates_in_every_shell() {
+    let servers = StandIn::start(Setup::default());
+    let hostile = servers.index.url("/legacy/'$(touch${IFS}broken)`touch${IFS}broken`\"!!;*~\\\\n'");
+    for shell in SHELLS {
+        let step = Step::of(&servers).args(&["--format", "env", "--index", &hostile]);
+        let script = "set -eu; eval \"$(\"$0\" \"$@\")\"; env; ls";
+        let printed = in_shell(shell, &step, script);
+        let token = servers.api_tokens().last().unwrap().clone();
+        assert!(!printed.lines().any(|printed| printed == "broken"), "{shell:?}: {printed}");
+        for line in [format!("UV_PUBLISH_URL={hostile}"), format!("TWINE_PASSWORD={token}")] {
+            assert!(printed.lines().any(|printed| printed == line), "{shell:?}: no {line} in {printed}");
+        }
+    }
+}
+
+#[test]
+fn the_json_format_is_read_by_jq() {
+    let servers = StandIn::start(Setup::default());
+    let step = Step::of(&servers).args(&["--format", "json"]);
+    let printed = in_shell(&["sh"], &step, "\"$0\" \"$@\" | jq -r '.token, (.expires | type), .index'");
+    assert_eq!(printed, format!("{}\nnumber\n{}\n", servers.api_tokens()[0], servers.index.url("")));
+}
+
+#[test]
+fn a_command_leaves_nothing_in_the_shell_that_started_it() {
+    let servers = StandIn::start(Setup::default());
+    for shell in SHELLS {
+        let step = Step::of(&servers).args(&["--", "true"]);
+        let printed =
+            in_shell(shell, &step, "before=$(env); \"$0\" \"$@\"; test \"$before\" = \"$(env)\" && echo same");
+        assert_eq!(printed, "same\n", "{shell:?}");
+    }
+}
