@@ -18,3 +18,4 @@ mod job;
 mod places;
 mod readme;
 mod release;
+mod uploads;

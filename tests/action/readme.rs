@@ -8,25 +8,32 @@ fn readme() -> String {
     fs::read_to_string(format!("{TOP}/README.md")).unwrap()
 }
 
-/// Runs the workflow with another last step, or its own. The upload tool is one that writes down what it is told and the
-/// variables that it would read.
-fn publish(upload: Option<&str>) -> (Job, String) {
+/// The first block of code that begins so.
+fn block<'a>(readme: &'a str, start: &str) -> &'a str {
+    let block = readme.split("```yaml\n").find(|block| block.starts_with(start)).unwrap();
+    block.split("```").next().unwrap()
+}
+
+/// Runs the README's workflow with this in place of the step that uses the action. The upload tool is one that writes down
+/// what it is told and the variables that it would read.
+fn publish(steps: Option<&str>) -> (Job, String) {
     let readme = readme();
-    let workflow = readme.split("```yaml\n").find(|block| block.starts_with("name: Release")).unwrap();
-    let workflow = workflow.split("```").next().unwrap();
-    let uses = "        uses: OWNER/token-mint-action@COMMIT\n";
-    assert!(workflow.contains(uses), "{workflow}");
+    let workflow = block(&readme, "name: Release");
+    let start = workflow.find("      - uses: OWNER/token-mint-action@COMMIT").unwrap();
+    let workflow = format!("{}{}", &workflow[..start], steps.unwrap_or(&workflow[start..]));
+
     let job = Job::new();
-    let index = job.servers.index.url("");
-    let workflow =
-        workflow.replace(uses, &format!("        uses: {ACTION}\n        with:\n          index: {index}\n"));
-    let (steps, own) = workflow.split_at(workflow.rfind("      - run:").unwrap());
-    let workflow = format!("{steps}{}", upload.unwrap_or(own));
+    let index = format!("          index: {}\n", job.servers.index.url("/legacy/"));
+    let uses = format!("uses: {ACTION}\n");
+    let with = format!("{uses}        with:\n");
+    // Each step that uses the action gets the stand-in as its index.
+    let workflow = workflow.replace("uses: OWNER/token-mint-action@COMMIT\n", &uses);
+    let workflow = workflow.replace(&with, &uses).replace(&uses, &format!("{with}{index}"));
 
     let bin = job.dir.path().join("bin");
     let log = job.dir.path().join("pipx.log");
     let pipx = format!(
-        "#!/bin/sh\n{{ echo \"$*\"; env | grep -E '^(TWINE|POETRY|UV|FLIT|HATCH)_' || :; }} >>'{}'\n",
+        "#!/bin/sh\n{{ echo \"$*\"; env | grep -E '^(TWINE|POETRY|UV|FLIT|HATCH|PDM|MATURIN)_' || :; }} >>'{}'\n",
         log.display()
     );
     executable(&bin.join("pipx"), pipx.as_bytes());
@@ -35,29 +42,38 @@ fn publish(upload: Option<&str>) -> (Job, String) {
     let outcome = job.run();
     assert!(outcome.green, "{outcome}");
     let log = fs::read_to_string(log).unwrap();
+    assert_eq!(job.servers.api_tokens().len(), 1);
+    assert_eq!(job.servers.burned().len(), 1, "{outcome}");
     (job, log)
 }
 
 #[test]
 fn the_readmes_workflow_hands_the_token_to_the_upload_tool() {
     let (job, log) = publish(None);
+    assert!(log.starts_with("run build\nrun twine upload dist/*\n"), "{log}");
+    let password = format!("TWINE_PASSWORD={}", job.servers.api_tokens()[0]);
+    assert!(log.lines().any(|line| line == password), "{log}");
+}
+
+#[test]
+fn so_does_its_step_output_with_each_of_its_upload_steps() {
+    let readme = readme();
+    let steps = block(&readme, "      - id: mint");
+    let (job, log) = publish(Some(steps));
     let token = &job.servers.api_tokens()[0];
     let mut lines: Vec<&str> = log.lines().collect();
     lines.sort_unstable();
     let password = format!("TWINE_PASSWORD={token}");
     assert_eq!(lines, [&password, "TWINE_USERNAME=__token__", "run build", "run twine upload dist/*"]);
-}
 
-#[test]
-fn so_do_its_other_upload_steps() {
-    let readme = readme();
+    let (start, end) = (steps.find("      - run:").unwrap(), steps.find("      - if:").unwrap());
     let blocks = readme.split("```yaml\n").filter(|block| block.starts_with("      - run: pipx run "));
-    let steps: Vec<&str> = blocks.map(|block| block.split("```").next().unwrap()).collect();
-    assert_eq!(steps.len(), 4, "{steps:?}");
-    for step in steps {
-        let (job, log) = publish(Some(step));
+    let uploads: Vec<&str> = blocks.map(|block| block.split("```").next().unwrap()).collect();
+    assert_eq!(uploads.len(), 4, "{uploads:?}");
+    for upload in uploads {
+        let (job, log) = publish(Some(&format!("{}{upload}{}", &steps[..start], &steps[end..])));
         let token = &job.servers.api_tokens()[0];
-        let command = step.lines().next().unwrap().trim_start_matches("      - run: pipx ");
+        let command = upload.lines().next().unwrap().trim_start_matches("      - run: pipx ");
         assert!(log.contains(command), "{log}");
         assert!(log.lines().any(|line| line.ends_with(&format!("={token}"))), "{log}");
     }
@@ -77,9 +93,9 @@ fn the_readme_lists_inputs_outputs_and_failures_of_the_action() {
     let names: Vec<&str> = [section("inputs"), section("outputs")]
         .iter()
         .flat_map(|section| section.lines())
-        .filter_map(|line| line.strip_prefix("  ").filter(|line| !line.starts_with(' '))?.strip_suffix(':'))
+        .filter_map(|line| line.strip_prefix("  ").filter(|line| !line.starts_with(' '))?.split(':').next())
         .collect();
-    assert_eq!(names, ["index", "audience", "project", "timeout", "api-token", "expires"]);
+    assert_eq!(names, ["index", "audience", "project", "timeout", "run", "burn", "api-token", "expires"]);
     for name in names {
         assert!(readme.contains(&format!("\n| `{name}` | ")), "{name}");
     }

@@ -1,0 +1,115 @@
+//! `with: {run: …}`: a whole release in one step; and `with: {burn: …}` for a step that comes last.
+
+use std::fs;
+
+use crate::job::{ACTION, Job, busybox};
+use crate::stand_in::Setup;
+
+fn requests(job: &Job) -> Vec<String> {
+    job.servers.requests()
+}
+
+/// A job that runs these commands, one a line.
+fn running(job: Job, commands: &[&str]) -> Job {
+    let with = format!("index: {}\n          run: |", job.servers.index.url("/legacy/"));
+    let with = commands.iter().fold(with, |with, command| format!("{with}\n            {command}"));
+    job.with(&with)
+}
+
+#[test]
+fn commands_run_with_the_token_which_is_revoked_after_them_and_is_no_output() {
+    let job = Job::new();
+    let seen = job.dir.path().join("uploaded");
+    let save = format!(
+        "printf '%s' \"$UV_PUBLISH_TOKEN $UV_PUBLISH_URL $ACTIONS_ID_TOKEN_REQUEST_TOKEN\" >'{}'",
+        seen.display()
+    );
+    let job = running(job, &["echo 'it''s' \"a $((1 + 1))\"", &save]);
+    let outcome = job.run();
+    assert!(outcome.green, "{outcome}");
+    assert_eq!([&*outcome.outcome, &outcome.api_token, &outcome.expires], ["success", "", ""], "{outcome}");
+    let token = &job.servers.api_tokens()[0];
+    let upload_url = job.servers.index.url("/legacy/");
+    assert_eq!(fs::read_to_string(seen).unwrap(), format!("{token} {upload_url} "));
+    assert_eq!(&job.servers.burned()[0].0, token);
+    assert_eq!(requests(&job).last().unwrap(), "POST /_/oidc/burn-token");
+    assert!(outcome.log.contains("its a 2"), "{outcome}");
+}
+
+#[test]
+fn a_command_that_fails_ends_the_step_and_the_token() {
+    let job = Job::new();
+    let marker = job.dir.path().join("went on");
+    let job = running(job, &["false", &format!("touch '{}'", marker.display())]);
+    let outcome = job.run();
+    assert!(!outcome.green && outcome.outcome == "failure", "{outcome}");
+    assert!(!marker.exists(), "{outcome}");
+    assert_eq!(job.servers.burned().len(), 1);
+}
+
+#[test]
+fn commands_run_where_there_is_only_busybox() {
+    let job = running(Job::new(), &["test -n \"$TWINE_PASSWORD\" && echo uploaded"]);
+    let path = busybox(job.dir.path().join("bin"), &[]);
+    let job = job.path(&path);
+    let outcome = job.run();
+    assert!(outcome.green && outcome.log.contains("uploaded"), "{outcome}");
+    assert_eq!(job.servers.burned().len(), 1);
+}
+
+/// A refused job runs nothing, and says why.
+#[test]
+fn nothing_runs_without_a_token() {
+    let job = Job::of(Setup { publisher: None, ..Setup::default() });
+    running(job, &["echo ran away"]).assert_fails(&["invalid-publisher"]);
+}
+
+/// A job that mints, fails if it is told to, and revokes in a last step.
+fn minting_and_burning(job: &Job, mint: &str) -> String {
+    let index = job.servers.index.url("/legacy/");
+    format!(
+        "name: Release
+on: push
+permissions: {{}}
+jobs:
+  publish:
+    name: Publish
+    runs-on: ubuntu-latest
+    steps:
+      - uses: actions/checkout@v6
+      - id: mint
+        if: {mint}
+        uses: {ACTION}
+        with:
+          index: {index}
+      - run: test -n '${{{{ steps.mint.outputs.api-token }}}}' && exit 1
+        shell: sh
+      - if: always()
+        uses: {ACTION}
+        with:
+          index: {index}
+          burn: ${{{{ steps.mint.outputs.api-token }}}}
+"
+    )
+}
+
+#[test]
+fn a_last_step_revokes_the_token_though_the_upload_failed() {
+    let job = Job::new();
+    let workflow = minting_and_burning(&job, "true");
+    let job = job.workflow(&workflow);
+    let outcome = job.run();
+    assert!(!outcome.green, "{outcome}");
+    assert_eq!((job.servers.api_tokens().len(), job.servers.burned().len()), (1, 1), "{outcome}");
+    assert!(outcome.log.contains("has revoked the API token"), "{outcome}");
+}
+
+#[test]
+fn a_last_step_with_nothing_to_revoke_mints_nothing() {
+    let job = Job::new();
+    let workflow = minting_and_burning(&job, "false");
+    let job = job.workflow(&workflow);
+    let outcome = job.run();
+    assert!(outcome.log.contains("there is no API token to revoke"), "{outcome}");
+    assert_eq!(requests(&job), Vec::<String>::new(), "{outcome}");
+}
