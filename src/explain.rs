@@ -42,6 +42,9 @@ const OTHER_SYSTEM: &str = "that is not how this CI system issues an ID token: d
 const METADATA: &str = "Google's metadata server is on every machine of Google Cloud, and nowhere else. With no service \
                         account attached, such a machine has no identity. Is GOOGLE_SERVICE_ACCOUNT_NAME set elsewhere by \
                         mistake?";
+const SERVICE_ACCOUNT: &str = "the account that the job runs as needs the role Service Account Token Creator for the account \
+                               that GOOGLE_SERVICE_ACCOUNT_NAME names, and the project needs the IAM Service Account \
+                               Credentials API";
 const HELPER_MISSING: &str = "that program is the CI system's own, and is the only way to its ID tokens. In a container, put \
                               it in and pass the job's environment on; or have the job get the ID token, and name the \
                               variable with --id-token-env";
@@ -53,8 +56,8 @@ const PROGRAM: &str = "nothing was minted. What stands after -- is run as it is,
                        `-- sh -c '…'`";
 const OTHER_INDEX: &str = "nothing was minted. Which of the two is meant? Correct --index, or unset the variable: token-mint \
                            tells the upload tool where to upload";
-const PROXY: &str = "the variable is used as curl uses it: http://USER:PASSWORD@HOST:PORT. To go without a proxy, name the \
-                     host in no_proxy, or unset the variable";
+const PROXY: &str =
+    "the variable is used as curl uses it: http://USER:PASSWORD@HOST:PORT. To go without a proxy, unset it";
 const PROXY_CREDENTIALS: &str = "in https_proxy, they go in front of the host, percent-encoded: \
                                  http://USER:PASSWORD@HOST:PORT";
 const BURN: &str = "pipe the API token in, or set TOKEN_MINT_API_TOKEN in the environment of this one command";
@@ -116,8 +119,10 @@ pub fn explain(error: &Error) -> Explanation {
         Error::NoIdentity => explanation.hints.insert(0, known_systems()),
         _ => {}
     }
-    if let Error::Refused { index, leg: Leg::Mint, refusal, subject } = error {
+    if let Error::Refused { refusal, .. } = error {
         explanation.reasons = refusal.reasons();
+    }
+    if let Error::Refused { index, leg: Leg::Mint, refusal, subject } = error {
         if let Some(Subject { claims, audience, project, now_unix_secs }) = subject.as_deref() {
             let job = Job { claims, index, audience: audience.as_deref(), now_unix_secs: *now_unix_secs };
             let findings = diagnosis::of_refusal(refusal, &job);
@@ -189,6 +194,7 @@ fn hints(error: &Error) -> Vec<&'static str> {
         Error::NoPermission { missing: REQUEST_URL | REQUEST_TOKEN, .. } => vec![ONE_VARIABLE, CONTAINER, PERMISSION],
         Error::NoPermission { .. } => vec![PERMISSION, CALLED_WORKFLOW, FORK, CONTAINER],
         Error::IdentityRefused { system: GITHUB, .. } => vec![PERMISSION],
+        Error::IdentityRefused { system: GOOGLE, .. } => vec![SERVICE_ACCOUNT],
         Error::IdentityRefused { .. } => vec![OTHER_SYSTEM],
         Error::Refused { leg: Leg::Burn, .. } => vec![NOT_REVOKED],
         Error::Refused { refusal, .. } if refusal.status == 403 => vec![NOT_ENABLED],
@@ -198,9 +204,12 @@ fn hints(error: &Error) -> Vec<&'static str> {
             vec![if cfg!(feature = "system-roots") { CERTIFICATE_SYSTEM } else { CERTIFICATE }, CLOCK]
         }
         Error::Exchange { error: HttpError::ProxyCredentials, .. } => vec![PROXY_CREDENTIALS],
-        Error::Exchange { leg: Leg::IdToken(GOOGLE), .. }
-        | Error::Status { leg: Leg::IdToken(GOOGLE), status: 404, .. } => {
+        // The metadata server is the one without TLS.
+        Error::Exchange { leg: Leg::IdToken(GOOGLE), server, .. } if server.starts_with("http:") => {
             vec![METADATA, AGAIN]
+        }
+        Error::Status { leg: Leg::IdToken(GOOGLE), server, status: 404, .. } => {
+            vec![if server.starts_with("http:") { METADATA } else { SERVICE_ACCOUNT }]
         }
         Error::Status { status: 301 | 302 | 303 | 307 | 308, .. } => vec![REDIRECT],
         Error::Status { status: 408 | 429 | 500..=599, .. } | Error::Exchange { .. } => vec![AGAIN],

@@ -51,6 +51,7 @@ use upload::Upload;
 
 fn main() -> ExitCode {
     http::end_panics_as_bad_replies();
+    signals::keep_exit_statuses();
     let env = Env::of_this_process();
     match run(&env) {
         Ok(status) => ExitCode::from(status),

@@ -9,8 +9,10 @@ use crate::url::{Url, is_port};
 /// In the order in which they count. curl takes the lower-case ones first, too.
 const PROXY_VARIABLES: [&str; 4] = ["https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY"];
 const NO_PROXY_VARIABLES: [&str; 2] = ["no_proxy", "NO_PROXY"];
-/// What minreq reads by itself where it is given no proxy (`ParsedRequest::new` in its src/request.rs).
-const MINREQS_VARIABLES: [&str; 4] = ["https_proxy", "http_proxy", "all_proxy", "ALL_PROXY"];
+/// What minreq reads by itself where it is given no proxy (`ParsedRequest::new` in its src/request.rs); on Windows, names have
+/// no case.
+const MINREQS_VARIABLES: [&str; 6] =
+    ["https_proxy", "HTTPS_PROXY", "http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"];
 /// curl's, for a proxy that names none.
 const DEFAULT_PORT: u16 = 1080;
 

@@ -12,6 +12,13 @@ const SIGNALS: [i32; 4] = [signal_hook::consts::SIGHUP, SIGINT, signal_hook::con
 #[cfg(not(unix))]
 const SIGNALS: [i32; 2] = [SIGINT, SIGTERM];
 
+/// Has the exit status of children kept for us. Whoever started us may ignore SIGCHLD, which we inherit, and then it is lost
+/// (`waitpid(2)`); a handler, even for nothing, undoes that. Call it first of all.
+pub fn keep_exit_statuses() {
+    #[cfg(unix)]
+    let _ = signal_hook::flag::register(signal_hook::consts::SIGCHLD, Arc::new(AtomicBool::new(false)));
+}
+
 /// The signals that came since the last look.
 pub struct Signals(Vec<(i32, Arc<AtomicBool>)>);
 

@@ -128,7 +128,7 @@ fn a_service_account_that_may_not_be_acted_as_is_a_missing_identity() {
     let stderr = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(3), "{stderr}");
     assert!(stderr.contains("Google Cloud refused to issue an ID token (status 403)"), "{stderr}");
-    assert!(!stderr.contains(ACCESS_TOKEN), "{stderr}");
+    assert!(stderr.contains("Service Account Token Creator") && !stderr.contains(ACCESS_TOKEN), "{stderr}");
 }
 
 /// Where packets are dropped, and where nobody listens.

@@ -125,7 +125,7 @@ fn a_proxy_that_is_not_there_is_never_passed_by() {
 }
 
 fn step_with_bad_proxy(value: &str, piece: &str) {
-    step().env("https_proxy", value).run().assert_failed(2, &[piece, "no_proxy"]);
+    step().env("https_proxy", value).run().assert_failed(2, &[piece, "unset it"]);
 }
 
 #[test]
