@@ -2,7 +2,6 @@
 //! nowhere else. It has our terminal, stdin and working directory, and gets the signals that we get.
 
 use std::ffi::{OsStr, OsString};
-use std::fs;
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus};
 use std::thread;
@@ -63,8 +62,8 @@ impl Upload<'_> {
         }
         let variables = clients::variables(minted, self.index);
         command.envs(variables.iter().filter(|(variable, _)| !clients::is_users_url(variable, self.env)).cloned());
-        let child = command.spawn().map_err(|error| Error::StartProgram { name: name.clone(), error })?;
-        let status = wait(child, signals).map_err(|error| Error::StartProgram { name: name.clone(), error })?;
+        let status = command.spawn().and_then(|child| wait(child, signals));
+        let status = status.map_err(|error| Error::StartProgram { name: name.clone(), error })?;
         log.line(&format!("{name} has ended: {status}"));
         Ok(code(status))
     }
@@ -113,7 +112,7 @@ fn is_program(name: &OsStr, env: &Env) -> bool {
 #[cfg(unix)]
 fn is_executable(path: &Path) -> bool {
     use std::os::unix::fs::PermissionsExt;
-    fs::metadata(path).is_ok_and(|data| data.is_file() && data.permissions().mode() & 0o111 != 0)
+    std::fs::metadata(path).is_ok_and(|data| data.is_file() && data.permissions().mode() & 0o111 != 0)
 }
 
 #[cfg(not(unix))]
@@ -128,6 +127,7 @@ fn printable(name: &OsStr) -> String {
 #[cfg(all(test, unix))]
 mod tests {
     use super::*;
+    use std::fs;
 
     #[test]
     fn a_program_is_found_as_a_shell_finds_it() {
