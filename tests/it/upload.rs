@@ -162,6 +162,22 @@ fn started(step: &Step) -> (Child, BufReader<std::process::ChildStdout>) {
     (child, stdout)
 }
 
+/// The status of one that has to end now.
+#[track_caller]
+fn status(child: &mut Child) -> Option<i32> {
+    let start = Instant::now();
+    loop {
+        if let Some(status) = child.try_wait().unwrap() {
+            return status.code();
+        }
+        if start.elapsed() > Duration::from_secs(20) {
+            child.kill().unwrap();
+            panic!("it did not end");
+        }
+        thread::sleep(Duration::from_millis(5));
+    }
+}
+
 fn send(signal: &str, child: &Child) {
     let mut kill = std::process::Command::new("kill");
     assert!(kill.args([signal, &child.id().to_string()]).status().unwrap().success());
@@ -177,7 +193,7 @@ fn a_signal_reaches_the_command_and_the_token_is_revoked_after_it_has_ended() {
         let (mut child, _stdout) = started(&step);
         assert_eq!(servers.burned().len(), 0);
         send(&format!("-{signal}"), &child);
-        assert_eq!(child.wait().unwrap().code(), Some(42), "{signal}");
+        assert_eq!(status(&mut child), Some(42), "{signal}");
         let ended = fs::metadata(step.dir.path().join("ended")).unwrap().modified().unwrap();
         assert_burned_after(&servers, Some(ended));
     }
@@ -189,7 +205,7 @@ fn a_command_that_a_signal_ends_is_told_by_the_status() {
     let step = running(&servers, "echo ready; exec sleep 20");
     let (mut child, _stdout) = started(&step);
     send("-TERM", &child);
-    assert_eq!(child.wait().unwrap().code(), Some(143));
+    assert_eq!(status(&mut child), Some(143));
     assert_burned_after(&servers, None);
 }
 
@@ -224,7 +240,7 @@ fn a_signal_during_the_exchange_runs_nothing_and_loses_no_token() {
         thread::sleep(Duration::from_millis(2));
     }
     send("-TERM", &child);
-    assert_eq!(child.wait().unwrap().code(), Some(143));
+    assert_eq!(status(&mut child), Some(143));
     assert!(!step.dir.path().join("ran").exists());
     assert_burned_after(&servers, None);
 }
@@ -369,7 +385,7 @@ fn burn_revokes_the_token_that_it_is_given() {
 
     let mut child = burn().command().stdin(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     child.stdin.take().unwrap().write_all(format!("{on_stdin}\n").as_bytes()).unwrap();
-    assert_eq!(child.wait().unwrap().code(), Some(0));
+    assert_eq!(status(&mut child), Some(0));
     let burned: Vec<String> = servers.burned().into_iter().map(|(token, _)| token).collect();
     assert_eq!(burned, [in_env.clone(), on_stdin]);
 
@@ -395,7 +411,7 @@ fn burn_does_not_wait_for_stdin_for_ever() {
     let start = Instant::now();
     let mut child = step.command().stdin(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     let stdin = child.stdin.take();
-    assert_eq!(child.wait().unwrap().code(), Some(2));
+    assert_eq!(status(&mut child), Some(2));
     assert!(start.elapsed() < Duration::from_secs(1) + SLACK);
     drop(stdin);
 }
