@@ -111,7 +111,8 @@ impl Exchange<'_> {
 
     /// What a program shall not inherit that has no business with this identity.
     pub fn identity_variables(&self, proof: &Proof) -> Vec<String> {
-        if self.settings.keep_identity { vec![] } else { self.identity.variables(&proof.audience) }
+        let Settings { keep_identity, id_token_env, .. } = self.settings;
+        if *keep_identity { vec![] } else { identity::variables(id_token_env.as_deref(), &proof.audience) }
     }
 
     fn subject(&self, proof: &Proof) -> Option<Subject> {

@@ -27,6 +27,8 @@ struct System {
     /// What it is recognised by, for people.
     sign: &'static str,
     find: fn(&Env) -> Found,
+    /// The variables that hold an ID token for an audience, or let whoever has them ask for one.
+    variables: fn(&str) -> Vec<String>,
 }
 
 /// Where this job's ID tokens come from; `None` outside the system that was looked for. An error where the system is there,
@@ -37,9 +39,6 @@ type Found = Result<Option<Box<dyn Source>>>;
 trait Source {
     /// An ID token for `audience`.
     fn id_token(&self, audience: &str, env: &Env, http: &Http) -> Result<IdToken>;
-
-    /// The variables that hold an ID token for `audience`, or let whoever has them ask for one.
-    fn variables(&self, audience: &str) -> Vec<String>;
 }
 
 /// The CI system that vouches for this job.
@@ -74,6 +73,12 @@ pub fn known_systems() -> String {
     systems.collect::<Vec<_>>().join(", ")
 }
 
+/// What has to be taken from the environment of a program that shall have no ID token for `audience`, wherever it runs.
+pub fn variables(id_token_env: Option<&str>, audience: &str) -> Vec<String> {
+    let of_systems = SYSTEMS.iter().flat_map(|System { variables, .. }| variables(audience));
+    of_systems.chain(id_token_env.map(str::to_owned)).collect()
+}
+
 impl Identity {
     /// An ID token for `audience`. It can be exchanged once. Each call gives a fresh one, but where it is in a variable.
     ///
@@ -82,11 +87,6 @@ impl Identity {
     /// [`Error::Exchange`], [`Error::Status`], [`Error::Reply`] of this leg.
     pub fn id_token(&self, audience: &str, env: &Env, http: &Http) -> Result<IdToken> {
         self.source.id_token(audience, env, http)
-    }
-
-    /// What has to be taken from the environment of a program that shall have no ID token for `audience`.
-    pub fn variables(&self, audience: &str) -> Vec<String> {
-        self.source.variables(audience)
     }
 
     /// How the ID token is had, in words.
@@ -101,10 +101,6 @@ struct Variable(String);
 impl Source for Variable {
     fn id_token(&self, _: &str, env: &Env, _: &Http) -> Result<IdToken> {
         id_token_in(env, &self.0)?.ok_or_else(|| Error::NoIdTokenIn { variable: self.0.clone() })
-    }
-
-    fn variables(&self, _: &str) -> Vec<String> {
-        vec![self.0.clone()]
     }
 }
 
@@ -187,10 +183,18 @@ mod tests {
     }
 
     #[test]
+    fn the_variables_of_every_system_are_known_as_such() {
+        let variables = variables(Some("MY_TOKEN"), "testpypi");
+        for name in ["ACTIONS_ID_TOKEN_REQUEST_URL", "ACTIONS_ID_TOKEN_REQUEST_TOKEN", "TESTPYPI_ID_TOKEN", "MY_TOKEN"]
+        {
+            assert!(variables.iter().any(|variable| variable == name), "{name}");
+        }
+    }
+
+    #[test]
     fn a_variable_that_the_user_names_comes_before_any_system() {
         let env = Env::from([("MY_TOKEN", "a.b.c"), ("GITHUB_ACTIONS", "true")]);
-        let identity = recognise(Some("MY_TOKEN"), &env).unwrap();
-        assert_eq!(identity.variables("pypi"), ["MY_TOKEN"]);
+        assert!(recognise(Some("MY_TOKEN"), &env).is_ok());
         let missing = recognise(Some("OTHER"), &env).map(|identity| identity.how);
         assert!(matches!(missing, Err(Error::NoIdTokenIn { variable }) if variable == "OTHER"));
     }

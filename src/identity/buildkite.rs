@@ -8,6 +8,7 @@ pub const SYSTEM: System = System {
     name: NAME,
     sign: "BUILDKITE=true",
     find: |env| Ok(is_true(env, "BUILDKITE").then(|| -> Box<dyn Source> { Box::new(HELPER) })),
+    variables: |_| ["BUILDKITE_AGENT_ACCESS_TOKEN"].map(str::to_owned).to_vec(),
 };
 
 const NAME: &str = "Buildkite";
@@ -16,5 +17,4 @@ const HELPER: Helper = Helper {
     system: NAME,
     program: "buildkite-agent",
     arguments: |audience| ["oidc", "request-token", "--audience", audience].map(str::to_owned).to_vec(),
-    variables: &["BUILDKITE_AGENT_ACCESS_TOKEN"],
 };

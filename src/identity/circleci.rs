@@ -9,6 +9,7 @@ pub const SYSTEM: System = System {
     name: NAME,
     sign: "CIRCLECI=true",
     find: |env| Ok(is_true(env, "CIRCLECI").then(|| -> Box<dyn Source> { Box::new(HELPER) })),
+    variables: |_| ["CIRCLE_OIDC_TOKEN", "CIRCLE_OIDC_TOKEN_V2"].map(str::to_owned).to_vec(),
 };
 
 const NAME: &str = "CircleCI";
@@ -20,5 +21,4 @@ const HELPER: Helper = Helper {
         let claims = format!("{{\"aud\": {}}}", json::quoted(audience));
         ["run", "oidc", "get", "--root-issuer", "--claims", &claims].map(str::to_owned).to_vec()
     },
-    variables: &["CIRCLE_OIDC_TOKEN", "CIRCLE_OIDC_TOKEN_V2"],
 };

@@ -17,7 +17,12 @@ use crate::url::Url;
 pub const NAME: &str = "GitHub";
 
 /// Recognised by the endpoint's variables alone, too: that is all that a container has that a job starts by itself.
-pub const SYSTEM: System = System { name: NAME, sign: "GITHUB_ACTIONS=true", find };
+pub const SYSTEM: System = System {
+    name: NAME,
+    sign: "GITHUB_ACTIONS=true",
+    find,
+    variables: |_| [REQUEST_URL, REQUEST_TOKEN].map(str::to_owned).to_vec(),
+};
 
 const BOTH_VARIABLES: &str = "ACTIONS_ID_TOKEN_REQUEST_URL, ACTIONS_ID_TOKEN_REQUEST_TOKEN";
 
@@ -65,10 +70,6 @@ impl Source for GitHub {
             status @ (401 | 403) => Err(Error::IdentityRefused { system: NAME, status, words: words() }),
             status => Err(Error::Status { leg, server: server(), status, words: words() }),
         }
-    }
-
-    fn variables(&self, _: &str) -> Vec<String> {
-        vec![REQUEST_URL.to_owned(), REQUEST_TOKEN.to_owned()]
     }
 }
 

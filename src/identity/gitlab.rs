@@ -12,6 +12,7 @@ pub const SYSTEM: System = System {
     name: "GitLab",
     sign: "GITLAB_CI=true",
     find: |env| Ok(is_true(env, GITLAB_CI).then(|| -> Box<dyn Source> { Box::new(GitLab) })),
+    variables: |audience| vec![variable(audience)],
 };
 
 struct GitLab;
@@ -23,10 +24,6 @@ impl Source for GitLab {
             Some(id_token) => Ok(id_token),
             None => Err(Error::NoGitLabToken { variable, audience: neutralise(audience, 100) }),
         }
-    }
-
-    fn variables(&self, audience: &str) -> Vec<String> {
-        vec![variable(audience)]
     }
 }
 

@@ -17,7 +17,12 @@ use crate::secret::{IdToken, RequestToken, redact_tokens};
 use crate::url::Url;
 
 /// After all others: see [`super::SYSTEMS`].
-pub const SYSTEM: System = System { name: NAME, sign: "GOOGLE_SERVICE_ACCOUNT_NAME, or by the machine's maker", find };
+pub const SYSTEM: System = System {
+    name: NAME,
+    sign: "GOOGLE_SERVICE_ACCOUNT_NAME, or by the machine's maker",
+    find,
+    variables: |_| vec![], // the metadata server answers every program on the machine
+};
 
 /// What it is called.
 pub const NAME: &str = "Google Cloud";
@@ -92,11 +97,6 @@ impl Source for Google {
                 impersonate(account, audience, &access_token, http)
             }
         }
-    }
-
-    /// The metadata server answers every program on the machine.
-    fn variables(&self, _: &str) -> Vec<String> {
-        vec![]
     }
 }
 

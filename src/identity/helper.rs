@@ -27,8 +27,6 @@ pub struct Helper {
     pub program: &'static str,
     /// Its arguments for an audience.
     pub arguments: fn(&str) -> Vec<String>,
-    /// What it works with, or what holds an ID token anyhow.
-    pub variables: &'static [&'static str],
 }
 
 impl Source for Helper {
@@ -37,10 +35,6 @@ impl Source for Helper {
         output(program, &arguments(audience), http.deadline())
             .and_then(|text| IdToken::new(text.trim().to_owned()).map_err(HelperFlaw::Token))
             .map_err(|flaw| Error::Helper { system, program, flaw })
-    }
-
-    fn variables(&self, _: &str) -> Vec<String> {
-        self.variables.iter().map(|name| (*name).to_owned()).collect()
     }
 }
 

@@ -57,6 +57,19 @@ fn commands_run_where_there_is_only_busybox() {
     assert_eq!(job.servers.burned().len(), 1);
 }
 
+/// A runner that cancels a job sends its signals to the step's first process: that has to be token-mint by now.
+#[test]
+fn no_shell_stands_between_the_runner_and_token_mint() {
+    let parent_of = |pid: &str| format!("$(sed -n 's/^PPid:[[:blank:]]*//p' /proc/{pid}/status)");
+    let show = format!("echo \"started by $(cat /proc/{}/comm)\"", parent_of("$PPID"));
+    let job = running(Job::new(), &[&show]);
+    let outcome = job.run();
+    assert!(
+        outcome.green && outcome.log.contains("started by ") && !outcome.log.contains("started by sh"),
+        "{outcome}"
+    );
+}
+
 /// A refused job runs nothing, and says why.
 #[test]
 fn nothing_runs_without_a_token() {

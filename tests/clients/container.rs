@@ -16,7 +16,10 @@ fn as_first_process_it_passes_signals_on() {
             Step::of(&servers).env("PATH", "/usr/bin:/bin").args(&["--", "sh", "-c", "echo ready; exec sleep 20"]);
         let command = step.command();
         let mut container = Command::new("unshare");
-        container.args(["--pid", "--fork", "--kill-child"]).arg(command.get_program()).args(command.get_args());
+        container
+            .args(["--pid", "--fork", "--kill-child", "env", "--default-signal"])
+            .arg(command.get_program())
+            .args(command.get_args());
         container.env_clear().envs(command.get_envs().filter_map(|(name, value)| Some((name, value?))));
         let mut container = container.stdout(Stdio::piped()).stderr(Stdio::null()).process_group(0).spawn().unwrap();
         let mut line = String::new();

@@ -66,8 +66,11 @@ fn an_id_token_in_a_variable_does_not_reach_the_command() {
     for step in [
         on_gitlab(&servers).env("PYPI_ID_TOKEN", &servers.id_token("pypi")),
         elsewhere(&servers).env("PYPI_ID_TOKEN", &servers.id_token("pypi")).args(&["--id-token-env", "PYPI_ID_TOKEN"]),
+        // Nor does GitHub's, though it was not asked.
+        Step::of(&servers).env("PYPI_ID_TOKEN", &servers.id_token("pypi")).args(&["--id-token-env", "PYPI_ID_TOKEN"]),
     ] {
-        let step = step.env("PATH", path).args(&["--", "sh", "-c", "test -z \"${PYPI_ID_TOKEN+x}\""]);
+        let script = "test -z \"${PYPI_ID_TOKEN+x}${ACTIONS_ID_TOKEN_REQUEST_TOKEN+x}\"";
+        let step = step.env("PATH", path).args(&["--", "sh", "-c", script]);
         step.run_with(&servers).assert_done();
     }
 }

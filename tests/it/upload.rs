@@ -152,9 +152,10 @@ fn arguments_arrive_as_they_are_and_no_command_line_holds_a_token() {
     assert_eq!(held, 2, "{outcome}");
 }
 
-/// Starts it, and waits until the command has said `ready`.
+/// Starts it, and waits until the command has said `ready`. The tests may run where some signals are ignored.
 fn started(step: &Step) -> (Child, BufReader<std::process::ChildStdout>) {
-    let mut child = step.command().stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut command = step.command_in_shell("exec env --default-signal \"$0\" \"$@\"");
+    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     let mut stdout = BufReader::new(child.stdout.take().unwrap());
     let mut line = String::new();
     stdout.read_line(&mut line).unwrap();
