@@ -367,6 +367,23 @@ fn a_hand_over_that_fails_revokes_the_token() {
     assert_burned_after(&servers, None);
 }
 
+#[test]
+fn a_token_that_can_not_be_masked_is_revoked_and_used_by_nobody() {
+    let servers = StandIn::start(Setup { minting_takes: Duration::from_millis(500), ..Setup::default() });
+    let step = running(&servers, "touch ran");
+    let mut child = step.command().stderr(Stdio::piped()).spawn().unwrap();
+    let mut stderr = BufReader::new(child.stderr.take().unwrap());
+    let mut line = String::new();
+    while !line.starts_with("::add-mask::") {
+        line.clear();
+        stderr.read_line(&mut line).unwrap();
+    }
+    drop(stderr);
+    assert_eq!(status(&mut child), Some(6));
+    assert!(!step.dir.path().join("ran").exists());
+    assert_burned_after(&servers, None);
+}
+
 /// An API token of the stand-in's.
 fn minted(servers: &StandIn) -> String {
     let outcome = Step::of(servers).run_with(servers);
