@@ -56,6 +56,23 @@ fn the_readmes_workflow_hands_the_token_to_the_upload_tool() {
 }
 
 #[test]
+fn so_do_its_commands_for_other_upload_tools() {
+    let readme = readme();
+    let table = readme.split("| tool | `run:` |\n").nth(1).unwrap().lines().skip(1).take_while(|line| !line.is_empty());
+    let commands: Vec<&str> = table.map(|row| row.split('`').nth(1).unwrap()).collect();
+    assert_eq!(commands.len(), 6, "{commands:?}");
+    let step = block(&readme, "name: Release");
+    let step = &step[step.find("      - uses: OWNER/").unwrap()..];
+    for command in commands {
+        let (job, log) = publish(Some(&step.replace("pipx run twine upload dist/*", command)));
+        let token = &job.servers.api_tokens()[0];
+        let tool = command.split(' ').nth(2).unwrap().to_uppercase();
+        assert!(log.contains(command.strip_prefix("pipx ").unwrap()), "{log}");
+        assert!(log.lines().any(|line| line.starts_with(&tool) && line.ends_with(&format!("={token}"))), "{log}");
+    }
+}
+
+#[test]
 fn so_does_its_step_output_with_each_of_its_upload_steps() {
     let readme = readme();
     let steps = block(&readme, "      - id: mint");
