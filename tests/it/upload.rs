@@ -435,6 +435,16 @@ fn burn_does_not_wait_for_stdin_for_ever() {
 }
 
 #[test]
+fn burn_reads_a_bounded_part_of_stdin() {
+    let servers = StandIn::start(Setup::default());
+    let endless = fs::File::open("/dev/zero").unwrap();
+    let output = Step::of(&servers).args(&["burn"]).command().stdin(endless).output().unwrap();
+    assert_eq!(output.status.code(), Some(2));
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert!(stderr.contains("stdin: it has a character that such a token never has"), "{stderr}");
+}
+
+#[test]
 fn burn_at_an_index_that_can_not_revoke_says_so_and_is_no_failure() {
     let servers = StandIn::start(Setup { burns: 404, ..Setup::default() });
     let step = Step::of(&servers).args(&["burn"]).env("TOKEN_MINT_API_TOKEN", "pypi-x");
