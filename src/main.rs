@@ -95,9 +95,9 @@ fn upload(words: Vec<OsString>, settings: &Settings, env: &Env) -> Result<u8> {
     let upload = Upload::plan(words, &settings.index, env)?;
     let proof = exchange.request_id_token()?;
     // From here on there may be a token to revoke. The request below ends at the deadline, signal or not.
-    let signals = Signals::note();
+    let mut signals = Signals::note();
     let minted = exchange.mint(&proof)?;
-    let status = upload.run(&minted, &exchange.identity_variables(&proof), &signals, exchange.log);
+    let status = upload.run(&minted, &exchange.identity_variables(&proof), &mut signals, exchange.log);
     exchange.burn(&minted);
     status
 }

@@ -12,7 +12,7 @@ use crate::env::Env;
 use crate::error::{Error, Result};
 use crate::index::{Index, Minted};
 use crate::log::Log;
-use crate::signals::{self, Signals};
+use crate::signals::Signals;
 use crate::workflow::neutralise;
 
 /// Where `execvp` looks where there is no `PATH` (musl's; glibc leaves the first out).
@@ -49,7 +49,7 @@ impl Upload<'_> {
     ///
     /// # Errors
     /// [`Error::StartProgram`].
-    pub fn run(&self, minted: &Minted, withheld: &[String], signals: &Signals, log: Log) -> Result<u8> {
+    pub fn run(&self, minted: &Minted, withheld: &[String], signals: &mut Signals, log: Log) -> Result<u8> {
         if let Some(signal) = signals.take() {
             return Ok(by_signal(signal));
         }
@@ -69,14 +69,12 @@ impl Upload<'_> {
     }
 }
 
-fn wait(mut child: Child, signals: &Signals) -> std::io::Result<ExitStatus> {
+fn wait(mut child: Child, signals: &mut Signals) -> std::io::Result<ExitStatus> {
     loop {
         if let Some(status) = child.try_wait()? {
             return Ok(status);
         }
-        while let Some(signal) = signals.take() {
-            signals::send(signal, &child);
-        }
+        signals.send_on(&child);
         thread::sleep(POLL);
     }
 }

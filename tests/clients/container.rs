@@ -7,6 +7,40 @@ use std::process::{Command, Stdio};
 use crate::harness::Step;
 use crate::stand_in::{Setup, StandIn};
 
+/// In a terminal, Ctrl-C reaches the command by itself; sent on, it would be a second one, which many a program takes for
+/// "at once".
+#[test]
+fn a_key_reaches_the_command_once() {
+    const TERMINAL: &str = r#"
+import os, pty, sys
+pid, terminal = pty.fork()
+if pid == 0:
+    os.execv(sys.argv[1], sys.argv[1:])
+seen = b""
+while True:
+    try:
+        text = os.read(terminal, 1000)
+    except OSError:
+        break
+    seen += text
+    if b"ready" in text:
+        os.write(terminal, b"\x03")
+print(seen.decode(), "status", os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
+"#;
+    let servers = StandIn::start(Setup::default());
+    let script = "trap 'echo interrupted' INT; echo ready; sleep 0.2; sleep 0.5; exit 3";
+    let step = Step::of(&servers).env("PATH", "/usr/bin:/bin").args(&["--", "sh", "-c", script]);
+    let command = step.command();
+    let mut terminal = Command::new("python3");
+    terminal.args(["-c", TERMINAL]).arg(command.get_program()).args(command.get_args());
+    terminal.env_clear().env("PATH", "/usr/bin:/bin");
+    let output = terminal.envs(command.get_envs().filter_map(|(name, value)| Some((name, value?)))).output().unwrap();
+    let seen = String::from_utf8_lossy(&output.stdout);
+    assert!(seen.contains("status 3"), "{output:?}");
+    assert_eq!(seen.matches("interrupted").count(), 1, "{seen}");
+    assert_eq!(servers.burned().len(), 1);
+}
+
 /// A container's first process gets no signal that it has not asked for.
 #[test]
 fn as_first_process_it_passes_signals_on() {
