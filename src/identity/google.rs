@@ -152,6 +152,8 @@ mod tests {
         }
         for account in ["a/b", "../x", "a?b", "a#b", "a b", "a\r\nb", "a%2fb", "a:b", "ä"] {
             assert!(!is_account(account), "{account}");
+            let found = find(&Env::from([(SERVICE_ACCOUNT, account)]));
+            assert!(matches!(found, Err(Error::Setting { flaw: SettingFlaw::ServiceAccount, .. })), "{account}");
         }
     }
 }

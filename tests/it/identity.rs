@@ -1,7 +1,9 @@
 //! The CI systems other than GitHub, in environments as their documentation has them. Google's is in `tests/clients`.
 
 use std::fs;
+use std::io::Write;
 use std::os::unix::fs::PermissionsExt;
+use std::process::Stdio;
 use std::time::Duration;
 
 use crate::harness::{NOWHERE, Outcome, SLACK, Step};
@@ -175,6 +177,28 @@ fn a_helper_that_does_not_end_is_stopped_at_the_deadline() {
         outcome.assert_failed(5, &["buildkite-agent did not end within the timeout of 1 second"]);
         assert!(outcome.elapsed < Duration::from_secs(1) + SLACK, "{script}: {outcome}");
     }
+}
+
+#[test]
+fn what_a_helper_prints_is_not_all_kept() {
+    let step =
+        Step::bare().env("TOKEN_MINT_INDEX", NOWHERE).env("TOKEN_MINT_AUDIENCE", "pypi").env("BUILDKITE", "true");
+    let step = with_program(step, "buildkite-agent", "exec head -c 2000000000 /dev/zero");
+    let output = step.command_in_shell("ulimit -v 1000000; exec \"$0\" \"$@\"").output().unwrap();
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.code() == Some(5) && stderr.contains("printed something else"), "{stderr}");
+}
+
+#[test]
+fn a_helper_does_not_eat_the_commands_stdin() {
+    let servers = StandIn::start(Setup::default());
+    let script = format!("cat; echo {}", servers.id_token("pypi"));
+    let step = with_program(elsewhere(&servers).env("BUILDKITE", "true"), "buildkite-agent", &script);
+    let step = step.args(&["--", "cat"]);
+    let mut child = step.command().stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+    child.stdin.take().unwrap().write_all(b"for the command\n").unwrap();
+    let output = child.wait_with_output().unwrap();
+    assert_eq!(String::from_utf8_lossy(&output.stdout), "for the command\n");
 }
 
 #[test]

@@ -412,6 +412,15 @@ fn burn_revokes_the_token_that_it_is_given() {
 }
 
 #[test]
+fn a_token_that_is_sent_back_is_not_shown() {
+    let token = "secret-api-token-without-a-prefix";
+    let index = Raw::replying(403, &format!("{{\"message\": \"who is {token}?\"}}"));
+    let step =
+        Step::on_github().args(&["burn", "--index", &index.url()]).env("TOKEN_MINT_API_TOKEN", token).secret(token);
+    step.run().assert_failed(4, &["who is ***?"]);
+}
+
+#[test]
 fn burn_without_a_token_sends_nothing() {
     let servers = StandIn::start(Setup::default());
     let burn = || Step::of(&servers).args(&["burn"]);
