@@ -3,6 +3,8 @@
 //! Each name was looked up in the client's documentation, and each client is run by `make test-clients`: twine 7, uv 0.13,
 //! flit 4, hatch 1.18, PDM 2.29, maturin 1.16, Poetry 2.5.
 
+use std::ffi::OsString;
+
 use crate::env::{API_TOKEN, Env};
 use crate::error::{Error, Result, SettingFlaw};
 use crate::index::{Index, Minted};
@@ -21,9 +23,20 @@ const INDEX_VARIABLES: [(&str, [&str; 2]); 10] = [
     ("POETRY_REPOSITORIES_TOKEN_MINT_URL", ["", ""]),
 ];
 
-/// What says the same as our variables in another way. Some clients take both for a contradiction.
-pub const SUPERSEDED: [&str; 5] =
-    ["TWINE_REPOSITORY", "UV_PUBLISH_INDEX", "UV_PUBLISH_USERNAME", "UV_PUBLISH_PASSWORD", "MATURIN_REPOSITORY"];
+/// What says the same as our variables in another way. Some clients take both for a contradiction. Poetry's is a stored
+/// token for PyPI, where that is not the index: it is set anew below where it is.
+pub const SUPERSEDED: [&str; 6] = [
+    "TWINE_REPOSITORY",
+    "UV_PUBLISH_INDEX",
+    "UV_PUBLISH_USERNAME",
+    "UV_PUBLISH_PASSWORD",
+    "MATURIN_REPOSITORY",
+    "POETRY_PYPI_TOKEN_PYPI",
+];
+
+/// The options in which clients take a repository's name or URL. twine prefers its variable to the option, and would upload
+/// to PyPI what was told to go to TestPyPI.
+const INDEX_OPTIONS: [&str; 4] = ["-r", "--repository", "--repository-url", "--publish-url"];
 
 /// Credentials and index alike, so that no client sends the token to another index.
 ///
@@ -60,24 +73,48 @@ pub fn variables(minted: &Minted, index: &Index) -> Vec<(&'static str, String)> 
     variables
 }
 
-/// Checks that no variable names another index than this one: whoever set it would be surprised by where the upload goes.
+/// Checks that neither a variable nor an option in a command's words names another index than this one: whoever wrote it
+/// would be surprised by where the upload goes.
 ///
 /// # Errors
 /// [`Error::Setting`] for the first one that does.
-pub fn check_index(index: &Index, env: &Env) -> Result<()> {
-    for (variable, [pypi, testpypi]) in INDEX_VARIABLES {
+pub fn check_index(index: &Index, words: &[OsString], env: &Env) -> Result<()> {
+    let other = |place: &'static str| {
+        let flaw = SettingFlaw::OtherIndex { wanted: index.to_string() };
+        Err(Error::Setting { place: place.into(), flaw })
+    };
+    for (variable, names) in INDEX_VARIABLES {
         let Some(value) = env.get(variable) else { continue };
-        let agrees = value.to_str().is_some_and(|value| {
-            (index.is_pypi() && value == pypi)
-                || (index.is_testpypi() && value == testpypi)
-                || (value.contains("://") && Index::parse(value).is_ok_and(|named| named.is_same_as(index)))
-        });
-        if !agrees {
-            let flaw = SettingFlaw::OtherIndex { wanted: index.to_string() };
-            return Err(Error::Setting { place: variable.into(), flaw });
+        if !value.to_str().is_some_and(|value| is_named(index, value, names)) {
+            return other(variable);
+        }
+    }
+    // A shell's script is one word with many in it.
+    let words: Vec<String> = words.iter().map(|word| word.to_string_lossy().into_owned()).collect();
+    let mut words = words.iter().flat_map(|word| word.split(char::is_whitespace)).peekable();
+    while let Some(word) = words.next() {
+        for option in INDEX_OPTIONS {
+            let value = match word.strip_prefix(option) {
+                Some("") => words.peek().copied(),
+                Some(joined) => joined.strip_prefix('='),
+                None => None,
+            };
+            let value = value.map(|value| value.trim_matches(['"', '\'']));
+            // Any other name is the user's own.
+            let names_one = |value: &str| ["pypi", "testpypi"].contains(&value) || value.contains("://");
+            if value.is_some_and(|value| names_one(value) && !is_named(index, value, ["pypi", "testpypi"])) {
+                return other(option);
+            }
         }
     }
     Ok(())
+}
+
+/// True if this is the index that `value` names, by its URL or by a client's name for it.
+fn is_named(index: &Index, value: &str, [pypi, testpypi]: [&str; 2]) -> bool {
+    (index.is_pypi() && value == pypi)
+        || (index.is_testpypi() && value == testpypi)
+        || (value.contains("://") && Index::parse(value).is_ok_and(|named| named.is_same_as(index)))
 }
 
 /// True if the user has set this variable, to the URL of the right index by [`check_index`]; it may be a longer path than
@@ -120,6 +157,7 @@ mod tests {
     fn a_variable_that_names_another_index_is_an_error_and_one_that_agrees_is_not() {
         let checked = |index: &str, variable: &'static str, value: &str| match check_index(
             &Index::parse(index).unwrap(),
+            &[],
             &Env::from([(variable, value)]),
         ) {
             Ok(()) => true,
@@ -146,6 +184,34 @@ mod tests {
             assert!(!checked("https://a.example", variable, pypi), "{variable}");
         }
         assert!(!checked("pypi", "UV_PUBLISH_INDEX", "pypi"), "the name is the user's own");
+    }
+
+    #[test]
+    fn an_option_that_names_another_index_is_an_error_wherever_it_stands() {
+        let checked = |index: &str, words: &[&str]| {
+            let words: Vec<OsString> = words.iter().map(OsString::from).collect();
+            check_index(&Index::parse(index).unwrap(), &words, &Env::from([])).is_ok()
+        };
+        for words in [
+            &["twine", "upload", "-r", "testpypi", "dist/*"][..],
+            &["twine", "upload", "--repository=testpypi"],
+            &["sh", "-ec", "python -m build\npipx run twine upload --repository 'testpypi' dist/*"],
+            &["uv", "publish", "--publish-url", "https://test.pypi.org/legacy/"],
+            &["maturin", "upload", "--repository-url=https://example.org/"],
+        ] {
+            assert!(!checked("pypi", words), "{words:?}");
+        }
+        for words in [
+            &["twine", "upload", "-r", "pypi"][..],
+            &["poetry", "publish", "-r", "token-mint"],
+            &["sh", "-c", "pip install -r requirements.txt && twine upload -r"],
+            &["uv", "publish", "--publish-url", "https://upload.pypi.org/legacy/", "--repository"],
+            &["twine", "--repositoryx=testpypi", "-rtestpypi"],
+        ] {
+            assert!(checked("pypi", words), "{words:?}");
+        }
+        assert!(checked("testpypi", &["twine", "upload", "-r", "testpypi"]));
+        assert!(!checked("https://example.org", &["twine", "upload", "-r", "pypi"]));
     }
 
     #[test]

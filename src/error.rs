@@ -233,9 +233,9 @@ impl fmt::Display for Error {
             }
             Error::NoProgram { name } => write!(f, "there is no program {name} that could be run"),
             Error::StartProgram { name, error } => write!(f, "{name} can't be run: {error}"),
-            Error::NoApiToken => {
-                f.write_str("no API token was given: TOKEN_MINT_API_TOKEN is not set, and stdin has none")
-            }
+            Error::NoApiToken => f.write_str(
+                "no API token was given: TOKEN_MINT_API_TOKEN is not set, and stdin is empty or does not end",
+            ),
             Error::NoStdout => f.write_str("the API token would be lost: stdout is closed, or is /dev/null"),
             Error::Stdout(error) => write!(f, "the API token can't be written to stdout: {error}"),
             Error::Print(error) => write!(f, "stdout can't be written to: {error}"),

@@ -61,6 +61,8 @@ const PROXY: &str =
 const PROXY_CREDENTIALS: &str = "in https_proxy, they go in front of the host, percent-encoded: \
                                  http://USER:PASSWORD@HOST:PORT";
 const BURN: &str = "pipe the API token in, or set TOKEN_MINT_API_TOKEN in the environment of this one command";
+const STILL_VALID: &str = "the API token was not revoked: it stays valid until it expires (PyPI's, 15 minutes after they were \
+                           minted). Try again";
 const NOT_REVOKED: &str =
     "an API token that has expired, or was revoked before, can't be revoked. Is it of this index (--index)?";
 const NOT_ENABLED: &str = "trusted publishing is switched off on this index. Its operators can switch it on";
@@ -203,6 +205,7 @@ fn hints(error: &Error) -> Vec<&'static str> {
         Error::Exchange { error: HttpError::Certificate(_), .. } => {
             vec![if cfg!(feature = "system-roots") { CERTIFICATE_SYSTEM } else { CERTIFICATE }, CLOCK]
         }
+        Error::Exchange { leg: Leg::Burn, .. } | Error::Status { leg: Leg::Burn, .. } => vec![STILL_VALID],
         Error::Exchange { error: HttpError::ProxyCredentials, .. } => vec![PROXY_CREDENTIALS],
         // The metadata server is the one without TLS.
         Error::Exchange { leg: Leg::IdToken(GOOGLE), server, .. } if server.starts_with("http:") => {

@@ -127,9 +127,9 @@ fn read_stdin(deadline: Deadline) -> Option<String> {
     }
     let (sender, receiver) = mpsc::channel();
     thread::spawn(move || {
-        let mut text = String::new();
-        io::stdin().take(MAX_GIVEN_BYTES).read_to_string(&mut text).ok()?;
-        sender.send(text).ok()
+        let mut bytes = Vec::new();
+        io::stdin().take(MAX_GIVEN_BYTES).read_to_end(&mut bytes).ok()?;
+        sender.send(String::from_utf8_lossy(&bytes).into_owned()).ok()
     });
     receiver.recv_timeout(deadline.remaining()).ok()
 }

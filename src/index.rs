@@ -178,7 +178,15 @@ impl Index {
         if reply.status != 200 {
             return Err(self.refusal_or_trouble(leg, &reply, |text| id_token.redact(text)));
         }
-        read_minted(&reply).map_err(self.flawed(leg))
+        let MintReply { token, expires } =
+            json::decode(&reply.body).map_err(ReplyFlaw::Json).map_err(self.flawed(leg))?;
+        let token = ApiToken::new(token).map_err(ReplyFlaw::Token).map_err(self.flawed(leg))?;
+        if expires.is_some_and(|secs| secs > MAX_EXPIRES_UNIX_SECS) {
+            // Nobody will use it.
+            let _ = self.burn(&token, http);
+            return Err(self.flawed(leg)(ReplyFlaw::Expires));
+        }
+        Ok(Minted { token, expires_unix_secs: expires })
     }
 
     /// Revokes an API token at once. True if the index did; false if it has no such endpoint, as older ones.
@@ -230,15 +238,6 @@ impl Index {
 /// Codes are words such as `invalid-publisher`; nothing else of one is shown.
 fn is_code_char(c: &char) -> bool {
     c.is_ascii_alphanumeric() || *c == '-' || *c == '_'
-}
-
-fn read_minted(reply: &Reply) -> std::result::Result<Minted, ReplyFlaw> {
-    let MintReply { token, expires } = json::decode(&reply.body).map_err(ReplyFlaw::Json)?;
-    let token = ApiToken::new(token).map_err(ReplyFlaw::Token)?;
-    if expires.is_some_and(|secs| secs > MAX_EXPIRES_UNIX_SECS) {
-        return Err(ReplyFlaw::Expires);
-    }
-    Ok(Minted { token, expires_unix_secs: expires })
 }
 
 impl fmt::Display for Index {

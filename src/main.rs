@@ -67,26 +67,32 @@ fn run(env: &Env) -> Result<u8> {
     match cli::parse(std::env::args_os().skip(1)).map_err(Error::Usage)? {
         Command::Help => print(cli::HELP)?,
         Command::Version => print(cli::VERSION)?,
-        Command::Mint(options) => hand_over(&Settings::resolve(options, env)?, env)?,
+        Command::Mint(options) => return hand_over(&Settings::resolve(options, env)?, env),
         Command::Run(options, words) => return upload(words, &Settings::resolve(options, env)?, env),
         Command::Burn(options) => burn(&Settings::resolve(options, env)?, env)?,
-        Command::Check(options) => check(&Settings::resolve(options, env)?, env)?,
+        Command::Check(options) => return check(&Settings::resolve(options, env)?, env),
         Command::Claims(options) => show_claims(&Settings::resolve(options, env)?, env)?,
     }
     Ok(0)
 }
 
 /// Mints an API token and hands it over to whoever started us.
-fn hand_over(settings: &Settings, env: &Env) -> Result<()> {
+fn hand_over(settings: &Settings, env: &Env) -> Result<u8> {
     let exchange = Exchange::prepare(settings, env)?;
     let mut handover = Handover::plan(settings.format, env)?;
     let proof = exchange.request_id_token()?;
+    // From here on there may be a token to revoke. The next request ends at the deadline, signal or not.
+    let mut signals = Signals::note();
     let minted = exchange.mint(&proof)?;
+    if let Some(status) = signals.status() {
+        exchange.burn(&minted);
+        return Ok(status);
+    }
     handover.deliver(&minted, &settings.index).inspect_err(|_| exchange.burn(&minted))?;
 
     exchange.log.line(&format!("API token handed over {handover}"));
     exchange.log.line(&exchange::validity(&minted));
-    Ok(())
+    Ok(0)
 }
 
 /// Mints an API token, runs an upload tool with it, and revokes it.
@@ -94,25 +100,29 @@ fn upload(words: Vec<OsString>, settings: &Settings, env: &Env) -> Result<u8> {
     let exchange = Exchange::prepare(settings, env)?;
     let upload = Upload::plan(words, &settings.index, env)?;
     let proof = exchange.request_id_token()?;
-    // From here on there may be a token to revoke. The request below ends at the deadline, signal or not.
-    let mut signals = Signals::note();
+    let mut signals = Signals::note(); // as in `hand_over`
     let minted = exchange.mint(&proof)?;
-    let status = upload.run(&minted, &exchange.identity_variables(&proof), &mut signals, exchange.log);
+    let ended = upload.run(&minted, &exchange.identity_variables(&proof), &mut signals, exchange.log);
     exchange.burn(&minted);
-    status
+    let ended = ended?;
+    exchange.log.line(&ended.how);
+    Ok(ended.status)
 }
 
 /// Mints an API token and revokes it, to see whether that works.
-fn check(settings: &Settings, env: &Env) -> Result<()> {
+fn check(settings: &Settings, env: &Env) -> Result<u8> {
     let exchange = Exchange::prepare(settings, env)?;
     let name = settings.index.name();
     exchange.log.line(&format!("a pending publisher is used up by this: its project comes into being on {name}"));
     let proof = exchange.request_id_token()?;
-    let _signals = Signals::note();
+    let mut signals = Signals::note(); // as in `hand_over`
     let minted = exchange.mint(&proof)?;
     exchange.burn(&minted);
+    if let Some(status) = signals.status() {
+        return Ok(status);
+    }
     exchange.log.line(&format!("{name} mints API tokens for this job: a release from it would work"));
-    Ok(())
+    Ok(0)
 }
 
 /// Revokes the API token that is given.

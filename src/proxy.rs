@@ -125,22 +125,21 @@ fn decode(text: &str) -> Option<String> {
 /// True if a list such as `example.org, .example.net:8443` names the host: itself, or a domain that it is in, and the
 /// port, where there is one. `*` names all.
 fn is_exempt(host: &str, port: u16, list: &str) -> bool {
-    let plain = |name: &str| name.trim_matches('.').to_ascii_lowercase();
-    let host = plain(host);
+    let plain = |name: &str| {
+        let name = name.strip_prefix('.').unwrap_or(name);
+        name.strip_suffix('.').unwrap_or(name).to_ascii_lowercase()
+    };
+    if host.parse::<std::net::Ipv4Addr>().is_ok() {
+        // An address is in no domain, and goes without a port.
+        return list.split([',', ' ', '\t']).any(|entry| entry == "*" || entry == host);
+    }
     list.split([',', ' ', '\t']).filter(|entry| !entry.is_empty()).any(|entry| {
         let (name, its_port) = entry.split_once(':').map_or((entry, None), |(name, port)| (name, Some(port)));
         let name = plain(name);
         let named = entry == "*"
-            || !name.is_empty()
-                && (host == name
-                    || host.strip_suffix(&name).is_some_and(|rest| rest.ends_with('.') && !is_address(&host)));
+            || !name.is_empty() && (host == name || host.strip_suffix(&name).is_some_and(|rest| rest.ends_with('.')));
         named && its_port.is_none_or(|its_port| its_port.parse() == Ok(port))
     })
-}
-
-/// An address is in no domain.
-fn is_address(host: &str) -> bool {
-    host.parse::<std::net::Ipv4Addr>().is_ok()
 }
 
 impl fmt::Display for ProxyFlaw {
@@ -253,7 +252,10 @@ mod tests {
         ] {
             assert!(!is_exempt("pypi.example.org", 443, list), "{list}");
         }
-        assert!(is_exempt("10.0.0.1", 443, "10.0.0.1") && !is_exempt("10.0.0.1", 443, "0.0.1"));
+        assert!(is_exempt("10.0.0.1", 443, "x, 10.0.0.1") && is_exempt("10.0.0.1", 443, "*"));
+        for list in ["0.0.1", ".10.0.0.1", "10.0.0.1:443", "10.0.0.1."] {
+            assert!(!is_exempt("10.0.0.1", 443, list), "{list}");
+        }
     }
 
     #[test]

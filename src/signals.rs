@@ -1,15 +1,25 @@
 //! The signals that ask a program to end: noted, and sent on to the upload tool, so that we are still there to revoke the
 //! API token when it has ended.
 
-pub use platform::{Signals, keep_exit_statuses};
+pub use platform::{Signals, Spawned, keep_exit_statuses, spawn};
+
+/// The exit status that a shell gives to what a signal ended.
+pub fn status(signal: i32) -> u8 {
+    u8::try_from(128 + signal).unwrap_or(u8::MAX)
+}
 
 #[cfg(unix)]
 mod platform {
-    use std::process::Child;
+    use std::fs::File;
+    use std::io;
+    use std::os::unix::process::CommandExt;
+    use std::process::{Child, Command};
     use std::sync::Arc;
     use std::sync::atomic::AtomicBool;
+    use std::thread;
+    use std::time::{Duration, Instant};
 
-    use rustix::process::{Pid, Signal, kill_process};
+    use rustix::process::{Pid, Signal, kill_process, kill_process_group, test_kill_process_group};
     use signal_hook::consts::{SIGCHLD, SIGHUP, SIGINT, SIGQUIT, SIGTERM};
     use signal_hook::iterator::SignalsInfo;
     use signal_hook::iterator::exfiltrator::WithOrigin;
@@ -17,6 +27,45 @@ mod platform {
 
     /// The signals that came since the last look; none where they can't be noted, and then they end this process.
     pub struct Signals(Option<SignalsInfo<WithOrigin>>);
+
+    /// How long to wait for what a program has started, once both were told to end.
+    const STRAGGLERS_PATIENCE: Duration = Duration::from_secs(5);
+
+    /// A running program.
+    pub struct Spawned {
+        pub process: Child,
+        pid: Option<Pid>,
+        /// It leads a process group of its own.
+        leads: bool,
+        was_told_to_end: bool,
+    }
+
+    /// Starts a program. Where there is a terminal, it stays in our process group, and can read what is typed. Where there is
+    /// none, it leads one of its own: then a signal can be sent on to all that it has started (a shell that waits for an
+    /// upload passes none on), and what is sent to our whole group reaches it once.
+    ///
+    /// # Errors
+    /// Those of [`Command::spawn`].
+    pub fn spawn(command: &mut Command) -> io::Result<Spawned> {
+        let leads = File::open("/dev/tty").is_err();
+        if leads {
+            command.process_group(0);
+        }
+        let process = command.spawn()?;
+        let pid = i32::try_from(process.id()).ok().and_then(Pid::from_raw);
+        Ok(Spawned { process, pid, leads, was_told_to_end: false })
+    }
+
+    impl Spawned {
+        /// Waits until all that it has started has ended, too, if a signal was sent on; not for long.
+        pub fn await_stragglers(&self) {
+            let start = Instant::now();
+            let Some(group) = self.pid.filter(|_| self.leads && self.was_told_to_end) else { return };
+            while test_kill_process_group(group).is_ok() && start.elapsed() < STRAGGLERS_PATIENCE {
+                thread::sleep(Duration::from_millis(5));
+            }
+        }
+    }
 
     /// Has the exit status of children kept for us. Whoever started us may ignore SIGCHLD, which we inherit, and then it
     /// is lost (`waitpid(2)`); a handler, even for nothing, undoes that. Call it first of all.
@@ -34,38 +83,42 @@ mod platform {
             Signals(SignalsInfo::new(wanted).ok())
         }
 
-        /// A signal that came, if any. Others that came are forgotten.
-        pub fn take(&mut self) -> Option<i32> {
-            self.0.as_mut()?.pending().next().map(|origin| origin.signal)
+        /// The exit status for a signal that came, if any.
+        pub fn status(&mut self) -> Option<u8> {
+            self.0.as_mut()?.pending().next().map(|origin| super::status(origin.signal))
         }
 
-        /// Sends what came on to a child that was not waited for yet: a CI system, or whoever stops a container, tells this
-        /// process alone. A terminal's keys reach the child by themselves, and not twice; they come from the kernel (Linux
-        /// says so; elsewhere twice is better than never).
-        pub fn send_on(&mut self, child: &Child) {
+        /// Sends what came on to a program that was not waited for yet: a CI system, or whoever stops a container, tells this
+        /// process alone. A terminal's keys reach the program by themselves, and not twice; they come from the kernel
+        /// (Linux says so; elsewhere twice is better than never).
+        pub fn send_on(&mut self, child: &mut Spawned) {
             for origin in self.0.iter_mut().flat_map(|signals| signals.pending()) {
-                let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
                 let by_key = matches!(origin.cause, Cause::Kernel) && [SIGINT, SIGQUIT].contains(&origin.signal);
-                if let (Some(pid), Some(signal), false) = (pid, Signal::from_named_raw(origin.signal), by_key) {
-                    let _ = kill_process(pid, signal);
-                }
+                let (Some(pid), Some(signal)) = (child.pid, Signal::from_named_raw(origin.signal)) else { continue };
+                let _ = match child.leads {
+                    true => kill_process_group(pid, signal),
+                    false if by_key => Ok(()),
+                    false => kill_process(pid, signal),
+                };
+                child.was_told_to_end = true;
             }
         }
     }
 
-    /// The signals that this process was started with as ignored, a bit each; the lowest is signal 1. (`proc(5)`; where
-    /// there is no such file, none.)
+    /// The signals that this process was started with as ignored, a bit each; the lowest is signal 1 (`proc(5)`). Where there
+    /// is no such file, SIGHUP is taken to be: `nohup` ignores it.
     fn ignored() -> u64 {
         let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
         let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
-        mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).unwrap_or(0)
+        mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).unwrap_or(1 << (SIGHUP - 1))
     }
 }
 
 /// On Windows, Ctrl-C reaches all programs of a console, so there is nothing to send on.
 #[cfg(not(unix))]
 mod platform {
-    use std::process::Child;
+    use std::io;
+    use std::process::{Child, Command};
     use std::sync::Arc;
     use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -73,6 +126,24 @@ mod platform {
 
     /// Whether Ctrl-C came since the last look.
     pub struct Signals(Arc<AtomicBool>);
+
+    /// A running program.
+    pub struct Spawned {
+        pub process: Child,
+    }
+
+    /// Starts a program.
+    ///
+    /// # Errors
+    /// Those of [`Command::spawn`].
+    pub fn spawn(command: &mut Command) -> io::Result<Spawned> {
+        command.spawn().map(|process| Spawned { process })
+    }
+
+    impl Spawned {
+        /// Nothing to be done.
+        pub fn await_stragglers(&self) {}
+    }
 
     /// Nothing to be done.
     pub fn keep_exit_statuses() {}
@@ -85,12 +156,12 @@ mod platform {
             Signals(noted)
         }
 
-        /// SIGINT, if it came.
-        pub fn take(&mut self) -> Option<i32> {
-            self.0.swap(false, Ordering::SeqCst).then_some(SIGINT)
+        /// The exit status for Ctrl-C, if it came.
+        pub fn status(&mut self) -> Option<u8> {
+            self.0.swap(false, Ordering::SeqCst).then(|| super::status(SIGINT))
         }
 
         /// Nothing to be done.
-        pub fn send_on(&mut self, _: &Child) {}
+        pub fn send_on(&mut self, _: &mut Spawned) {}
     }
 }

@@ -3,7 +3,7 @@
 
 use std::ffi::{OsStr, OsString};
 use std::path::Path;
-use std::process::{Child, Command, ExitStatus};
+use std::process::{Command, ExitStatus};
 use std::thread;
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ use crate::env::Env;
 use crate::error::{Error, Result};
 use crate::index::{Index, Minted};
 use crate::log::Log;
-use crate::signals::Signals;
+use crate::signals::{self, Signals, Spawned};
 use crate::workflow::neutralise;
 
 /// Where `execvp` looks where there is no `PATH` (musl's; glibc leaves the first out).
@@ -35,25 +35,24 @@ impl Upload<'_> {
     /// # Errors
     /// [`Error::NoProgram`], [`Error::Setting`].
     pub fn plan<'a>(words: Vec<OsString>, index: &'a Index, env: &'a Env) -> Result<Upload<'a>> {
+        clients::check_index(index, &words, env)?;
         let mut words = words.into_iter();
         let program = words.next().unwrap_or_default();
         if !is_program(&program, env) {
             return Err(Error::NoProgram { name: printable(&program) });
         }
-        clients::check_index(index, env)?;
         Ok(Upload { program, arguments: words.collect(), index, env })
     }
 
-    /// Runs it to its end, without the variables `withheld`, and returns its exit status: 128 and the signal's number, where
-    /// a signal ended it. A signal that came before it could be started counts so, too.
+    /// Runs it to its end, without the variables `withheld`. A signal that came before it could be started ends it, too.
     ///
     /// # Errors
     /// [`Error::StartProgram`].
-    pub fn run(&self, minted: &Minted, withheld: &[String], signals: &mut Signals, log: Log) -> Result<u8> {
-        if let Some(signal) = signals.take() {
-            return Ok(by_signal(signal));
-        }
+    pub fn run(&self, minted: &Minted, withheld: &[String], signals: &mut Signals, log: Log) -> Result<Ended> {
         let name = printable(&self.program);
+        if let Some(status) = signals.status() {
+            return Ok(Ended { status, how: format!("{name} was not started: a signal came") });
+        }
         log.line(&format!("running {name} with the API token in its environment"));
         let mut command = Command::new(&self.program);
         command.args(&self.arguments);
@@ -62,25 +61,29 @@ impl Upload<'_> {
         }
         let variables = clients::variables(minted, self.index);
         command.envs(variables.iter().filter(|(variable, _)| !clients::is_users_url(variable, self.env)).cloned());
-        let status = command.spawn().and_then(|child| wait(child, signals));
+        let status = signals::spawn(&mut command).and_then(|child| wait(child, signals));
         let status = status.map_err(|error| Error::StartProgram { name: name.clone(), error })?;
-        log.line(&format!("{name} has ended: {status}"));
-        Ok(code(status))
+        Ok(Ended { status: code(status), how: format!("{name} has ended: {status}") })
     }
 }
 
-fn wait(mut child: Child, signals: &mut Signals) -> std::io::Result<ExitStatus> {
+/// How a program ended.
+pub struct Ended {
+    /// Its exit status, or 128 and the number of the signal that ended it.
+    pub status: u8,
+    /// The same in words.
+    pub how: String,
+}
+
+fn wait(mut child: Spawned, signals: &mut Signals) -> std::io::Result<ExitStatus> {
     loop {
-        if let Some(status) = child.try_wait()? {
+        if let Some(status) = child.process.try_wait()? {
+            child.await_stragglers();
             return Ok(status);
         }
-        signals.send_on(&child);
+        signals.send_on(&mut child);
         thread::sleep(POLL);
     }
-}
-
-fn by_signal(signal: i32) -> u8 {
-    u8::try_from(128 + signal).unwrap_or(u8::MAX)
 }
 
 #[cfg(unix)]
@@ -88,7 +91,7 @@ fn code(status: ExitStatus) -> u8 {
     use std::os::unix::process::ExitStatusExt;
     match (status.code(), status.signal()) {
         (Some(code), _) => u8::try_from(code).unwrap_or(u8::MAX),
-        (None, signal) => by_signal(signal.unwrap_or_default()),
+        (None, signal) => signals::status(signal.unwrap_or_default()),
     }
 }
 
@@ -103,7 +106,8 @@ fn is_program(name: &OsStr, env: &Env) -> bool {
     if path.components().count() > 1 || path.is_absolute() || name.as_encoded_bytes().contains(&b'/') {
         return is_executable(path);
     }
-    let folders = env.get("PATH").unwrap_or(OsStr::new(DEFAULT_PATH));
+    let default = if env.is_set("PATH") { "" } else { DEFAULT_PATH };
+    let folders = env.get("PATH").unwrap_or(OsStr::new(default));
     std::env::split_paths(folders).any(|folder| is_executable(&folder.join(name)))
 }
 

@@ -124,6 +124,7 @@ fn the_readme_lists_inputs_outputs_and_failures_of_the_action() {
         "curl is needed to fetch ",
         "can't be written to",
         "sha256sum or shasum is needed",
+        "the inputs run and burn are for two steps",
     ];
     assert_eq!(action.matches("fail \"").count(), messages.len(), "each message is listed here, and in the README");
     for message in messages {

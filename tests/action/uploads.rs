@@ -70,6 +70,16 @@ fn no_shell_stands_between_the_runner_and_token_mint() {
     );
 }
 
+#[test]
+fn a_step_does_not_upload_nothing_and_stay_green() {
+    for burn in ["pypi-x", "''"] {
+        let job = Job::new();
+        let with =
+            format!("index: {}\n          run: echo ran away\n          burn: {burn}", job.servers.index.url("/"));
+        job.with(&with).assert_stops_before_minting(&["the inputs run and burn are for two steps"]);
+    }
+}
+
 /// A refused job runs nothing, and says why.
 #[test]
 fn nothing_runs_without_a_token() {

@@ -137,6 +137,10 @@ fn a_proxys_credentials_are_decoded_and_show_nowhere() {
     // `me:hunter2-hunter2:`
     let credentials = "Basic bWU6aHVudGVyMi1odW50ZXIyOg==";
     assert_eq!(proxy.requests()[0].header("Proxy-Authorization"), Some(credentials));
+    let user = self::step().env("https_proxy", &proxy.url().replace("http://", "http://me@"));
+    user.run().assert_failed(5, &["the proxy"]);
+    // `me:`
+    assert_eq!(proxy.requests()[1].header("Proxy-Authorization"), Some("Basic bWU6"));
     let bad = self::step().secret("hunter2").env("https_proxy", "http://me:hunter2%zz@p:1");
     bad.run().assert_failed(2, &["percent-encoded"]);
 }

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::fs;
-use std::io::{BufRead, BufReader, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::process::{Child, Stdio};
 use std::thread;
@@ -200,6 +200,81 @@ fn a_signal_reaches_the_command_and_the_token_is_revoked_after_it_has_ended() {
     }
 }
 
+/// What a shell waits for gets no signal from it.
+#[test]
+fn a_signal_reaches_what_the_command_has_started() {
+    let servers = StandIn::start(Setup::default());
+    let upload = "sh -c 'trap \"sleep 0.3; touch ended; exit 1\" TERM; echo ready; while :; do sleep 0.02; done'";
+    let step = running(&servers, &format!("{upload}; echo went on >&2"));
+    let mut command = step.command_in_shell("exec setsid env --default-signal \"$0\" \"$@\"");
+    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut line = String::new();
+    BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+    send("-TERM", &child);
+    assert_eq!(status(&mut child), Some(143));
+    let ended = fs::metadata(step.dir.path().join("ended")).unwrap().modified().unwrap();
+    assert_burned_after(&servers, Some(ended));
+}
+
+#[test]
+fn what_is_sent_to_the_whole_process_group_reaches_the_command_once() {
+    let servers = StandIn::start(Setup::default());
+    let script = "trap 'echo told >&2' TERM; echo ready; for n in 1 2 3 4 5 6 7 8 9; do sleep 0.05; done; exit 3";
+    let step = running(&servers, script);
+    let mut command = step.command_in_shell("exec setsid env --default-signal \"$0\" \"$@\"");
+    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut line = String::new();
+    BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+    let group = format!("-{}", child.id());
+    assert!(std::process::Command::new("kill").args(["-TERM", "--", &group]).status().unwrap().success());
+    assert_eq!(status(&mut child), Some(3));
+    let mut stderr = String::new();
+    child.stderr.take().unwrap().read_to_string(&mut stderr).unwrap();
+    assert_eq!(stderr.matches("told").count(), 1, "{stderr}");
+}
+
+#[test]
+fn a_hand_over_that_a_signal_interrupts_loses_no_token() {
+    for (args, status_wanted) in [(&["--format", "token"][..], 143), (&["check"], 143)] {
+        let servers = StandIn::start(Setup { minting_takes: Duration::from_millis(500), ..Setup::default() });
+        let step = Step::of(&servers).args(args);
+        let mut child = step.command().stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let start = Instant::now();
+        while servers.index.requests().iter().all(|request| request.method != "POST") {
+            assert!(start.elapsed() < Duration::from_secs(20));
+            thread::sleep(Duration::from_millis(2));
+        }
+        send("-TERM", &child);
+        assert_eq!(status(&mut child), Some(status_wanted), "{args:?}");
+        let mut stdout = String::new();
+        child.stdout.take().unwrap().read_to_string(&mut stdout).unwrap();
+        assert_eq!(stdout, "");
+        assert_burned_after(&servers, None);
+    }
+}
+
+/// Nobody reads stderr, and the command has filled the pipe.
+#[test]
+fn a_log_that_nobody_reads_does_not_keep_the_token_alive() {
+    let servers = StandIn::start(Setup::default());
+    let step = running(&servers, "head -c 100000 /dev/zero >&2 & sleep 0.3");
+    let mut child = step.command().stderr(Stdio::piped()).spawn().unwrap();
+    let start = Instant::now();
+    while servers.burned().is_empty() {
+        assert!(start.elapsed() < Duration::from_secs(10), "it is still valid");
+        thread::sleep(Duration::from_millis(10));
+    }
+    let _ = child.kill();
+    let _ = child.wait();
+}
+
+#[test]
+fn a_stored_token_for_pypi_does_not_reach_a_command_that_publishes_elsewhere() {
+    let servers = StandIn::start(Setup::default());
+    let step = running(&servers, "test -z \"${POETRY_PYPI_TOKEN_PYPI+x}\"").env("POETRY_PYPI_TOKEN_PYPI", "pypi-old");
+    step.run_with(&servers).assert_done();
+}
+
 #[test]
 fn a_command_that_a_signal_ends_is_told_by_the_status() {
     let servers = StandIn::start(Setup::default());
@@ -249,6 +324,8 @@ fn a_signal_during_the_exchange_runs_nothing_and_loses_no_token() {
 #[test]
 fn a_command_that_can_not_be_found_is_noticed_before_anything_is_sent() {
     let servers = StandIn::start(Setup::default());
+    let empty = Step::of(&servers).env("PATH", "").args(&["--", "sh"]).run_with(&servers);
+    empty.assert_failed(2, &["there is no program sh"]);
     for name in ["no-such-tool", "./no-such-tool", "/etc/passwd", "/tmp", "step output"] {
         let outcome = Step::of(&servers).env("PATH", PATH).args(&["--", name]).run_with(&servers);
         outcome.assert_failed(2, &[&format!("there is no program {name}"), "nothing was minted"]);
@@ -308,6 +385,8 @@ fn an_index_that_can_not_revoke_is_told_of_once_and_quietly() {
 fn a_token_that_is_not_revoked_is_a_warning_with_its_expiry() {
     for burns in [200, 403, 500] {
         let servers = StandIn::start(Setup { burns, ..Setup::default() });
+        let elsewhere = running(&servers, "true").without("GITHUB_ACTIONS").run_with(&servers);
+        assert!(elsewhere.stderr.contains("warning: ") && !elsewhere.stderr.contains("::warning"), "{elsewhere}");
         let outcome = running(&servers, "exit 3").run_with(&servers);
         assert_eq!(outcome.status, 3, "{outcome}");
         let said = said_of_revoking(&outcome);
@@ -418,6 +497,31 @@ fn a_token_that_is_sent_back_is_not_shown() {
     let step =
         Step::on_github().args(&["burn", "--index", &index.url()]).env("TOKEN_MINT_API_TOKEN", token).secret(token);
     step.run().assert_failed(4, &["who is ***?"]);
+}
+
+#[test]
+fn a_token_that_burn_could_not_revoke_is_said_to_be_valid_still() {
+    for index in [Raw::answering(""), Raw::replying(503, "")] {
+        let step = Step::on_github().args(&["burn", "--index", &index.url()]).env("TOKEN_MINT_API_TOKEN", "pypi-x");
+        let outcome = step.run();
+        outcome.assert_failed(5, &["asking the index to revoke the API token", "stays valid until it expires"]);
+        assert!(!outcome.stderr.contains("nothing was handed over"), "{outcome}");
+    }
+}
+
+#[test]
+fn a_token_with_an_absurd_expiry_is_revoked() {
+    let index = Raw::serving_requests(|request, stream| {
+        let burning = request.path().ends_with("burn-token");
+        let body = "{\"token\": \"pypi-minted\", \"expires\": 999999999999}";
+        let status = if burning { 202 } else { 200 };
+        let _ = write!(stream, "HTTP/1.1 {status} X\r\nContent-Length: {}\r\n\r\n{body}", body.len());
+    });
+    let servers = StandIn::start(Setup::default());
+    let step = Step::of(&servers).env("TOKEN_MINT_INDEX", &index.url()).env("TOKEN_MINT_AUDIENCE", "pypi");
+    step.run_with(&servers).assert_failed(5, &["at which the token expires makes no sense"]);
+    let last = index.requests().pop().unwrap();
+    assert_eq!((last.path(), &last.body[..]), ("/_/oidc/burn-token", &b"{\"token\":\"pypi-minted\"}"[..]));
 }
 
 #[test]
