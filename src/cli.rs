@@ -26,7 +26,8 @@ options                      environment              default
   --audience AUD             TOKEN_MINT_AUDIENCE      what the index expects
   --id-token-env NAME        TOKEN_MINT_ID_TOKEN_ENV  none: the CI system is recognised. Else the
                                                       variable NAME holds the ID token
-  --format token|env|json    TOKEN_MINT_FORMAT        see above; with claims: json or nothing
+  --format token|env|json    TOKEN_MINT_FORMAT        on GitHub the step outputs, elsewhere token;
+                                                      claims takes json only
   --project NAME             TOKEN_MINT_PROJECT       the name in ./pyproject.toml; for links only
   --timeout SECONDS          TOKEN_MINT_TIMEOUT       120, for everything but COMMAND together
   --keep-identity                                     COMMAND may ask for ID tokens itself, say to

@@ -5,6 +5,7 @@
 //! step that makes the project less safe.
 
 use crate::claims::Claims;
+use crate::cli::UsageError;
 use crate::diagnosis::{self, Cause, Finding, Job};
 use crate::env::{REQUEST_TOKEN, REQUEST_URL};
 use crate::error::{Error, HelperFlaw, Leg, Refusal, SettingFlaw, Subject};
@@ -52,8 +53,8 @@ const HELPER_FAILED: &str = "what follows it are the program's own words. The CI
                              get ID tokens";
 const ID_TOKEN_ENV: &str = "--id-token-env (TOKEN_MINT_ID_TOKEN_ENV) names the variable that the ID token is in. Where it is \
                             left out, the CI system is recognised";
-const PROGRAM: &str = "nothing was minted. What stands after -- is run as it is, without a shell: for pipes and the like, \
-                       `-- sh -c '…'`";
+const PROGRAM: &str = "nothing was minted. What follows -- is the program and its arguments, each by itself and not in quotes \
+                       together; it is run without a shell. For pipes and the like: `-- sh -c '…'`";
 const OTHER_INDEX: &str = "nothing was minted. Which of the two is meant? Correct --index, or unset the variable: token-mint \
                            tells the upload tool where to upload";
 const PROXY: &str =
@@ -86,6 +87,9 @@ const ENDPOINT: &str = "that is not how GitHub's endpoint answers: is ACTIONS_ID
 const INDEX_NAME: &str = "write pypi or testpypi in lower case, or a whole URL such as https://example.org";
 const OTHER_REASON: &str = "the index's own documentation says what its reasons mean";
 const OPTIONS: &str = "token-mint --help lists the options and what they take";
+const UNEXPECTED: &str = "a command of token-mint's (check, claims, burn) comes first, a program to run comes after --, and \
+                          burn takes the API token from TOKEN_MINT_API_TOKEN or stdin";
+const NEEDLESS: &str = "leave it out, or run a program with the API token: token-mint [OPTIONS] -- COMMAND";
 const ONE_VARIABLE: &str = "the other variable is there, so it was lost on the way to this process: pass both on";
 const RENEWED: &str = "the repository was moved, or the owner's account was made anew, since the publisher was added. A \
                        stray blank in one of the publisher's fields looks the same. For both: delete the publisher and \
@@ -183,6 +187,8 @@ fn hints(error: &Error) -> Vec<&'static str> {
         Error::Setting { flaw: SettingFlaw::Index(UrlError::NotAbsolute), .. } => vec![INDEX_NAME],
         Error::Setting { flaw: SettingFlaw::OtherIndex { .. }, .. } => vec![OTHER_INDEX],
         Error::Setting { flaw: SettingFlaw::Proxy(_), .. } => vec![PROXY],
+        Error::Usage(UsageError::Unexpected(_)) => vec![UNEXPECTED, OPTIONS],
+        Error::Usage(UsageError::Needless(..)) => vec![NEEDLESS, OPTIONS],
         Error::Usage(_) | Error::Setting { .. } => vec![OPTIONS],
         Error::NoIdentity => vec![CONTAINER],
         Error::NoIdTokenIn { .. } => vec![ID_TOKEN_ENV],
@@ -241,7 +247,8 @@ fn refusal_hints(refusal: &Refusal, causes: &[(bool, String)]) -> Vec<String> {
 
 fn known_systems() -> String {
     format!(
-        "a CI system is recognised by a variable: {}. Where another system gives the job an ID token, and the index takes \
+        "run it in a CI job: on a machine of your own there is no identity to show. A CI system is recognised by a variable: \
+         {}. Where another system gives the job an ID token, and the index takes \
          it, put it in a variable and name that with --id-token-env",
         identity::known_systems()
     )

@@ -88,6 +88,7 @@ fn hand_over(settings: &Settings, env: &Env) -> Result<u8> {
         exchange.burn(&minted);
         return Ok(status);
     }
+    drop(signals);
     handover.deliver(&minted, &settings.index).inspect_err(|_| exchange.burn(&minted))?;
 
     exchange.log.line(&format!("API token handed over {handover}"));
@@ -104,6 +105,7 @@ fn upload(words: Vec<OsString>, settings: &Settings, env: &Env) -> Result<u8> {
     let minted = exchange.mint(&proof)?;
     let ended = upload.run(&minted, &exchange.identity_variables(&proof), &mut signals, exchange.log);
     exchange.burn(&minted);
+    drop(signals);
     let ended = ended?;
     exchange.log.line(&ended.how);
     Ok(ended.status)

@@ -15,7 +15,7 @@ mod platform {
     use std::os::unix::process::CommandExt;
     use std::process::{Child, Command};
     use std::sync::Arc;
-    use std::sync::atomic::AtomicBool;
+    use std::sync::atomic::{AtomicBool, Ordering};
     use std::thread;
     use std::time::{Duration, Instant};
 
@@ -25,8 +25,12 @@ mod platform {
     use signal_hook::iterator::exfiltrator::WithOrigin;
     use signal_hook::low_level::siginfo::Cause;
 
-    /// The signals that came since the last look; none where they can't be noted, and then they end this process.
-    pub struct Signals(Option<SignalsInfo<WithOrigin>>);
+    /// The signals that came since the last look. Once this is dropped, they end this process again.
+    pub struct Signals {
+        /// None where they can't be noted; then they end this process anyhow.
+        noted: Option<SignalsInfo<WithOrigin>>,
+        is_over: Arc<AtomicBool>,
+    }
 
     /// How long to wait for what a program has started, once both were told to end.
     const STRAGGLERS_PATIENCE: Duration = Duration::from_secs(5);
@@ -78,21 +82,26 @@ mod platform {
         /// background job) stays so, here and in the upload tool.
         pub fn note() -> Signals {
             let ignored = ignored();
-            let wanted =
-                [SIGHUP, SIGINT, SIGQUIT, SIGTERM].into_iter().filter(|signal| ignored & (1 << (signal - 1)) == 0);
-            Signals(SignalsInfo::new(wanted).ok())
+            let is_ignored = |signal: &i32| ignored & (1 << (signal - 1)) != 0;
+            let wanted: Vec<i32> =
+                [SIGHUP, SIGINT, SIGQUIT, SIGTERM].into_iter().filter(|signal| !is_ignored(signal)).collect();
+            let is_over = Arc::new(AtomicBool::new(false));
+            for signal in &wanted {
+                let _ = signal_hook::flag::register_conditional_default(*signal, Arc::clone(&is_over));
+            }
+            Signals { noted: SignalsInfo::new(wanted).ok(), is_over }
         }
 
         /// The exit status for a signal that came, if any.
         pub fn status(&mut self) -> Option<u8> {
-            self.0.as_mut()?.pending().next().map(|origin| super::status(origin.signal))
+            self.noted.as_mut()?.pending().next().map(|origin| super::status(origin.signal))
         }
 
         /// Sends what came on to a program that was not waited for yet: a CI system, or whoever stops a container, tells this
         /// process alone. A terminal's keys reach the program by themselves, and not twice; they come from the kernel
         /// (Linux says so; elsewhere twice is better than never).
         pub fn send_on(&mut self, child: &mut Spawned) {
-            for origin in self.0.iter_mut().flat_map(|signals| signals.pending()) {
+            for origin in self.noted.iter_mut().flat_map(|signals| signals.pending()) {
                 let by_key = matches!(origin.cause, Cause::Kernel) && [SIGINT, SIGQUIT].contains(&origin.signal);
                 let (Some(pid), Some(signal)) = (child.pid, Signal::from_named_raw(origin.signal)) else { continue };
                 let _ = match child.leads {
@@ -102,6 +111,12 @@ mod platform {
                 };
                 child.was_told_to_end = true;
             }
+        }
+    }
+
+    impl Drop for Signals {
+        fn drop(&mut self) {
+            self.is_over.store(true, Ordering::SeqCst);
         }
     }
 

@@ -12,9 +12,10 @@ use crate::stand_in::{Setup, StandIn};
 #[test]
 fn a_key_reaches_the_command_once() {
     const TERMINAL: &str = r#"
-import os, pty, sys
+import os, pty, signal, sys
 pid, terminal = pty.fork()
 if pid == 0:
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # the tests may run where it is ignored
     os.execv(sys.argv[1], sys.argv[1:])
 seen = b""
 while True:

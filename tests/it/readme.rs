@@ -86,7 +86,7 @@ fn the_readmes_other_jobs_run_a_command_that_works() {
 #[test]
 fn the_readme_lists_the_ci_systems_in_their_order() {
     let outcome = Step::bare().env("TOKEN_MINT_INDEX", NOWHERE).run();
-    let said = outcome.stderr.split("a CI system is recognised by a variable: ").nth(1).unwrap();
+    let said = outcome.stderr.split("A CI system is recognised by a variable: ").nth(1).unwrap();
     let rows: Vec<&str> =
         README.lines().skip_while(|line| !line.starts_with("| CI system |")).skip(2).take(5).collect();
     let mut at = 0;

@@ -253,6 +253,25 @@ fn a_hand_over_that_a_signal_interrupts_loses_no_token() {
     }
 }
 
+/// stdout is a pipe that nobody reads, and full.
+#[test]
+fn a_hand_over_that_waits_for_ever_can_be_ended() {
+    let servers = StandIn::start(Setup::default());
+    let (reader, mut full) = std::io::pipe().unwrap();
+    full.write_all(&[0; 65_536]).unwrap();
+    let step = Step::of(&servers).args(&["--format", "token"]);
+    let mut child = step.command().stdout(full).stderr(Stdio::null()).spawn().unwrap();
+    let start = Instant::now();
+    while servers.api_tokens().is_empty() {
+        assert!(start.elapsed() < Duration::from_secs(20));
+        thread::sleep(Duration::from_millis(2));
+    }
+    thread::sleep(Duration::from_millis(200));
+    send("-TERM", &child);
+    assert_eq!(status(&mut child), None, "by the signal");
+    drop(reader);
+}
+
 /// Nobody reads stderr, and the command has filled the pipe.
 #[test]
 fn a_log_that_nobody_reads_does_not_keep_the_token_alive() {
