@@ -29,7 +29,7 @@ while True:
 print(seen.decode(), "status", os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
 "#;
     let servers = StandIn::start(Setup::default());
-    let script = "trap 'echo interrupted' INT; echo ready; sleep 0.2; sleep 0.5; exit 3";
+    let script = "trap 'echo interrupted' INT; echo ready; sleep 1; sleep 0.5; exit 3";
     let step = Step::of(&servers).env("PATH", "/usr/bin:/bin").args(&["--", "sh", "-c", script]);
     let command = step.command();
     let mut terminal = Command::new("python3");
