@@ -1,5 +1,7 @@
 //! One deadline over everything the program does.
 
+use std::sync::mpsc;
+use std::thread;
 use std::time::{Duration, Instant};
 
 /// The moment at which the program gives up.
@@ -18,6 +20,13 @@ impl Deadline {
     /// The time that is left; zero once the deadline has passed.
     pub fn remaining(&self) -> Duration {
         self.at.saturating_duration_since(Instant::now())
+    }
+
+    /// What `work` gives, if it does in time. It has a thread of its own, and is left to itself once nobody waits for it.
+    pub fn wait_for<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> Option<T> {
+        let (sender, receiver) = mpsc::channel();
+        thread::spawn(move || sender.send(work()));
+        receiver.recv_timeout(self.remaining()).ok()
     }
 
     /// The time that was given for everything together.

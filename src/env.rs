@@ -53,7 +53,12 @@ impl Env {
 
     /// True in a job of GitHub Actions.
     pub fn on_github(&self) -> bool {
-        self.get(GITHUB_ACTIONS).is_some_and(|value| value == "true")
+        self.is_true(GITHUB_ACTIONS)
+    }
+
+    /// True if a variable says `true`, as CI systems mark their jobs.
+    pub fn is_true(&self, name: &str) -> bool {
+        self.get(name).is_some_and(|value| value == "true")
     }
 }
 

@@ -1,9 +1,9 @@
 //! The event that started the job, as far as it explains a missing permission.
 
-use std::fs::File;
-use std::io::Read;
+use std::path::Path;
 
 use crate::env::{EVENT_PATH, Env};
+use crate::file;
 use crate::json::Members;
 
 /// A longer event is not read. GitHub's pull request events are some tens of kilobytes.
@@ -15,12 +15,7 @@ pub fn is_pull_request_from_fork(env: &Env) -> bool {
 }
 
 fn pull_request_from_fork(env: &Env) -> Option<bool> {
-    let path = env.get(EVENT_PATH)?;
-    if !std::fs::metadata(path).ok()?.is_file() {
-        return None;
-    }
-    let mut event = Vec::new();
-    File::open(path).ok()?.take(MAX_EVENT_BYTES).read_to_end(&mut event).ok()?;
+    let event = file::read(Path::new(env.get(EVENT_PATH)?), MAX_EVENT_BYTES)?;
     let pull_request = Members::read(&event).ok()?.object("pull_request")?;
     let side = |name| pull_request.object(name)?.object("repo");
     let (Some(head), Some(base)) = (side("head"), side("base")) else {

@@ -37,7 +37,7 @@ pub struct Proof {
     pub id_token: IdToken,
     audience: String,
     /// What the index takes, as far as it is known. An audience that the user names is the user's word.
-    expected: Option<String>,
+    pub expected: Option<String>,
 }
 
 impl Exchange<'_> {
@@ -130,12 +130,5 @@ pub fn validity(minted: &Minted) -> String {
     match minted.expires_unix_secs {
         Some(expires) => format!("it is valid until {}", expiry::describe(expires, expiry::now_unix_secs())),
         None => "the index does not say until when it is valid (PyPI's tokens live 15 minutes)".to_owned(),
-    }
-}
-
-impl Proof {
-    /// What the index takes, as far as it is known.
-    pub fn expected_audience(&self) -> Option<&str> {
-        self.expected.as_deref()
     }
 }

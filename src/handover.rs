@@ -5,8 +5,6 @@ use std::fmt;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, IsTerminal, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
-use std::sync::mpsc;
-use std::thread;
 
 use crate::clients;
 use crate::deadline::Deadline;
@@ -32,11 +30,7 @@ pub enum Format {
 }
 
 /// Where the API token will go.
-pub struct Handover {
-    target: Target,
-}
-
-enum Target {
+pub enum Handover {
     StepOutput { path: PathBuf, file: File },
     Stdout(Format),
 }
@@ -60,17 +54,16 @@ impl Handover {
     /// # Errors
     /// [`Error::NoStepOutputFile`], [`Error::OpenStepOutput`], [`Error::NoStdout`].
     pub fn plan(format: Option<Format>, env: &Env) -> Result<Handover> {
-        let target = match format {
+        Ok(match format {
             None if env.on_github() => {
                 let path = PathBuf::from(env.get(GITHUB_OUTPUT).ok_or(Error::NoStepOutputFile)?);
                 let file = open_regular_file(&path)
                     .map_err(|error| Error::OpenStepOutput { path: printable(&path), error })?;
-                Target::StepOutput { path, file }
+                Handover::StepOutput { path, file }
             }
             _ if stdout_leads_nowhere() => return Err(Error::NoStdout),
-            format => Target::Stdout(format.unwrap_or(Format::Token)),
-        };
-        Ok(Handover { target })
+            format => Handover::Stdout(format.unwrap_or(Format::Token)),
+        })
     }
 
     /// Hands the API token over; it was masked before.
@@ -78,11 +71,11 @@ impl Handover {
     /// # Errors
     /// [`Error::StepOutput`], [`Error::Stdout`].
     pub fn deliver(&mut self, minted: &Minted, index: &Index) -> Result<()> {
-        match &mut self.target {
-            Target::StepOutput { path, file } => {
+        match self {
+            Handover::StepOutput { path, file } => {
                 append(path, file, minted).map_err(|error| Error::StepOutput { path: printable(path), error })
             }
-            Target::Stdout(format) => {
+            Handover::Stdout(format) => {
                 let text = match format {
                     Format::Token => format!("{}\n", minted.token.reveal()),
                     Format::Env => env_lines(minted, index),
@@ -125,20 +118,18 @@ fn read_stdin(deadline: Deadline) -> Option<String> {
     if io::stdin().is_terminal() {
         return None;
     }
-    let (sender, receiver) = mpsc::channel();
-    thread::spawn(move || {
+    let read = deadline.wait_for(|| {
         let mut bytes = Vec::new();
-        io::stdin().take(MAX_GIVEN_BYTES).read_to_end(&mut bytes).ok()?;
-        sender.send(String::from_utf8_lossy(&bytes).into_owned()).ok()
+        io::stdin().take(MAX_GIVEN_BYTES).read_to_end(&mut bytes).map(|_| bytes)
     });
-    receiver.recv_timeout(deadline.remaining()).ok()
+    Some(String::from_utf8_lossy(&read?.ok()?).into_owned())
 }
 
 impl fmt::Display for Handover {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self.target {
-            Target::StepOutput { .. } => "as the step output api-token",
-            Target::Stdout(_) => "on stdout",
+        f.write_str(match self {
+            Handover::StepOutput { .. } => "as the step output api-token",
+            Handover::Stdout(_) => "on stdout",
         })
     }
 }

@@ -144,19 +144,15 @@ impl Http {
     pub fn can_connect(&self, url: &Url, patience: Duration) -> Result<(), HttpError> {
         let patience = patience.min(self.deadline.remaining()).max(Duration::from_millis(1));
         let (host, port) = (url.host().to_owned(), url.port());
-        let (sender, receiver) = mpsc::channel();
         // To look a name up may take long, too.
-        thread::spawn(move || {
-            let connect = || {
-                let address = (host, port).to_socket_addrs()?.next().ok_or(io::ErrorKind::NotFound)?;
-                TcpStream::connect_timeout(&address, patience)
-            };
-            sender.send(connect().map(drop))
+        let connected = Deadline::after(patience).wait_for(move || {
+            let address = (host, port).to_socket_addrs()?.next().ok_or(io::ErrorKind::NotFound)?;
+            TcpStream::connect_timeout(&address, patience)
         });
-        match receiver.recv_timeout(patience) {
-            Ok(Ok(())) => Ok(()),
-            Ok(Err(error)) => Err(HttpError::Network(neutralise(&error.to_string(), MAX_WORDS_CHARS))),
-            Err(_) => Err(HttpError::Network(format!("no connection within {} ms", patience.as_millis()))),
+        match connected {
+            Some(Ok(_)) => Ok(()),
+            Some(Err(error)) => Err(HttpError::Network(neutralise(&error.to_string(), MAX_WORDS_CHARS))),
+            None => Err(HttpError::Network(format!("no connection within {} ms", patience.as_millis()))),
         }
     }
 

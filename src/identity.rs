@@ -117,10 +117,6 @@ fn flawed(variable: &str, flaw: SettingFlaw) -> Error {
     Error::Setting { place: variable.to_owned().into(), flaw }
 }
 
-fn is_true(env: &Env, variable: &str) -> bool {
-    env.get(variable).is_some_and(|value| value == "true")
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -13,6 +13,7 @@ mod event;
 mod exchange;
 mod expiry;
 mod explain;
+mod file;
 mod form;
 mod handover;
 mod http;
@@ -147,7 +148,7 @@ fn show_claims(settings: &Settings, env: &Env) -> Result<()> {
     }
     let proof = Exchange::prepare(settings, env)?.request_id_token_to_look_at()?;
     let claims = Claims::of(&proof.id_token).ok_or(Error::Claims)?;
-    let (index, audience) = (&settings.index, proof.expected_audience());
+    let (index, audience) = (&settings.index, proof.expected.as_deref());
     let job = Job { claims: &claims, index, audience, now_unix_secs: expiry::now_unix_secs() };
     report::identity(&explain::explain_claims(&job, settings.project.as_deref()), env);
     if settings.format == Some(Format::Json) { print(&claims.to_json()) } else { Ok(()) }

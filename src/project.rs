@@ -1,8 +1,8 @@
 //! The project's name: asked for, or read from `./pyproject.toml`. It is used in explanations and links only.
 
-use std::fs::File;
-use std::io::Read;
 use std::path::Path;
+
+use crate::file;
 
 /// A longer file is not searched for a name.
 const MAX_FILE_BYTES: u64 = 256 * 1024;
@@ -21,11 +21,7 @@ pub fn is_name(text: &str) -> bool {
 
 /// The name in a `pyproject.toml`; `None` where there is no such file, or none that is understood.
 pub fn in_file(path: &Path) -> Option<String> {
-    if !std::fs::metadata(path).ok()?.is_file() {
-        return None;
-    }
-    let mut text = String::new();
-    File::open(path).ok()?.take(MAX_FILE_BYTES).read_to_string(&mut text).ok()?;
+    let text = String::from_utf8(file::read(path, MAX_FILE_BYTES)?).ok()?;
     in_table(&text, "project").or_else(|| in_table(&text, "tool.poetry"))
 }
 

@@ -2,12 +2,12 @@
 //! Pipelines").
 
 use super::helper::Helper;
-use super::{Source, System, is_true};
+use super::{Source, System};
 
 pub const SYSTEM: System = System {
     name: NAME,
     sign: "BUILDKITE=true",
-    find: |env| Ok(is_true(env, "BUILDKITE").then(|| -> Box<dyn Source> { Box::new(HELPER) })),
+    find: |env| Ok(env.is_true("BUILDKITE").then(|| -> Box<dyn Source> { Box::new(HELPER) })),
     variables: |_| ["BUILDKITE_AGENT_ACCESS_TOKEN"].map(str::to_owned).to_vec(),
 };
 

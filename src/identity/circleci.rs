@@ -2,13 +2,13 @@
 //! OpenID Connect tokens in jobs").
 
 use super::helper::Helper;
-use super::{Source, System, is_true};
+use super::{Source, System};
 use crate::json;
 
 pub const SYSTEM: System = System {
     name: NAME,
     sign: "CIRCLECI=true",
-    find: |env| Ok(is_true(env, "CIRCLECI").then(|| -> Box<dyn Source> { Box::new(HELPER) })),
+    find: |env| Ok(env.is_true("CIRCLECI").then(|| -> Box<dyn Source> { Box::new(HELPER) })),
     variables: |_| ["CIRCLE_OIDC_TOKEN", "CIRCLE_OIDC_TOKEN_V2"].map(str::to_owned).to_vec(),
 };
 

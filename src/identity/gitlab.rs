@@ -1,7 +1,7 @@
 //! GitLab CI/CD: the job declares an ID token under `id_tokens:`, and it is in a variable named after its audience
 //! (GitLab Docs, "ID token authentication"; the name: PyPI Docs, "Publishing with a Trusted Publisher").
 
-use super::{Source, System, id_token_in, is_true};
+use super::{Source, System, id_token_in};
 use crate::env::{Env, GITLAB_CI};
 use crate::error::{Error, Result};
 use crate::http::Http;
@@ -11,7 +11,7 @@ use crate::workflow::neutralise;
 pub const SYSTEM: System = System {
     name: "GitLab",
     sign: "GITLAB_CI=true",
-    find: |env| Ok(is_true(env, GITLAB_CI).then(|| -> Box<dyn Source> { Box::new(GitLab) })),
+    find: |env| Ok(env.is_true(GITLAB_CI).then(|| -> Box<dyn Source> { Box::new(GitLab) })),
     variables: |audience| vec![variable(audience)],
 };
 

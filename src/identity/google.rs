@@ -2,8 +2,7 @@
 //! gives an access token, with which Google's IAM issues that account's (Google Cloud Docs, "Verify the identity of a VM",
 //! "Create short-lived credentials for a service account").
 
-use std::fs::File;
-use std::io::Read;
+use std::path::Path;
 use std::time::Duration;
 
 use nanoserde::DeJson;
@@ -11,6 +10,7 @@ use nanoserde::DeJson;
 use super::{Found, Source, System, flawed, text};
 use crate::env::Env;
 use crate::error::{Error, Leg, ReplyFlaw, Result, SettingFlaw};
+use crate::file;
 use crate::http::{Http, Reply};
 use crate::json;
 use crate::secret::{IdToken, RequestToken, redact_tokens};
@@ -74,9 +74,8 @@ fn is_account(text: &str) -> bool {
 }
 
 fn is_googles_machine() -> bool {
-    let mut name = String::new();
-    let read = File::open(PRODUCT_NAME).and_then(|file| file.take(100).read_to_string(&mut name));
-    read.is_ok() && PRODUCT_NAMES.contains(&name.trim())
+    let name = file::read(Path::new(PRODUCT_NAME), 100).unwrap_or_default();
+    PRODUCT_NAMES.iter().any(|known| known.as_bytes() == name.trim_ascii())
 }
 
 impl Source for Google {
