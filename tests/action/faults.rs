@@ -23,6 +23,16 @@ fn reply(status: u16, body: &[u8]) -> Vec<u8> {
     [head.as_bytes(), body].concat()
 }
 
+/// Gives each request the next of these answers.
+fn in_turn(answers: Vec<Vec<u8>>) -> Raw {
+    let requests = AtomicUsize::new(0);
+    Raw::serving(move |stream| {
+        let answer = answers.get(requests.fetch_add(1, Ordering::Relaxed));
+        let _ = stream.write_all(answer.expect("a request more than there are answers"));
+        let _ = stream.shutdown(Shutdown::Write);
+    })
+}
+
 #[test]
 fn an_asset_with_one_bit_flipped_is_named_with_both_sums_and_not_run() {
     let flipped = pinned().flipped();
@@ -78,16 +88,7 @@ fn a_truncated_download_never_runs_with_busybox_either() {
 #[test]
 fn a_server_that_recovers_is_forgiven() {
     let asset = fs::read(pinned().asset()).unwrap();
-    let requests = AtomicUsize::new(0);
-    let releases = Raw::serving(move |stream| {
-        let bytes = match requests.fetch_add(1, Ordering::Relaxed) {
-            0 => reply(503, b"try later"),
-            1 => vec![],
-            _ => reply(200, &asset),
-        };
-        let _ = stream.write_all(&bytes);
-        let _ = stream.shutdown(Shutdown::Write);
-    });
+    let releases = in_turn(vec![reply(503, b"try later"), vec![], reply(200, &asset)]);
     job_with(&releases).assert_mints();
     assert_eq!(releases.requests().len(), 3);
 }
@@ -104,15 +105,8 @@ fn a_release_without_the_asset_is_named() {
 #[test]
 fn words_of_a_server_are_no_workflow_command() {
     let asset = fs::read(pinned().asset()).unwrap();
-    let requests = AtomicUsize::new(0);
-    let releases = Raw::serving(move |stream| {
-        let bytes = match requests.fetch_add(1, Ordering::Relaxed) {
-            0 => b"HTTP/1.1 503 a##[stop-commands]x\r::stop-commands::y\r\nContent-Length: 0\r\n\r\n".to_vec(),
-            _ => reply(200, &asset),
-        };
-        let _ = stream.write_all(&bytes);
-        let _ = stream.shutdown(Shutdown::Write);
-    });
+    let first = b"HTTP/1.1 503 a##[stop-commands]x\r::stop-commands::y\r\nContent-Length: 0\r\n\r\n".to_vec();
+    let releases = in_turn(vec![first, reply(200, &asset)]);
     let job = job_with(&releases);
     let path = busybox(job.dir.path().join("bin"), &[]);
     let outcome = job.path(&path).assert_mints();

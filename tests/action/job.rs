@@ -232,17 +232,8 @@ impl Job {
         let seen = seen.display();
         let runner = self.env.iter().filter(|(name, _)| name.starts_with("RUNNER_"));
         let env: String = runner.map(|(name, value)| format!("\n          {name}: {value}")).collect();
-        format!(
-            "name: Release
-on: push
-permissions: {{}}
-jobs:
-  publish:
-    name: Publish
-    runs-on: ubuntu-latest
-    steps:
-      - uses: actions/checkout@v6
-      - id: mint
+        workflow(&format!(
+            "      - id: mint
         uses: {uses}
         env: {env}
         with:
@@ -257,7 +248,7 @@ jobs:
           echo \"a log line with the token: $API_TOKEN\"
           printf '%s\\n' \"$OUTCOME\" \"$API_TOKEN\" \"$EXPIRES\" >'{seen}'
 "
-        )
+        ))
     }
 
     /// Runs it: green, and the later step sees the token that the index minted.
@@ -292,6 +283,22 @@ jobs:
         }
         outcome
     }
+}
+
+/// A workflow whose one job has these steps, after a checkout.
+pub fn workflow(steps: &str) -> String {
+    format!(
+        "name: Release
+on: push
+permissions: {{}}
+jobs:
+  publish:
+    name: Publish
+    runs-on: ubuntu-latest
+    steps:
+      - uses: actions/checkout@v6
+{steps}"
+    )
 }
 
 impl fmt::Display for Outcome {

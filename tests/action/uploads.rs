@@ -2,12 +2,8 @@
 
 use std::fs;
 
-use crate::job::{ACTION, Job, busybox};
+use crate::job::{ACTION, Job, Outcome, busybox, workflow};
 use crate::stand_in::Setup;
-
-fn requests(job: &Job) -> Vec<String> {
-    job.servers.requests()
-}
 
 /// A job that runs these commands, one a line.
 fn running(job: Job, commands: &[&str]) -> Job {
@@ -32,7 +28,7 @@ fn commands_run_with_the_token_which_is_revoked_after_them_and_is_no_output() {
     let upload_url = job.servers.index.url("/legacy/");
     assert_eq!(fs::read_to_string(seen).unwrap(), format!("{token} {upload_url} "));
     assert_eq!(&job.servers.burned()[0].0, token);
-    assert_eq!(requests(&job).last().unwrap(), "POST /_/oidc/burn-token");
+    assert_eq!(job.servers.requests().last().unwrap(), "POST /_/oidc/burn-token");
     assert!(outcome.log.contains("its a 2"), "{outcome}");
 }
 
@@ -87,20 +83,12 @@ fn nothing_runs_without_a_token() {
     running(job, &["echo ran away"]).assert_fails(&["invalid-publisher"]);
 }
 
-/// A job that mints, fails if it is told to, and revokes in a last step.
-fn minting_and_burning(job: &Job, mint: &str) -> String {
+/// A job that mints, if it is told to, then fails, and revokes in a last step.
+fn minting_and_burning(mint: bool) -> (Job, Outcome) {
+    let job = Job::new();
     let index = job.servers.index.url("/legacy/");
-    format!(
-        "name: Release
-on: push
-permissions: {{}}
-jobs:
-  publish:
-    name: Publish
-    runs-on: ubuntu-latest
-    steps:
-      - uses: actions/checkout@v6
-      - id: mint
+    let workflow = workflow(&format!(
+        "      - id: mint
         if: {mint}
         uses: {ACTION}
         with:
@@ -113,15 +101,15 @@ jobs:
           index: {index}
           burn: ${{{{ steps.mint.outputs.api-token }}}}
 "
-    )
+    ));
+    let job = job.workflow(&workflow);
+    let outcome = job.run();
+    (job, outcome)
 }
 
 #[test]
 fn a_last_step_revokes_the_token_though_the_upload_failed() {
-    let job = Job::new();
-    let workflow = minting_and_burning(&job, "true");
-    let job = job.workflow(&workflow);
-    let outcome = job.run();
+    let (job, outcome) = minting_and_burning(true);
     assert!(!outcome.green, "{outcome}");
     assert_eq!((job.servers.api_tokens().len(), job.servers.burned().len()), (1, 1), "{outcome}");
     assert!(outcome.log.contains("has revoked the API token"), "{outcome}");
@@ -129,10 +117,7 @@ fn a_last_step_revokes_the_token_though_the_upload_failed() {
 
 #[test]
 fn a_last_step_with_nothing_to_revoke_mints_nothing() {
-    let job = Job::new();
-    let workflow = minting_and_burning(&job, "false");
-    let job = job.workflow(&workflow);
-    let outcome = job.run();
+    let (job, outcome) = minting_and_burning(false);
     assert!(outcome.log.contains("there is no API token to revoke"), "{outcome}");
-    assert_eq!(requests(&job), Vec::<String>::new(), "{outcome}");
+    assert_eq!(job.servers.requests(), Vec::<String>::new(), "{outcome}");
 }

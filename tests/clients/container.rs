@@ -4,7 +4,7 @@ use std::io::{BufRead, BufReader};
 use std::os::unix::process::CommandExt;
 use std::process::{Command, Stdio};
 
-use crate::harness::Step;
+use crate::harness::{Step, wrapped};
 use crate::stand_in::{Setup, StandIn};
 
 /// In a terminal, Ctrl-C reaches the command by itself; sent on, it would be a second one, which many a program takes for
@@ -31,11 +31,7 @@ print(seen.decode(), "status", os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
     let servers = StandIn::start(Setup::default());
     let script = "trap 'echo interrupted' INT; echo ready; sleep 1; sleep 0.5; exit 3";
     let step = Step::of(&servers).env("PATH", "/usr/bin:/bin").args(&["--", "sh", "-c", script]);
-    let command = step.command();
-    let mut terminal = Command::new("python3");
-    terminal.args(["-c", TERMINAL]).arg(command.get_program()).args(command.get_args());
-    terminal.env_clear().env("PATH", "/usr/bin:/bin");
-    let output = terminal.envs(command.get_envs().filter_map(|(name, value)| Some((name, value?)))).output().unwrap();
+    let output = wrapped(&["python3", "-c", TERMINAL], &step.command()).output().unwrap();
     let seen = String::from_utf8_lossy(&output.stdout);
     assert!(seen.contains("status 3"), "{output:?}");
     assert_eq!(seen.matches("interrupted").count(), 1, "{seen}");
@@ -49,13 +45,8 @@ fn as_first_process_it_passes_signals_on() {
         let servers = StandIn::start(Setup::default());
         let step =
             Step::of(&servers).env("PATH", "/usr/bin:/bin").args(&["--", "sh", "-c", "echo ready; exec sleep 20"]);
-        let command = step.command();
-        let mut container = Command::new("unshare");
-        container
-            .args(["--pid", "--fork", "--kill-child", "env", "--default-signal"])
-            .arg(command.get_program())
-            .args(command.get_args());
-        container.env_clear().envs(command.get_envs().filter_map(|(name, value)| Some((name, value?))));
+        let words = ["unshare", "--pid", "--fork", "--kill-child", "env", "--default-signal"];
+        let mut container = wrapped(&words, &step.command());
         let mut container = container.stdout(Stdio::piped()).stderr(Stdio::null()).process_group(0).spawn().unwrap();
         let mut line = String::new();
         BufReader::new(container.stdout.take().unwrap()).read_line(&mut line).unwrap();

@@ -84,9 +84,7 @@ fn another_service_account_is_acted_as() {
     let reply = json!({"token": id_token});
     let iam = Server::on(listener, Some(tls.config.clone()), move |_| Response::json(200, &reply));
     let step = on_google(&servers).env("GOOGLE_SERVICE_ACCOUNT_NAME", ACCOUNT);
-    let ca = step.dir.path().join("ca.pem");
-    std::fs::write(&ca, &tls.ca_pem).unwrap();
-    let step = step.env("SSL_CERT_FILE", ca.to_str().unwrap());
+    let step = step.trusting(&tls.ca_pem);
     assert_token_on_stdout(&run(&step, address, "another maker"), &servers);
     assert_eq!(metadata.requests().len(), 1);
     let [Request { method, target, headers, body, .. }] = &iam.requests()[..] else { panic!() };
@@ -122,9 +120,7 @@ fn a_service_account_that_may_not_be_acted_as_is_a_missing_identity() {
     let listener = TcpListener::bind((address, 443)).unwrap();
     let _iam = Server::on(listener, Some(tls.config.clone()), move |_| Response::json(403, &reply));
     let step = on_google(&servers).env("GOOGLE_SERVICE_ACCOUNT_NAME", ACCOUNT);
-    let ca = step.dir.path().join("ca.pem");
-    std::fs::write(&ca, &tls.ca_pem).unwrap();
-    let output = run(&step.env("SSL_CERT_FILE", ca.to_str().unwrap()), address, "another maker");
+    let output = run(&step.trusting(&tls.ca_pem), address, "another maker");
     let stderr = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(3), "{stderr}");
     assert!(stderr.contains("Google Cloud refused to issue an ID token (status 403)"), "{stderr}");

@@ -2,10 +2,8 @@
 
 use std::net::{TcpListener, TcpStream};
 use std::process::{Child, Command, Stdio};
-use std::thread;
-use std::time::{Duration, Instant};
 
-use crate::harness::Step;
+use crate::harness::{Step, wait_until};
 use crate::machine::with_files;
 use crate::stand_in::tls::HOST;
 use crate::stand_in::{Setup, StandIn};
@@ -27,11 +25,7 @@ impl Tinyproxy {
         tinyproxy.arg("-d").arg("-c").arg(&config).env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin");
         let mut tinyproxy = with_files(&tinyproxy, &[("/etc/hosts", &hosts)]);
         let process = tinyproxy.stdout(Stdio::null()).spawn().unwrap();
-        let start = Instant::now();
-        while TcpStream::connect(("127.0.0.1", port)).is_err() {
-            assert!(start.elapsed() < Duration::from_secs(10), "tinyproxy does not listen");
-            thread::sleep(Duration::from_millis(10));
-        }
+        wait_until(|| TcpStream::connect(("127.0.0.1", port)).is_ok());
         Tinyproxy { process, port, _folder: folder }
     }
 }
@@ -44,12 +38,7 @@ impl Drop for Tinyproxy {
 }
 
 fn step(servers: &StandIn, credentials: &str, proxy: &Tinyproxy) -> Step {
-    let through = |url: String| url.replace("127.0.0.1", HOST);
-    let step = Step::of(servers).env("TOKEN_MINT_INDEX", &through(servers.index.url("/legacy/")));
-    let step = step.env("ACTIONS_ID_TOKEN_REQUEST_URL", &through(servers.github.url("/idtoken/77?api-version=2.0")));
-    let ca = step.dir.path().join("ca.pem");
-    std::fs::write(&ca, servers.ca_pem.as_ref().unwrap()).unwrap();
-    let step = step.env("SSL_CERT_FILE", ca.to_str().unwrap()).secret("s3cret");
+    let step = Step::of(servers).out_of_reach_of(servers).secret("s3cret");
     step.env("HTTPS_PROXY", &format!("http://{credentials}127.0.0.1:{}", proxy.port))
 }
 

@@ -1,19 +1,14 @@
 //! `--format env` in every shell that people have, `--format json` in jq, and what stays behind.
 
-use std::process::Command;
-
-use crate::harness::Step;
+use crate::harness::{Step, wrapped};
 use crate::stand_in::{Setup, StandIn};
 
 const SHELLS: [&[&str]; 5] = [&["sh"], &["dash"], &["busybox", "sh"], &["bash"], &["zsh"]];
 
 /// A step's command, run by a shell.
 fn in_shell(shell: &[&str], step: &Step, script: &str) -> String {
-    let by_sh = step.command_in_shell(script);
-    let mut command = Command::new(shell[0]);
-    command.args(&shell[1..]).args(by_sh.get_args()).env_clear().env("PATH", "/usr/bin:/bin");
-    command.current_dir(step.dir.path());
-    let output = command.envs(by_sh.get_envs().filter_map(|(name, value)| Some((name, value?)))).output().unwrap();
+    let mut command = wrapped(&[shell, &["-c", script]].concat(), &step.command());
+    let output = command.env("PATH", "/usr/bin:/bin").output().unwrap();
     assert!(output.status.success(), "{shell:?}: {output:?}");
     String::from_utf8(output.stdout).unwrap()
 }

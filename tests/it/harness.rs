@@ -3,6 +3,7 @@
 use std::fmt;
 use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::sync::{Arc, Mutex};
@@ -11,6 +12,7 @@ use std::time::{Duration, Instant};
 
 use crate::stand_in::StandIn;
 use crate::stand_in::http::{Request, read_request};
+use crate::stand_in::tls::HOST;
 
 /// The executable that cargo built for the tests.
 pub const BUILT_EXE: &str = env!("CARGO_BIN_EXE_token-mint");
@@ -136,12 +138,30 @@ impl Step {
 
     /// The command run by a shell: `script` runs it as `"$0" "$@"`.
     pub fn command_in_shell(&self, script: &str) -> Command {
-        let command = self.command();
-        let mut shell = Command::new("sh");
-        shell.args(["-c", script]).arg(command.get_program()).args(command.get_args()).env_clear();
-        shell.current_dir(self.dir.path());
-        shell.envs(command.get_envs().filter_map(|(name, value)| Some((name, value?)))).stdin(Stdio::null());
-        shell
+        wrapped(&["sh", "-c", script], &self.command())
+    }
+
+    /// Puts a program of this name, which is this script, into the step's folder, and that on its `PATH`.
+    pub fn with_program(self, name: &str, script: &str) -> Step {
+        let program = self.dir.path().join(name);
+        std::fs::write(&program, format!("#!/bin/sh\n{script}\n")).unwrap();
+        std::fs::set_permissions(&program, PermissionsExt::from_mode(0o755)).unwrap();
+        let path = format!("{}:/usr/bin:/bin", self.dir.path().display());
+        self.env("PATH", &path)
+    }
+
+    /// Has the step trust this CA, if the system's roots count.
+    pub fn trusting(self, ca_pem: &str) -> Step {
+        let path = self.dir.path().join("ca.pem");
+        std::fs::write(&path, ca_pem).unwrap();
+        self.env("SSL_CERT_FILE", path.to_str().unwrap())
+    }
+
+    /// Leads the step to the servers, which speak TLS, by a name that only a proxy can reach.
+    pub fn out_of_reach_of(self, servers: &StandIn) -> Step {
+        let job = servers.job_env().into_iter().filter(|(_, value)| value.starts_with("https://"));
+        let step = job.fold(self, |step, (name, value)| step.env(name, &value.replace("127.0.0.1", HOST)));
+        step.trusting(servers.ca_pem.as_ref().unwrap())
     }
 
     fn run_unchecked(self) -> (Outcome, Vec<String>) {
@@ -168,6 +188,27 @@ impl Step {
             elapsed,
         };
         (outcome, self.secrets)
+    }
+}
+
+/// `command` run by a program: these words, then the command's own, with its environment in its folder.
+pub fn wrapped(words: &[&str], command: &Command) -> Command {
+    let mut wrapper = Command::new(words[0]);
+    wrapper.args(&words[1..]).arg(command.get_program()).args(command.get_args()).stdin(Stdio::null());
+    wrapper.env_clear().envs(command.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    if let Some(folder) = command.get_current_dir() {
+        wrapper.current_dir(folder);
+    }
+    wrapper
+}
+
+/// Waits until this is so: ten seconds are more than a busy machine needs for any of it.
+#[track_caller]
+pub fn wait_until(mut is_so: impl FnMut() -> bool) {
+    let start = Instant::now();
+    while !is_so() {
+        assert!(start.elapsed() < Duration::from_secs(10), "it did not come to be");
+        thread::sleep(Duration::from_millis(2));
     }
 }
 

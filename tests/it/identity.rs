@@ -2,7 +2,6 @@
 
 use std::fs;
 use std::io::Write;
-use std::os::unix::fs::PermissionsExt;
 use std::process::Stdio;
 use std::time::Duration;
 
@@ -77,15 +76,6 @@ fn an_id_token_in_a_variable_does_not_reach_the_command() {
     }
 }
 
-/// A step whose `PATH` holds a program of this name, which is this script.
-fn with_program(step: Step, name: &str, script: &str) -> Step {
-    let program = step.dir.path().join(name);
-    fs::write(&program, format!("#!/bin/sh\n{script}\n")).unwrap();
-    fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
-    let path = format!("{}:/usr/bin:/bin", step.dir.path().display());
-    step.env("PATH", &path)
-}
-
 /// System, variable, program, and its arguments for the audience `pypi`, a line each.
 const HELPERS: [(&str, &str, &str, &str); 2] = [
     ("Buildkite", "BUILDKITE", "buildkite-agent", "oidc\nrequest-token\n--audience\npypi\n"),
@@ -100,7 +90,7 @@ fn a_helper_programs_id_token_is_exchanged() {
         let said = folder.path().join("arguments");
         let id_token = servers.id_token("pypi");
         let script = format!("printf '%s\\n' \"$@\" >'{}'; echo noise >&2; echo {id_token}", said.display());
-        let step = with_program(elsewhere(&servers).env(variable, "true"), program, &script);
+        let step = elsewhere(&servers).env(variable, "true").with_program(program, &script);
         let outcome = step.run_with(&servers);
         assert_token_on_stdout(&outcome, &servers);
         assert!(outcome.stderr.contains(&format!("asking {system} for an ID token")), "{outcome}");
@@ -113,7 +103,7 @@ fn a_helper_programs_id_token_is_exchanged() {
 fn an_audience_can_not_leave_its_place_in_circlecis_claims() {
     let servers = StandIn::start(Setup::default());
     let hostile = "a\", \"x\": \"b\\";
-    let step = with_program(elsewhere(&servers).env("CIRCLECI", "true"), "circleci", "printf %s \"$6\" >&2; exit 1");
+    let step = elsewhere(&servers).env("CIRCLECI", "true").with_program("circleci", "printf %s \"$6\" >&2; exit 1");
     let outcome = step.args(&["--audience", hostile]).run_with(&servers);
     outcome.assert_failed(3, &[r#"{"aud": "a\", \"x\": \"b\\"}"#]);
 }
@@ -124,7 +114,7 @@ fn a_helper_that_fails_is_quoted_harmlessly() {
     let script =
         "printf '::error::x\\n\\033[2J##[group]y eyJhbGciOi.eyJzdWIi.c2ln\\n' >&2; echo eyJ.secret.stdout; exit 4";
     for (system, variable, program, _) in HELPERS {
-        let step = with_program(elsewhere(&servers).env(variable, "true"), program, script);
+        let step = elsewhere(&servers).env(variable, "true").with_program(program, script);
         let outcome = step.secret("eyJzdWIi").secret("eyJ.secret.stdout").run_with(&servers);
         outcome.assert_failed(3, &[system, program, "(exit status: 4)", ":\u{b7}:error:\u{b7}:x"]);
         assert!(!outcome.stderr.contains('\x1b') && !outcome.stderr.contains("##["), "{outcome}");
@@ -147,7 +137,7 @@ fn a_helper_that_is_missing_is_an_error_about_its_system() {
 fn a_helper_that_prints_no_id_token_is_an_error() {
     let servers = StandIn::start(Setup::default());
     for script in ["true", "echo hello-hello-hello", "echo a.b.c d", "yes | head -c 1000000"] {
-        let step = with_program(elsewhere(&servers).env("BUILDKITE", "true"), "buildkite-agent", script);
+        let step = elsewhere(&servers).env("BUILDKITE", "true").with_program("buildkite-agent", script);
         step.secret("hello-hello-hello").run_with(&servers).assert_failed(5, &["printed something else"]);
     }
 }
@@ -156,7 +146,7 @@ fn a_helper_that_prints_no_id_token_is_an_error() {
 fn a_helper_that_does_not_end_is_stopped_at_the_deadline() {
     for script in ["sleep 20", "exec sleep 20", "sleep 20 & exit 0", "yes", "yes >&2", "trap '' TERM INT; sleep 20"] {
         let step = Step::bare().env("TOKEN_MINT_INDEX", NOWHERE).env("TOKEN_MINT_AUDIENCE", "pypi");
-        let step = with_program(step.env("BUILDKITE", "true"), "buildkite-agent", script);
+        let step = step.env("BUILDKITE", "true").with_program("buildkite-agent", script);
         let outcome = step.args(&["--timeout", "1"]).run();
         outcome.assert_failed(5, &["buildkite-agent did not end within the timeout of 1 second"]);
         assert!(outcome.elapsed < Duration::from_secs(1) + SLACK, "{script}: {outcome}");
@@ -167,7 +157,7 @@ fn a_helper_that_does_not_end_is_stopped_at_the_deadline() {
 fn what_a_helper_prints_is_not_all_kept() {
     let step =
         Step::bare().env("TOKEN_MINT_INDEX", NOWHERE).env("TOKEN_MINT_AUDIENCE", "pypi").env("BUILDKITE", "true");
-    let step = with_program(step, "buildkite-agent", "exec head -c 2000000000 /dev/zero");
+    let step = step.with_program("buildkite-agent", "exec head -c 2000000000 /dev/zero");
     let output = step.command_in_shell("ulimit -v 1000000; exec \"$0\" \"$@\"").output().unwrap();
     let stderr = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.code() == Some(5) && stderr.contains("printed something else"), "{stderr}");
@@ -177,7 +167,7 @@ fn what_a_helper_prints_is_not_all_kept() {
 fn a_helper_does_not_eat_the_commands_stdin() {
     let servers = StandIn::start(Setup::default());
     let script = format!("cat; echo {}", servers.id_token("pypi"));
-    let step = with_program(elsewhere(&servers).env("BUILDKITE", "true"), "buildkite-agent", &script);
+    let step = elsewhere(&servers).env("BUILDKITE", "true").with_program("buildkite-agent", &script);
     let step = step.args(&["--", "cat"]);
     let mut child = step.command().stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
     child.stdin.take().unwrap().write_all(b"for the command\n").unwrap();

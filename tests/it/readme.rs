@@ -32,17 +32,10 @@ fn value<'a>(block: &'a str, key: &str) -> &'a str {
 
 /// Runs `token-mint` and `twine` as a shell does in a step of a CI system. What twine was told is on stdout.
 fn in_job(step: Step, servers: &StandIn, command: &str) {
-    for (name, script) in [
-        ("twine", "echo \"twine $* with $TWINE_PASSWORD for $TWINE_REPOSITORY_URL\""),
-        ("token-mint", "exec \"$EXE\" \"$@\""),
-    ] {
-        let program = step.dir.path().join(name);
-        std::fs::write(&program, format!("#!/bin/sh\n{script}\n")).unwrap();
-        std::fs::set_permissions(&program, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
-    }
-    let path = format!("{}:/usr/bin:/bin", step.dir.path().display());
+    let step = step.with_program("twine", "echo \"twine $* with $TWINE_PASSWORD for $TWINE_REPOSITORY_URL\"");
+    let step = step.with_program("token-mint", "exec \"$EXE\" \"$@\"");
     let exe = step.command().get_program().to_str().unwrap().to_owned();
-    let step = step.env("PATH", &path).env("EXE", &exe).env("TOKEN_MINT_INDEX", &servers.index.url("/legacy/"));
+    let step = step.env("EXE", &exe).env("TOKEN_MINT_INDEX", &servers.index.url("/legacy/"));
     let output = step.command_in_shell(command).output().unwrap();
     let told =
         format!("twine upload dist/* with {} for {}\n", servers.api_tokens().concat(), servers.index.url("/legacy/"));

@@ -12,15 +12,8 @@ fn tls_servers() -> StandIn {
     StandIn::start(Setup { tls: true, ..Setup::default() })
 }
 
-/// Has the step trust this CA, if the system's roots count.
-fn trusting(step: Step, ca_pem: &str) -> Step {
-    let path = step.dir.path().join("ca.pem");
-    std::fs::write(&path, ca_pem).unwrap();
-    step.env("SSL_CERT_FILE", path.to_str().unwrap())
-}
-
 fn trusting_step(servers: &StandIn) -> Step {
-    trusting(Step::of(servers), servers.ca_pem.as_ref().unwrap())
+    Step::of(servers).trusting(servers.ca_pem.as_ref().unwrap())
 }
 
 #[cfg(feature = "mozilla-roots")]
@@ -79,11 +72,7 @@ mod system_roots {
 
     /// A step whose servers only a proxy can reach.
     fn step_behind(proxy: &str, servers: &StandIn) -> Step {
-        let through = |url: String| url.replace("127.0.0.1", HOST);
-        let step = trusting_step(servers).env("TOKEN_MINT_INDEX", &through(servers.index.url("/legacy/")));
-        let step =
-            step.env("ACTIONS_ID_TOKEN_REQUEST_URL", &through(servers.github.url("/idtoken/77?api-version=2.0")));
-        step.env("https_proxy", proxy)
+        Step::of(servers).out_of_reach_of(servers).env("https_proxy", proxy)
     }
 
     #[test]
@@ -110,7 +99,7 @@ mod system_roots {
     #[test]
     fn a_private_ca_counts_behind_a_proxy_too() {
         let (servers, others, proxy) = (tls_servers(), tls_servers(), Proxy::start());
-        let step = trusting(step_behind(&proxy.url(), &servers), others.ca_pem.as_ref().unwrap());
+        let step = step_behind(&proxy.url(), &servers).trusting(others.ca_pem.as_ref().unwrap());
         step.run_with(&servers).assert_failed(5, &["its certificate is not trusted"]);
     }
 
@@ -144,7 +133,7 @@ mod system_roots {
                 thread::spawn(move || trickle(stream, ServerConnection::new(config).unwrap()));
             }
         });
-        let step = trusting(Step::with_endpoints(&url, NOWHERE), &identity.ca_pem).args(&["--timeout", "3"]);
+        let step = Step::with_endpoints(&url, NOWHERE).trusting(&identity.ca_pem).args(&["--timeout", "3"]);
         let outcome = step.run();
         outcome.assert_failed(5, &["timeout of 3 seconds"]);
         assert!(outcome.elapsed < Duration::from_secs(3) + SLACK, "{outcome}");

@@ -8,7 +8,7 @@ use std::process::{Child, Stdio};
 use std::thread;
 use std::time::{Duration, Instant, SystemTime};
 
-use crate::harness::{Outcome, Raw, SLACK, Step};
+use crate::harness::{Outcome, Raw, SLACK, Step, wait_until, wrapped};
 use crate::stand_in::{Setup, StandIn};
 
 const PATH: &str = "/usr/local/bin:/usr/bin:/bin";
@@ -139,15 +139,30 @@ fn arguments_arrive_as_they_are_and_no_command_line_holds_a_token() {
     assert_eq!(held, 2, "{outcome}");
 }
 
-/// Starts it, and waits until the command has said `ready`. The tests may run where some signals are ignored.
-fn started(step: &Step) -> (Child, BufReader<std::process::ChildStdout>) {
-    let mut command = step.command_in_shell("exec env --default-signal \"$0\" \"$@\"");
+/// Starts it by way of these words, and waits until the command has said `ready`. The tests may run where some signals are
+/// ignored.
+fn started(step: &Step, words: &[&str]) -> (Child, BufReader<std::process::ChildStdout>) {
+    let mut command = wrapped(&[words, &["env", "--default-signal"]].concat(), &step.command());
     let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     let mut stdout = BufReader::new(child.stdout.take().unwrap());
     let mut line = String::new();
     stdout.read_line(&mut line).unwrap();
     assert_eq!(line, "ready\n");
     (child, stdout)
+}
+
+/// Sends a signal to a process, or to the group that it leads.
+fn send(signal: &str, to: &str) {
+    assert!(std::process::Command::new("kill").args([signal, "--", to]).status().unwrap().success());
+}
+
+fn pid(child: &Child) -> String {
+    child.id().to_string()
+}
+
+/// Waits until the index is asked to mint.
+fn wait_for_the_exchange(servers: &StandIn) {
+    wait_until(|| servers.index.requests().iter().any(|request| request.method == "POST"));
 }
 
 /// The status of one that has to end now.
@@ -166,11 +181,6 @@ fn status(child: &mut Child) -> Option<i32> {
     }
 }
 
-fn send(signal: &str, child: &Child) {
-    let mut kill = std::process::Command::new("kill");
-    assert!(kill.args([signal, &child.id().to_string()]).status().unwrap().success());
-}
-
 #[test]
 fn a_signal_reaches_the_command_and_the_token_is_revoked_after_it_has_ended() {
     for signal in ["INT", "TERM", "HUP", "QUIT"] {
@@ -178,9 +188,9 @@ fn a_signal_reaches_the_command_and_the_token_is_revoked_after_it_has_ended() {
         let script =
             format!("trap 'sleep 0.2; touch ended; exit 42' {signal}; echo ready; while :; do sleep 0.02; done");
         let step = running(&servers, &script);
-        let (mut child, _stdout) = started(&step);
+        let (mut child, _stdout) = started(&step, &[]);
         assert_eq!(servers.burned().len(), 0);
-        send(&format!("-{signal}"), &child);
+        send(&format!("-{signal}"), &pid(&child));
         assert_eq!(status(&mut child), Some(42), "{signal}");
         let ended = fs::metadata(step.dir.path().join("ended")).unwrap().modified().unwrap();
         assert_burned_after(&servers, Some(ended));
@@ -193,11 +203,8 @@ fn a_signal_reaches_what_the_command_has_started() {
     let servers = StandIn::start(Setup::default());
     let upload = "sh -c 'trap \"sleep 0.3; touch ended; exit 1\" TERM; echo ready; while :; do sleep 0.02; done'";
     let step = running(&servers, &format!("{upload}; echo went on >&2"));
-    let mut command = step.command_in_shell("exec setsid env --default-signal \"$0\" \"$@\"");
-    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-    let mut line = String::new();
-    BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
-    send("-TERM", &child);
+    let (mut child, _stdout) = started(&step, &["setsid"]);
+    send("-TERM", &pid(&child));
     assert_eq!(status(&mut child), Some(143));
     let ended = fs::metadata(step.dir.path().join("ended")).unwrap().modified().unwrap();
     assert_burned_after(&servers, Some(ended));
@@ -208,12 +215,8 @@ fn what_is_sent_to_the_whole_process_group_reaches_the_command_once() {
     let servers = StandIn::start(Setup::default());
     let script = "trap 'echo told >&2' TERM; echo ready; for n in 1 2 3 4 5 6 7 8 9; do sleep 0.3; done; exit 3";
     let step = running(&servers, script);
-    let mut command = step.command_in_shell("exec setsid env --default-signal \"$0\" \"$@\"");
-    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-    let mut line = String::new();
-    BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
-    let group = format!("-{}", child.id());
-    assert!(std::process::Command::new("kill").args(["-TERM", "--", &group]).status().unwrap().success());
+    let (mut child, _stdout) = started(&step, &["setsid"]);
+    send("-TERM", &format!("-{}", child.id()));
     assert_eq!(status(&mut child), Some(3));
     let mut stderr = String::new();
     child.stderr.take().unwrap().read_to_string(&mut stderr).unwrap();
@@ -226,12 +229,8 @@ fn a_hand_over_that_a_signal_interrupts_loses_no_token() {
         let servers = StandIn::start(Setup { minting_takes: Duration::from_millis(500), ..Setup::default() });
         let step = Step::of(&servers).args(args);
         let mut child = step.command().stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-        let start = Instant::now();
-        while servers.index.requests().iter().all(|request| request.method != "POST") {
-            assert!(start.elapsed() < Duration::from_secs(20));
-            thread::sleep(Duration::from_millis(2));
-        }
-        send("-TERM", &child);
+        wait_for_the_exchange(&servers);
+        send("-TERM", &pid(&child));
         assert_eq!(status(&mut child), Some(status_wanted), "{args:?}");
         let mut stdout = String::new();
         child.stdout.take().unwrap().read_to_string(&mut stdout).unwrap();
@@ -248,13 +247,9 @@ fn a_hand_over_that_waits_for_ever_can_be_ended() {
     full.write_all(&[0; 65_536]).unwrap();
     let step = Step::of(&servers).args(&["--format", "token"]);
     let mut child = step.command().stdout(full).stderr(Stdio::null()).spawn().unwrap();
-    let start = Instant::now();
-    while servers.api_tokens().is_empty() {
-        assert!(start.elapsed() < Duration::from_secs(20));
-        thread::sleep(Duration::from_millis(2));
-    }
+    wait_until(|| !servers.api_tokens().is_empty());
     thread::sleep(Duration::from_millis(200));
-    send("-TERM", &child);
+    send("-TERM", &pid(&child));
     assert_eq!(status(&mut child), None, "by the signal");
     drop(reader);
 }
@@ -285,8 +280,8 @@ fn a_stored_token_for_pypi_does_not_reach_a_command_that_publishes_elsewhere() {
 fn a_command_that_a_signal_ends_is_told_by_the_status() {
     let servers = StandIn::start(Setup::default());
     let step = running(&servers, "echo ready; exec sleep 20");
-    let (mut child, _stdout) = started(&step);
-    send("-TERM", &child);
+    let (mut child, _stdout) = started(&step, &[]);
+    send("-TERM", &pid(&child));
     assert_eq!(status(&mut child), Some(143));
     assert_burned_after(&servers, None);
 }
@@ -316,12 +311,8 @@ fn a_signal_during_the_exchange_runs_nothing_and_loses_no_token() {
     let servers = StandIn::start(Setup { minting_takes: Duration::from_millis(500), ..Setup::default() });
     let step = running(&servers, "touch ran");
     let mut child = step.command().stderr(Stdio::piped()).spawn().unwrap();
-    let start = Instant::now();
-    while servers.index.requests().iter().all(|request| request.method != "POST") {
-        assert!(start.elapsed() < Duration::from_secs(20));
-        thread::sleep(Duration::from_millis(2));
-    }
-    send("-TERM", &child);
+    wait_for_the_exchange(&servers);
+    send("-TERM", &pid(&child));
     assert_eq!(status(&mut child), Some(143));
     assert!(!step.dir.path().join("ran").exists());
     assert_burned_after(&servers, None);
