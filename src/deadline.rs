@@ -25,7 +25,8 @@ impl Deadline {
     /// What `work` gives, if it does in time. It has a thread of its own, and is left to itself once nobody waits for it.
     pub fn wait_for<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> Option<T> {
         let (sender, receiver) = mpsc::channel();
-        thread::spawn(move || sender.send(work()));
+        // Without a thread there is no waiting.
+        thread::Builder::new().spawn(move || sender.send(work())).ok()?;
         receiver.recv_timeout(self.remaining()).ok()
     }
 

@@ -1,6 +1,7 @@
 //! What can go wrong: facts only, one variant an attempt, and the exit status of each. Advice is in `explain.rs`.
 
 use std::borrow::Cow;
+use std::time::Duration;
 use std::{fmt, io};
 
 use crate::claims::Claims;
@@ -39,8 +40,8 @@ pub enum Error {
     Refused { index: Box<Index>, leg: Leg, refusal: Box<Refusal>, subject: Option<Box<Subject>> },
     /// No whole reply came.
     Exchange { leg: Leg, server: String, error: HttpError },
-    /// A reply with a status that the protocol has no place for, or that means "later".
-    Status { leg: Leg, server: String, status: u16, words: Option<String> },
+    /// A reply with a status that the protocol has no place for, or that means "later"; perhaps it says how much later.
+    Status { leg: Leg, server: String, status: u16, words: Option<String>, retry_after: Option<Duration> },
     /// The ID token's claims can't be read, so there is nothing to show.
     Claims,
     /// A reply with the right status whose content is not what the protocol says.
@@ -65,6 +66,8 @@ pub enum Error {
     Print(io::Error),
     /// The mask that hides a token in the log could not be written, so no token was handed over.
     Mask(io::Error),
+    /// A signal came while there could have been a token; the exit status for it. No token was handed over.
+    Signal(u8),
 }
 
 /// Whose ID token was refused, and when: what an explanation needs.
@@ -169,7 +172,31 @@ impl Error {
         self
     }
 
-    /// The program's exit status: 2 to 6, as the README's table has them.
+    /// True if it may go away by itself, so that another attempt may help. A refusal doesn't, nor does a reply that is whole
+    /// and well formed, but wrong.
+    pub fn may_pass(&self) -> bool {
+        match self {
+            Error::Exchange { error, .. } => error.may_pass(),
+            Error::Status { status, .. } => matches!(status, 408 | 429 | 500..=599),
+            Error::Reply { flaw: ReplyFlaw::Json(flaw), .. } => !flaw.is_well_formed(),
+            _ => false,
+        }
+    }
+
+    /// False if the server can't have seen the request.
+    pub fn was_sent(&self) -> bool {
+        !matches!(self, Error::Exchange { error: HttpError::Unreachable(_), .. })
+    }
+
+    /// The pause that the server asks for.
+    pub fn retry_after(&self) -> Option<Duration> {
+        match self {
+            Error::Status { retry_after, .. } => *retry_after,
+            _ => None,
+        }
+    }
+
+    /// The program's exit status: 2 to 6, as the README's table has them, or a signal's.
     pub fn exit_status(&self) -> u8 {
         match self {
             Error::Usage(_) | Error::Setting { .. } | Error::NoProgram { .. } | Error::NoApiToken => 2,
@@ -181,6 +208,7 @@ impl Error {
             Error::Exchange { .. } | Error::Status { .. } | Error::Claims | Error::Reply { .. } => 5,
             Error::NoStepOutputFile | Error::OpenStepOutput { .. } | Error::StepOutput { .. } => 6,
             Error::StartProgram { .. } | Error::NoStdout | Error::Stdout(_) | Error::Print(_) | Error::Mask(_) => 6,
+            Error::Signal(status) => *status,
         }
     }
 }
@@ -222,8 +250,12 @@ impl fmt::Display for Error {
                 write!(f, "{index} {what} (status {status}){}", Words(words))
             }
             Error::Exchange { leg, server, error } => write!(f, "{leg} ({server}): {error}"),
-            Error::Status { leg, server, status, words } => {
-                write!(f, "{leg} ({server}): it answered with status {status}{}", Words(words))
+            Error::Status { leg, server, status, words, retry_after } => {
+                write!(f, "{leg} ({server}): it answered with status {status}")?;
+                if let Some(pause) = retry_after {
+                    write!(f, " and asks for a pause of {} seconds", pause.as_secs())?;
+                }
+                Words(words).fmt(f)
             }
             Error::Reply { leg, server, flaw } => write!(f, "{leg} ({server}): {flaw}"),
             Error::Claims => f.write_str("the ID token is no JSON Web Token with claims in it"),
@@ -239,6 +271,7 @@ impl fmt::Display for Error {
             Error::NoStdout => f.write_str("the API token would be lost: stdout is closed, or is /dev/null"),
             Error::Stdout(error) => write!(f, "the API token can't be written to stdout: {error}"),
             Error::Print(error) => write!(f, "stdout can't be written to: {error}"),
+            Error::Signal(_) => f.write_str("a signal came, so no API token was handed over"),
             Error::Mask(error) => write!(f, "the line that hides tokens in the log can't be written: {error}"),
         }
     }

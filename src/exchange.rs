@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::claims::Claims;
 use crate::deadline::Deadline;
 use crate::env::Env;
-use crate::error::{Result, Subject};
+use crate::error::{Error, Result, Subject};
 use crate::expiry;
 use crate::handover;
 use crate::http::Http;
@@ -13,8 +13,10 @@ use crate::identity::{self, Identity};
 use crate::index::Minted;
 use crate::log::Log;
 use crate::report;
+use crate::retry::Retry;
 use crate::secret::IdToken;
 use crate::settings::Settings;
+use crate::signals::Signals;
 use crate::workflow::neutralise;
 
 /// For the revocation, which comes when the job is done but for this.
@@ -29,6 +31,7 @@ pub struct Exchange<'a> {
     env: &'a Env,
     identity: Identity,
     http: Http,
+    retry: Retry,
     pub log: Log,
 }
 
@@ -47,48 +50,63 @@ impl Exchange<'_> {
     /// Those of [`identity::recognise`].
     pub fn prepare<'a>(settings: &'a Settings, env: &'a Env) -> Result<Exchange<'a>> {
         let log = Log::new(settings.verbosity);
-        let http = Http::new(Deadline::after(settings.timeout), log, settings.proxies.clone());
+        let deadline = Deadline::after(settings.timeout);
+        let http = Http::new(deadline, log, settings.proxies.clone());
         let identity = identity::recognise(settings.id_token_env.as_deref(), env)?;
-        Ok(Exchange { settings, env, identity, http, log })
+        Ok(Exchange { settings, env, identity, http, retry: Retry { deadline, log }, log })
     }
 
     /// Asks for an ID token that the index takes, and masks it.
     ///
     /// # Errors
-    /// Those of [`crate::index::Index::audience`] and [`Identity::id_token`], and [`crate::error::Error::Mask`].
+    /// Those of [`crate::index::Index::audience`] and [`Identity::id_token`], and [`Error::Mask`].
     pub fn request_id_token(&self) -> Result<Proof> {
         let Settings { index, audience, .. } = self.settings;
         self.log.line(&format!("version {}, index {index}", env!("CARGO_PKG_VERSION")));
-        let expected = if audience.is_none() { Some(index.audience(&self.http)?) } else { index.known_audience() };
+        let expected = match audience {
+            None => Some(self.retry.run(None, Error::may_pass, |_| index.audience(&self.http))?),
+            Some(_) => index.known_audience(),
+        };
         let audience = audience.clone().or_else(|| expected.clone()).unwrap_or_default();
         self.log.line(&format!("{}, audience {}", self.identity.how(), neutralise(&audience, 100)));
-        self.prove(audience, expected)
+        self.retry.run(None, Error::may_pass, |_| self.prove(&audience, &expected))
     }
 
     /// The same, for an ID token that the index never gets: the index is asked for nothing.
     ///
     /// # Errors
-    /// Those of [`Identity::id_token`], and [`crate::error::Error::Mask`].
+    /// Those of [`Identity::id_token`], and [`Error::Mask`].
     pub fn request_id_token_to_look_at(&self) -> Result<Proof> {
         let Settings { index, audience, .. } = self.settings;
         let expected = index.known_audience();
         let audience = audience.clone().or_else(|| expected.clone()).unwrap_or_else(|| NO_AUDIENCE.to_owned());
-        self.prove(audience, expected)
+        self.retry.run(None, Error::may_pass, |_| self.prove(&audience, &expected))
     }
 
-    fn prove(&self, audience: String, expected: Option<String>) -> Result<Proof> {
-        let id_token = self.identity.id_token(&audience, self.env, &self.http)?;
+    fn prove(&self, audience: &str, expected: &Option<String>) -> Result<Proof> {
+        let id_token = self.identity.id_token(audience, self.env, &self.http)?;
         handover::mask(id_token.reveal(), self.env)?;
-        Ok(Proof { id_token, audience, expected })
+        Ok(Proof { id_token, audience: audience.to_owned(), expected: expected.clone() })
     }
 
-    /// Exchanges the ID token for an API token, and masks that.
+    /// Exchanges the ID token for an API token, and masks that. The index spends an ID token before it makes an API token, so
+    /// after a reply that was lost, only a fresh one will do.
     ///
     /// # Errors
-    /// Those of [`crate::index::Index::mint`], and [`crate::error::Error::Mask`].
-    pub fn mint(&self, proof: &Proof) -> Result<Minted> {
-        let minted = self.settings.index.mint(&proof.id_token, &self.http);
-        let minted = minted.map_err(|error| error.about(self.subject(proof)))?;
+    /// Those of [`crate::index::Index::mint`] and [`Identity::id_token`], and [`Error::Mask`]. [`Error::Signal`] if a signal
+    /// came meanwhile; then an API token is not used.
+    pub fn mint(&self, mut proof: Proof, signals: &mut Signals) -> Result<Minted> {
+        let may_help = |error: &Error| error.may_pass() && (self.identity.gives_fresh() || !error.was_sent());
+        let http = self.http.hurried_by(signals.came());
+        let tried = self.retry.run(Some(&mut *signals), may_help, |failed| {
+            if failed > 0 {
+                proof = self.prove(&proof.audience, &proof.expected)?;
+            }
+            self.settings.index.mint(&proof.id_token, &http)
+        });
+        let minted = tried.map_err(|error| error.about(self.subject(&proof)));
+        signals.check().inspect_err(|_| minted.iter().for_each(|minted| self.burn(minted)))?;
+        let minted = minted?;
         // Where it can't be hidden, it is not used.
         handover::mask(minted.token.reveal(), self.env).inspect_err(|_| self.burn(&minted))?;
         Ok(minted)
@@ -97,7 +115,9 @@ impl Exchange<'_> {
     /// Revokes the API token. A failure is a warning: the token expires by itself.
     pub fn burn(&self, minted: &Minted) {
         let Settings { index, .. } = self.settings;
-        match index.burn(&minted.token, &self.http.until(Deadline::after(BURN_TIMEOUT))) {
+        let deadline = Deadline::after(BURN_TIMEOUT);
+        let http = self.http.until(deadline);
+        match (Retry { deadline, ..self.retry }).run(None, Error::may_pass, |_| index.burn(&minted.token, &http)) {
             Ok(true) => self.log.line("the API token was revoked"),
             Ok(false) => self.log.line(&format!("{} can't revoke API tokens; {}", index.name(), validity(minted))),
             Err(error) => {

@@ -1,4 +1,4 @@
-//! Until when an API token lives, in words.
+//! Points in time: until when an API token lives, in words, and the dates of HTTP.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -32,6 +32,22 @@ pub fn utc(unix_secs: u64) -> String {
     format!("{year:04}-{month:02}-{day:02} {hour:02}:{minute:02}:{second:02} UTC")
 }
 
+/// The Unix seconds of `Sun, 06 Nov 1994 08:49:37 GMT`, the one form of a date that servers may send (RFC 9110, section
+/// 5.6.7). `None` for anything else, and for a year that nobody will see.
+pub fn of_http_date(text: &str) -> Option<u64> {
+    const MONTHS: [&str; 12] = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
+    let [_, day, month, year, time, "GMT"] = text.split(' ').collect::<Vec<_>>()[..] else { return None };
+    let number = |text: &str, most| text.parse::<u64>().ok().filter(|number| *number <= most && text.len() <= 4);
+    let month = MONTHS.iter().position(|name| *name == month)? as u64 + 1;
+    let (day, year) = (number(day, 31)?, number(year, 9999).filter(|year| *year >= 1970)?);
+    let [hour, minute, second] = time.split(':').collect::<Vec<_>>()[..] else { return None };
+    let time = number(hour, 23)? * 3600 + number(minute, 59)? * 60 + number(second, 60)?;
+    // As in `utc`, the other way round (`days_from_civil`).
+    let (year, month) = if month > 2 { (year, month - 3) } else { (year - 1, month + 9) };
+    let days = year * 365 + year / 4 - year / 100 + year / 400 + (153 * month + 2) / 5 + day.checked_sub(1)?;
+    Some((days - 719_468) * 86_400 + time)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -50,6 +66,36 @@ mod tests {
             (253_402_300_799, "9999-12-31 23:59:59 UTC"),
         ] {
             assert_eq!(utc(unix_secs), text);
+        }
+    }
+
+    #[test]
+    fn an_http_date_is_read_and_nothing_else() {
+        for (text, unix_secs) in [
+            ("Thu, 01 Jan 1970 00:00:00 GMT", 0),
+            ("Tue, 29 Feb 2000 00:00:00 GMT", 951_782_400),
+            ("Fri, 01 Mar 2100 00:00:00 GMT", 4_107_542_400),
+            ("Mon, 21 Sep 2026 14:13:20 GMT", 1_790_000_000),
+            ("Fri, 31 Dec 9999 23:59:59 GMT", 253_402_300_799),
+        ] {
+            assert_eq!(of_http_date(text), Some(unix_secs), "{text}");
+        }
+        for text in [
+            "",
+            "soon",
+            "-1",
+            "Sunday, 06-Nov-94 08:49:37 GMT",
+            "Sun Nov  6 08:49:37 1994",
+            "Sun, 06 Nov 1994 08:49:37 CET",
+            "Sun, 06 Nov 1969 08:49:37 GMT",
+            "Sun, 00 Nov 1994 08:49:37 GMT",
+            "Sun, 06 Nov 1994 24:49:37 GMT",
+            "Sun, 06 Nov 99999 08:49:37 GMT",
+            "Sun, 06 Now 1994 08:49:37 GMT",
+            "Sun, 06 Nov 1994 08:49 GMT",
+            "Sun, -6 Nov 1994 08:49:37 GMT",
+        ] {
+            assert_eq!(of_http_date(text), None, "{text}");
         }
     }
 

@@ -230,7 +230,7 @@ fn hints(error: &Error) -> Vec<&'static str> {
         Error::Reply { .. } => vec![NOT_AN_INDEX, AGAIN],
         Error::NoStepOutputFile | Error::OpenStepOutput { .. } => vec![STEP_OUTPUT],
         Error::StepOutput { .. } | Error::Stdout(_) | Error::StartProgram { .. } => vec![LOST],
-        Error::NoGitLabToken { .. } | Error::NoStdout | Error::Print(_) | Error::Mask(_) => vec![],
+        Error::NoGitLabToken { .. } | Error::NoStdout | Error::Print(_) | Error::Mask(_) | Error::Signal(_) => vec![],
     }
 }
 

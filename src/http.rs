@@ -15,13 +15,16 @@
 
 use std::io::{self, Read};
 use std::net::{TcpStream, ToSocketAddrs};
-use std::sync::{Mutex, mpsc};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 use std::{fmt, thread};
 
 use nanoserde::DeJson;
 
 use crate::deadline::Deadline;
+use crate::expiry;
 use crate::json;
 use crate::log::{self, Log};
 use crate::proxy::Proxies;
@@ -58,11 +61,19 @@ const NO_STATUS_LINE: &str = "Server did not provide a status line";
 /// How rustls begins each of its complaints about a certificate (`Display` in its src/error.rs).
 const BAD_CERTIFICATE: &str = "invalid peer certificate: ";
 
+/// How long one request may take, however much is left until the deadline: time for another attempt remains.
+const PATIENCE: Duration = Duration::from_secs(30);
+/// The same once we were told to end. GitHub kills a cancelled job's processes ten seconds after the first signal.
+const HURRIED_PATIENCE: Duration = Duration::from_secs(5);
+/// How often to look whether we were.
+const POLL: Duration = Duration::from_millis(50);
+
 /// Sends requests until the deadline.
 pub struct Http {
     deadline: Deadline,
     log: Log,
     proxies: Proxies,
+    hurry: Arc<AtomicBool>,
 }
 
 /// What a server answered.
@@ -71,6 +82,8 @@ pub struct Reply {
     pub status: u16,
     /// At most [`MAX_BODY_BYTES`].
     pub body: Vec<u8>,
+    /// The pause that it asks for before the next request, should there be one.
+    pub retry_after: Option<Duration>,
 }
 
 /// What servers put into a reply that is not the one asked for.
@@ -84,7 +97,11 @@ struct Complaint {
 pub enum HttpError {
     /// The deadline passed; the seconds that were given for everything.
     TimedOut(u64),
-    /// No connection, or it broke.
+    /// This one request took too long; the seconds that it had.
+    Late(u64),
+    /// No connection could be made, so nothing was sent.
+    Unreachable(String),
+    /// The connection broke.
     Network(String),
     /// The server's certificate is not one that we trust.
     Certificate(String),
@@ -100,8 +117,23 @@ pub enum HttpError {
     TooLong,
     /// The proxy can't be reached, or does not connect us.
     Proxy(String),
+    /// The proxy does not connect us, and says that this is our fault.
+    ProxyRefused(String),
     /// The proxy wants credentials, or others.
     ProxyCredentials,
+}
+
+impl HttpError {
+    /// True if it may go away by itself.
+    pub fn may_pass(&self) -> bool {
+        match self {
+            HttpError::TimedOut(_) | HttpError::Certificate(_) => false,
+            HttpError::ProxyRefused(_) | HttpError::ProxyCredentials => false,
+            HttpError::Late(_) | HttpError::Unreachable(_) | HttpError::Network(_) | HttpError::Tls(_) => true,
+            HttpError::NoReply | HttpError::Malformed(_) | HttpError::Short(..) | HttpError::TooLong => true,
+            HttpError::Proxy(_) => true,
+        }
+    }
 }
 
 impl Reply {
@@ -124,12 +156,17 @@ impl Reply {
 impl Http {
     /// A client for requests that are to be done by this deadline.
     pub fn new(deadline: Deadline, log: Log, proxies: Proxies) -> Http {
-        Http { deadline, log, proxies }
+        Http { deadline, log, proxies, hurry: Arc::default() }
     }
 
     /// The same client with another deadline.
     pub fn until(&self, deadline: Deadline) -> Http {
-        Http { deadline, log: self.log, proxies: self.proxies.clone() }
+        Http::new(deadline, self.log, self.proxies.clone())
+    }
+
+    /// The same client, which waits for no more than five seconds once this is true.
+    pub fn hurried_by(&self, hurry: Arc<AtomicBool>) -> Http {
+        Http { hurry, ..self.until(self.deadline) }
     }
 
     /// When it gives up.
@@ -186,8 +223,8 @@ impl Http {
     }
 
     fn exchange_before_deadline(&self, url: &Url, request: minreq::Request) -> Result<Reply, HttpError> {
-        let remaining = self.deadline.remaining();
-        if remaining.is_zero() {
+        let patience = self.deadline.remaining().min(PATIENCE);
+        if patience.is_zero() {
             return Err(self.timed_out());
         }
         let proxy = self.proxies.for_url(url);
@@ -203,7 +240,7 @@ impl Http {
             .with_max_headers_size(MAX_HEADER_BYTES)
             .with_max_status_line_length(MAX_HEADER_BYTES)
             // Whole seconds, so rounded up, and one more: the wait below is the exact one and has to come first.
-            .with_timeout(remaining.as_secs() + 2);
+            .with_timeout(patience.as_secs() + 2);
         if let Some(tunnel) = &tunnel {
             request = request.with_proxy(tunnel.as_proxy.clone());
         }
@@ -212,10 +249,35 @@ impl Http {
         thread::Builder::new()
             .spawn(move || sender.send(exchange(request)))
             .map_err(|error| HttpError::Network(format!("no thread for the request: {error}")))?;
-        // The thread sends what came of it, be it a panic; so no word from it is a timeout.
-        let result = receiver.recv_timeout(remaining).unwrap_or_else(|_| Err(self.timed_out()));
+        let result = self.answer(&receiver, Deadline::after(patience)).unwrap_or_else(|| {
+            Err(if self.deadline.remaining().is_zero() {
+                self.timed_out()
+            } else {
+                HttpError::Late(patience.as_secs())
+            })
+        });
         await_panics(None);
         result.map_err(|error| tunnel.and_then(|tunnel| tunnel.trouble()).unwrap_or(error))
+    }
+
+    /// What the request's thread sends. It sends what came of it, be it a panic; so no word from it is a timeout.
+    fn answer(
+        &self,
+        receiver: &Receiver<Result<Reply, HttpError>>,
+        patience: Deadline,
+    ) -> Option<Result<Reply, HttpError>> {
+        let mut patience = patience;
+        let mut hurried = false;
+        loop {
+            match receiver.recv_timeout(patience.remaining().min(POLL)) {
+                Err(RecvTimeoutError::Timeout) if !patience.remaining().is_zero() => {}
+                answer => return answer.ok(),
+            }
+            if !hurried && self.hurry.load(Ordering::SeqCst) {
+                hurried = true;
+                patience = Deadline::after(patience.remaining().min(HURRIED_PATIENCE));
+            }
+        }
     }
 
     fn timed_out(&self) -> HttpError {
@@ -264,9 +326,10 @@ fn exchange(request: minreq::Request) -> Result<Reply, HttpError> {
         return Err(HttpError::Malformed(format!("its status is {status}")));
     }
     let mut body = Vec::new();
+    let retry_after = retry_after(&response);
     // These have no body whatever their header says (RFC 9112, section 6.3).
     if status < 200 || status == 204 || status == 304 {
-        return Ok(Reply { status, body });
+        return Ok(Reply { status, body, retry_after });
     }
     let announced = announced_bytes(&response);
     (&mut response).take(MAX_BODY_BYTES as u64 + 1).read_to_end(&mut body)?;
@@ -278,24 +341,37 @@ fn exchange(request: minreq::Request) -> Result<Reply, HttpError> {
     }
     match announced {
         Some(announced) if body.len() < announced => Err(HttpError::Short(body.len(), announced)),
-        _ => Ok(Reply { status, body }),
+        _ => Ok(Reply { status, body, retry_after }),
     }
 }
 
 /// `Content-Length`, as minreq reads it: the last one counts, and none where the body comes in chunks.
 fn announced_bytes(response: &minreq::ResponseLazy) -> Option<usize> {
-    let values = |name| response.headers.iter().filter(move |(n, _)| n.trim() == name).map(|(_, v)| v.trim());
-    if values("transfer-encoding").any(|value| value.eq_ignore_ascii_case("chunked")) {
+    if headers(response, "transfer-encoding").any(|value| value.eq_ignore_ascii_case("chunked")) {
         return None;
     }
-    values("content-length").next_back()?.parse().ok()
+    headers(response, "content-length").next_back()?.parse().ok()
+}
+
+/// `Retry-After`: seconds, or a date (RFC 9110, section 10.2.3). What is neither counts for nothing.
+fn retry_after(response: &minreq::ResponseLazy) -> Option<Duration> {
+    let value = headers(response, "retry-after").next_back()?;
+    let secs = match value.bytes().all(|b| b.is_ascii_digit()) && !value.is_empty() {
+        true => value.parse().unwrap_or(u64::MAX), // more than fits is more than we have
+        false => expiry::of_http_date(value)?.saturating_sub(expiry::now_unix_secs()),
+    };
+    Some(Duration::from_secs(secs))
+}
+
+fn headers<'a>(response: &'a minreq::ResponseLazy, name: &str) -> impl DoubleEndedIterator<Item = &'a str> {
+    response.headers.iter().filter(move |(n, _)| n.trim() == name).map(|(_, value)| value.trim())
 }
 
 impl From<minreq::Error> for HttpError {
     fn from(error: minreq::Error) -> HttpError {
         match error {
             minreq::Error::IoError(error) => error.into(),
-            minreq::Error::AddressNotFound => HttpError::Network("the host has no address".to_owned()),
+            minreq::Error::AddressNotFound => HttpError::Unreachable("the host has no address".to_owned()),
             minreq::Error::RustlsCreateConnection(error) => HttpError::Tls(error.to_string()),
             other => HttpError::Malformed(other.to_string()),
         }
@@ -313,9 +389,18 @@ impl From<io::Error> for HttpError {
                 Some(minreq::Error::IoError(_)) => HttpError::Network(text),
                 _ => HttpError::Malformed(text),
             },
+            _ if is_unreachable(&error) => HttpError::Unreachable(text),
             _ => HttpError::Network(text),
         }
     }
+}
+
+/// True where no connection was made. std has no kind for a name that can't be looked up, only these words
+/// (`lookup_host` in library/std/src/sys/net).
+fn is_unreachable(error: &io::Error) -> bool {
+    use io::ErrorKind::{AddrNotAvailable, ConnectionRefused, HostUnreachable, NetworkUnreachable};
+    matches!(error.kind(), ConnectionRefused | HostUnreachable | NetworkUnreachable | AddrNotAvailable)
+        || error.to_string().starts_with("failed to lookup address information")
 }
 
 impl fmt::Display for HttpError {
@@ -323,7 +408,8 @@ impl fmt::Display for HttpError {
         match self {
             HttpError::TimedOut(1) => f.write_str("no whole answer within the timeout of 1 second"),
             HttpError::TimedOut(secs) => write!(f, "no whole answer within the timeout of {secs} seconds"),
-            HttpError::Network(text) => write!(f, "network trouble: {text}"),
+            HttpError::Late(secs) => write!(f, "no whole answer within {secs} seconds"),
+            HttpError::Network(text) | HttpError::Unreachable(text) => write!(f, "network trouble: {text}"),
             HttpError::Certificate(text) => write!(f, "its certificate is not trusted: {text}"),
             HttpError::Tls(text) => write!(f, "no secure connection: {text}"),
             HttpError::NoReply => f.write_str("it closed the connection without an HTTP reply"),
@@ -332,7 +418,7 @@ impl fmt::Display for HttpError {
                 write!(f, "its reply was cut off: {came} of {announced} bytes came")
             }
             HttpError::TooLong => write!(f, "its reply is longer than {} KiB", MAX_BODY_BYTES / 1024),
-            HttpError::Proxy(text) => write!(f, "the proxy can't be used: {text}"),
+            HttpError::Proxy(text) | HttpError::ProxyRefused(text) => write!(f, "the proxy can't be used: {text}"),
             HttpError::ProxyCredentials => f.write_str("the proxy asks for a user and a password, or for others"),
         }
     }

@@ -39,6 +39,11 @@ type Found = Result<Option<Box<dyn Source>>>;
 trait Source {
     /// An ID token for `audience`.
     fn id_token(&self, audience: &str, env: &Env, http: &Http) -> Result<IdToken>;
+
+    /// False where there is one ID token for the whole job.
+    fn gives_fresh(&self) -> bool {
+        true
+    }
 }
 
 /// The CI system that vouches for this job.
@@ -80,13 +85,18 @@ pub fn variables(id_token_env: Option<&str>, audience: &str) -> Vec<String> {
 }
 
 impl Identity {
-    /// An ID token for `audience`. It can be exchanged once. Each call gives a fresh one, but where it is in a variable.
+    /// An ID token for `audience`. It can be exchanged once. Each call gives a fresh one, if [`Identity::gives_fresh`].
     ///
     /// # Errors
     /// [`Error::NoGitLabToken`], [`Error::Helper`], [`Error::IdentityRefused`], [`Error::Setting`], or
     /// [`Error::Exchange`], [`Error::Status`], [`Error::Reply`] of this leg.
     pub fn id_token(&self, audience: &str, env: &Env, http: &Http) -> Result<IdToken> {
         self.source.id_token(audience, env, http)
+    }
+
+    /// True if a second ID token would be another one.
+    pub fn gives_fresh(&self) -> bool {
+        self.source.gives_fresh()
     }
 
     /// How the ID token is had, in words.
@@ -101,6 +111,10 @@ struct Variable(String);
 impl Source for Variable {
     fn id_token(&self, _: &str, env: &Env, _: &Http) -> Result<IdToken> {
         id_token_in(env, &self.0)?.ok_or_else(|| Error::NoIdTokenIn { variable: self.0.clone() })
+    }
+
+    fn gives_fresh(&self) -> bool {
+        false
     }
 }
 

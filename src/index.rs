@@ -220,7 +220,13 @@ impl Index {
         let status = reply.status;
         let words = reply.words(&redact);
         if !(400..=499).contains(&status) || status == 408 || status == 429 {
-            return Error::Status { leg, server: self.origin().to_owned(), status, words };
+            return Error::Status {
+                leg,
+                server: self.origin().to_owned(),
+                status,
+                words,
+                retry_after: reply.retry_after,
+            };
         }
         let refusal: Option<RefusalReply> = json::decode(&reply.body).ok();
         let reasons = refusal.and_then(|refusal| refusal.errors).unwrap_or_default();

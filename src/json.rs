@@ -30,6 +30,14 @@ pub enum JsonError {
     Shape,
 }
 
+impl JsonError {
+    /// True for one whole JSON text that is not the one that was due; false for what is none, say a web page or half a
+    /// reply.
+    pub fn is_well_formed(&self) -> bool {
+        matches!(self, JsonError::Depth | JsonError::DuplicateKey | JsonError::Shape)
+    }
+}
+
 /// Decodes one JSON text.
 ///
 /// # Errors

@@ -24,6 +24,7 @@ mod log;
 mod project;
 mod proxy;
 mod report;
+mod retry;
 mod secret;
 mod settings;
 mod signals;
@@ -46,6 +47,7 @@ use exchange::Exchange;
 use handover::{Format, Handover};
 use http::Http;
 use log::Log;
+use retry::Retry;
 use settings::Settings;
 use signals::Signals;
 use upload::Upload;
@@ -82,13 +84,8 @@ fn hand_over(settings: &Settings, env: &Env) -> Result<u8> {
     let exchange = Exchange::prepare(settings, env)?;
     let mut handover = Handover::plan(settings.format, env)?;
     let proof = exchange.request_id_token()?;
-    // From here on there may be a token to revoke. The next request ends at the deadline, signal or not.
-    let mut signals = Signals::note();
-    let minted = exchange.mint(&proof)?;
-    if let Some(status) = signals.status() {
-        exchange.burn(&minted);
-        return Ok(status);
-    }
+    let mut signals = Signals::note(); // from here on there may be a token to revoke
+    let minted = exchange.mint(proof, &mut signals)?;
     drop(signals);
     handover.deliver(&minted, &settings.index).inspect_err(|_| exchange.burn(&minted))?;
 
@@ -102,9 +99,10 @@ fn upload(words: Vec<OsString>, settings: &Settings, env: &Env) -> Result<u8> {
     let exchange = Exchange::prepare(settings, env)?;
     let upload = Upload::plan(words, &settings.index, env)?;
     let proof = exchange.request_id_token()?;
+    let withheld = exchange.identity_variables(&proof);
     let mut signals = Signals::note(); // as in `hand_over`
-    let minted = exchange.mint(&proof)?;
-    let ended = upload.run(&minted, &exchange.identity_variables(&proof), &mut signals, exchange.log);
+    let minted = exchange.mint(proof, &mut signals)?;
+    let ended = upload.run(&minted, &withheld, &mut signals, exchange.log);
     exchange.burn(&minted);
     drop(signals);
     let ended = ended?;
@@ -119,11 +117,8 @@ fn check(settings: &Settings, env: &Env) -> Result<u8> {
     exchange.log.line(&format!("a pending publisher is used up by this: its project comes into being on {name}"));
     let proof = exchange.request_id_token()?;
     let mut signals = Signals::note(); // as in `hand_over`
-    let minted = exchange.mint(&proof)?;
+    let minted = exchange.mint(proof, &mut signals)?;
     exchange.burn(&minted);
-    if let Some(status) = signals.status() {
-        return Ok(status);
-    }
     exchange.log.line(&format!("{name} mints API tokens for this job: a release from it would work"));
     Ok(0)
 }
@@ -134,7 +129,8 @@ fn burn(settings: &Settings, env: &Env) -> Result<()> {
     let token = handover::take_back(env, deadline)?;
     handover::mask(token.reveal(), env)?;
     let index = &settings.index;
-    match index.burn(&token, &Http::new(deadline, log, settings.proxies.clone()))? {
+    let http = Http::new(deadline, log, settings.proxies.clone());
+    match (Retry { deadline, log }).run(None, Error::may_pass, |_| index.burn(&token, &http))? {
         true => log.line(&format!("{index} has revoked the API token")),
         false => log.line(&format!("{index} can't revoke API tokens; this one expires by itself")),
     }

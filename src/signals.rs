@@ -25,12 +25,19 @@ mod platform {
     use signal_hook::iterator::exfiltrator::WithOrigin;
     use signal_hook::low_level::siginfo::Cause;
 
+    use crate::error::{Error, Result};
+
     /// The signals that came since the last look. Once this is dropped, they end this process again.
     pub struct Signals {
         /// None where they can't be noted; then they end this process anyhow.
         noted: Option<SignalsInfo<WithOrigin>>,
+        /// True once one came.
+        came: Arc<AtomicBool>,
         is_over: Arc<AtomicBool>,
     }
+
+    /// How often to look for one.
+    const POLL: Duration = Duration::from_millis(20);
 
     /// How long to wait for what a program has started, once both were told to end.
     const STRAGGLERS_PATIENCE: Duration = Duration::from_secs(5);
@@ -85,16 +92,42 @@ mod platform {
             let is_ignored = |signal: &i32| ignored & (1 << (signal - 1)) != 0;
             let wanted: Vec<i32> =
                 [SIGHUP, SIGINT, SIGQUIT, SIGTERM].into_iter().filter(|signal| !is_ignored(signal)).collect();
-            let is_over = Arc::new(AtomicBool::new(false));
+            let noted = SignalsInfo::new(&wanted).ok();
+            let (came, is_over) = (Arc::default(), Arc::new(AtomicBool::new(noted.is_none())));
             for signal in &wanted {
                 let _ = signal_hook::flag::register_conditional_default(*signal, Arc::clone(&is_over));
+                let _ = signal_hook::flag::register(*signal, Arc::clone(&came));
             }
-            Signals { noted: SignalsInfo::new(wanted).ok(), is_over }
+            Signals { noted, came, is_over }
         }
 
-        /// The exit status for a signal that came, if any.
-        pub fn status(&mut self) -> Option<u8> {
-            self.noted.as_mut()?.pending().next().map(|origin| super::status(origin.signal))
+        /// Becomes true when a signal comes.
+        pub fn came(&self) -> Arc<AtomicBool> {
+            Arc::clone(&self.came)
+        }
+
+        /// Looks whether a signal came.
+        ///
+        /// # Errors
+        /// [`Error::Signal`] if one did. It is told once.
+        pub fn check(&mut self) -> Result<()> {
+            match self.noted.iter_mut().flat_map(|signals| signals.pending()).next() {
+                Some(origin) => Err(Error::Signal(super::status(origin.signal))),
+                None => Ok(()),
+            }
+        }
+
+        /// Waits that long.
+        ///
+        /// # Errors
+        /// [`Error::Signal`] as soon as one comes.
+        pub fn pause(&mut self, pause: Duration) -> Result<()> {
+            let start = Instant::now();
+            while start.elapsed() < pause {
+                self.check()?;
+                thread::sleep(POLL.min(pause));
+            }
+            Ok(())
         }
 
         /// Sends what came on to a program that was not waited for yet: a CI system, or whoever stops a container, tells this
@@ -136,8 +169,12 @@ mod platform {
     use std::process::{Child, Command};
     use std::sync::Arc;
     use std::sync::atomic::{AtomicBool, Ordering};
+    use std::thread;
+    use std::time::Duration;
 
     use signal_hook::consts::SIGINT;
+
+    use crate::error::{Error, Result};
 
     /// Whether Ctrl-C came since the last look.
     pub struct Signals(Arc<AtomicBool>);
@@ -171,9 +208,26 @@ mod platform {
             Signals(noted)
         }
 
-        /// The exit status for Ctrl-C, if it came.
-        pub fn status(&mut self) -> Option<u8> {
-            self.0.swap(false, Ordering::SeqCst).then(|| super::status(SIGINT))
+        /// Becomes true when a signal comes.
+        pub fn came(&self) -> Arc<AtomicBool> {
+            Arc::clone(&self.0)
+        }
+
+        /// Looks whether Ctrl-C came.
+        ///
+        /// # Errors
+        /// [`Error::Signal`] if it did. It is told once.
+        pub fn check(&mut self) -> Result<()> {
+            if self.0.swap(false, Ordering::SeqCst) { Err(Error::Signal(super::status(SIGINT))) } else { Ok(()) }
+        }
+
+        /// Waits that long.
+        ///
+        /// # Errors
+        /// [`Error::Signal`] once it has come.
+        pub fn pause(&mut self, pause: Duration) -> Result<()> {
+            thread::sleep(pause);
+            self.check()
         }
 
         /// Nothing to be done.

@@ -93,14 +93,14 @@ fn serve(near: &TcpStream, password: &str, end: &End) -> Result<Served, HttpErro
     far.set_nodelay(true)?;
     let mut to_far = far.try_clone()?;
     near.write_all(b"HTTP/1.1 200 OK\r\n\r\n")?;
-    thread::spawn(move || {
+    thread::Builder::new().spawn(move || {
         let _ = io::copy(&mut from_near, &mut to_far);
         let _ = to_far.shutdown(Shutdown::Write);
-    });
-    thread::spawn(move || {
+    })?;
+    thread::Builder::new().spawn(move || {
         let _ = io::copy(&mut far, &mut near);
         let _ = near.shutdown(Shutdown::Write);
-    });
+    })?;
     Ok(Served::Ours)
 }
 
@@ -125,7 +125,11 @@ fn connect_through(proxy: &Proxy, end: &End) -> Result<TcpStream, HttpError> {
             Ok(far)
         }
         (Some(version), Some("407")) if version.starts_with("HTTP/1.") => Err(HttpError::ProxyCredentials),
-        _ => Err(HttpError::Proxy(format!("it answered: {}", neutralise(status_line, 100)))),
+        (_, status) => {
+            let words = format!("it answered: {}", neutralise(status_line, 100));
+            let ours = status.is_some_and(|status| status.starts_with('4'));
+            Err(if ours { HttpError::ProxyRefused(words) } else { HttpError::Proxy(words) })
+        }
     }
 }
 
@@ -205,6 +209,6 @@ mod tests {
         let tunnel = Tunnel::open(&url, None, Deadline::after(Duration::from_secs(10))).unwrap();
         let request = minreq::get(url.to_string()).with_proxy(tunnel.as_proxy.clone()).with_timeout(10);
         assert!(request.send().is_err());
-        assert!(matches!(tunnel.trouble(), Some(HttpError::Network(_))));
+        assert!(matches!(tunnel.trouble(), Some(HttpError::Unreachable(_))));
     }
 }

@@ -44,15 +44,13 @@ impl Upload<'_> {
         Ok(Upload { program, arguments: words.collect(), index, env })
     }
 
-    /// Runs it to its end, without the variables `withheld`. A signal that came before it could be started ends it, too.
+    /// Runs it to its end, without the variables `withheld`.
     ///
     /// # Errors
-    /// [`Error::StartProgram`].
+    /// [`Error::StartProgram`]; [`Error::Signal`] if one came before.
     pub fn run(&self, minted: &Minted, withheld: &[String], signals: &mut Signals, log: Log) -> Result<Ended> {
         let name = printable(&self.program);
-        if let Some(status) = signals.status() {
-            return Ok(Ended { status, how: format!("{name} was not started: a signal came") });
-        }
+        signals.check()?;
         log.line(&format!("running {name} with the API token in its environment"));
         let mut command = Command::new(&self.program);
         command.args(&self.arguments);

@@ -68,7 +68,9 @@ impl Source for GitHub {
         match reply.status {
             200 => read(&reply).map_err(|flaw| Error::Reply { leg, server: server(), flaw }),
             status @ (401 | 403) => Err(Error::IdentityRefused { system: NAME, status, words: words() }),
-            status => Err(Error::Status { leg, server: server(), status, words: words() }),
+            status => {
+                Err(Error::Status { leg, server: server(), status, words: words(), retry_after: reply.retry_after })
+            }
         }
     }
 }

@@ -25,6 +25,10 @@ impl Source for GitLab {
             None => Err(Error::NoGitLabToken { variable, audience: neutralise(audience, 100) }),
         }
     }
+
+    fn gives_fresh(&self) -> bool {
+        false
+    }
 }
 
 /// The variable that the job has to declare: `pypi` makes `PYPI_ID_TOKEN`.

@@ -136,7 +136,9 @@ fn refused(url: &Url, reply: &Reply, redact: impl Fn(&str) -> String) -> Error {
     let words = reply.words(redact);
     match reply.status {
         status @ (401 | 403) => Error::IdentityRefused { system: NAME, status, words },
-        status => Error::Status { leg: LEG, server: url.origin().to_owned(), status, words },
+        status => {
+            Error::Status { leg: LEG, server: url.origin().to_owned(), status, words, retry_after: reply.retry_after }
+        }
     }
 }
 

@@ -3,12 +3,16 @@
 use std::fmt;
 use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
+
+use rustix::net::{AddressFamily, SocketType};
 
 use crate::stand_in::StandIn;
 use crate::stand_in::http::{Request, read_request};
@@ -288,10 +292,32 @@ fn reader(mut stream: impl Read + Send + 'static) -> thread::JoinHandle<String> 
     })
 }
 
+/// Does this for each item, many at a time: most of a run that fails is waiting.
+pub fn at_once<T: Sync>(items: &[T], work: impl Fn(&T) + Sync) {
+    let next = AtomicUsize::new(0);
+    thread::scope(|scope| {
+        let workers: Vec<_> = (0..items.len().min(32))
+            .map(|_| {
+                scope.spawn(|| {
+                    while let Some(item) = items.get(next.fetch_add(1, Ordering::SeqCst)) {
+                        work(item);
+                    }
+                })
+            })
+            .collect();
+        for worker in workers {
+            worker.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+        }
+    });
+}
+
 /// A server without manners: it reads a request, then does what it is told to with the connection.
 pub struct Raw {
     address: SocketAddr,
+    connections: Arc<Mutex<Vec<Instant>>>,
     requests: Arc<Mutex<Vec<Request>>>,
+    /// Keeps the port where nobody listens from being anyone else's.
+    refusing: Option<OwnedFd>,
 }
 
 impl Raw {
@@ -301,22 +327,44 @@ impl Raw {
 
     /// The same, for a server that looks at the request.
     pub fn serving_requests(serve: impl Fn(&Request, &mut TcpStream) + Send + Sync + 'static) -> Raw {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let address = listener.local_addr().unwrap();
         let requests = Arc::new(Mutex::new(Vec::new()));
-        let (serve, record) = (Arc::new(serve), Arc::clone(&requests));
-        thread::spawn(move || {
-            for mut stream in listener.incoming().flatten() {
-                let (serve, record) = (Arc::clone(&serve), Arc::clone(&record));
-                thread::spawn(move || {
-                    if let Ok(request) = read_request(&mut stream) {
-                        record.lock().unwrap().push(request.clone());
-                        serve(&request, &mut stream);
-                    }
-                });
+        let record = Arc::clone(&requests);
+        let server = Raw::accepting(move |stream| {
+            if let Ok(request) = read_request(stream) {
+                record.lock().unwrap().push(request.clone());
+                serve(&request, stream);
             }
         });
-        Raw { address, requests }
+        Raw { requests, ..server }
+    }
+
+    /// A server that does this with each connection, without reading a request.
+    pub fn accepting(serve: impl Fn(&mut TcpStream) + Send + Sync + 'static) -> Raw {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let connections = Arc::new(Mutex::new(Vec::new()));
+        let (serve, record) = (Arc::new(serve), Arc::clone(&connections));
+        thread::spawn(move || {
+            for mut stream in listener.incoming().flatten() {
+                record.lock().unwrap().push(Instant::now());
+                let serve = Arc::clone(&serve);
+                thread::spawn(move || serve(&mut stream));
+            }
+        });
+        Raw { address, connections, requests: Arc::default(), refusing: None }
+    }
+
+    /// A port where nobody listens.
+    pub fn refusing() -> Raw {
+        let socket = rustix::net::socket(AddressFamily::INET, SocketType::STREAM, None).unwrap();
+        rustix::net::bind(&socket, &SocketAddr::from(([127, 0, 0, 1], 0))).unwrap();
+        let address = rustix::net::getsockname(&socket).unwrap().try_into().unwrap();
+        Raw { address, connections: Arc::default(), requests: Arc::default(), refusing: Some(socket) }
+    }
+
+    /// False for a port where nobody listens.
+    pub fn listens(&self) -> bool {
+        self.refusing.is_none()
     }
 
     /// Answers every request with these bytes and closes the connection.
@@ -341,5 +389,10 @@ impl Raw {
 
     pub fn requests(&self) -> Vec<Request> {
         self.requests.lock().unwrap().clone()
+    }
+
+    /// When each connection came.
+    pub fn connections(&self) -> Vec<Instant> {
+        self.connections.lock().unwrap().clone()
     }
 }

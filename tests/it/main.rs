@@ -8,6 +8,7 @@ mod stand_in;
 mod build;
 mod exchange;
 mod explanations;
+mod faults;
 mod guards;
 mod handover;
 mod harness;

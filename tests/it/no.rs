@@ -1,6 +1,6 @@
 //! When the answer is no: missing permission, refusals, statuses.
 
-use crate::harness::{NOWHERE, Raw, Step};
+use crate::harness::{NOWHERE, Raw, Step, at_once};
 use crate::stand_in::github::Job;
 use crate::stand_in::index::Publisher;
 use crate::stand_in::{Setup, StandIn};
@@ -122,71 +122,40 @@ fn an_index_without_trusted_publishing_is_told_apart() {
 }
 
 #[test]
-fn each_status_has_its_exit_status() {
-    for (status, of_github, of_index) in [
-        (100, 5, 5),
-        (204, 5, 5),
-        (302, 5, 5),
-        (400, 5, 4),
-        (401, 3, 4),
-        (403, 3, 4),
-        (404, 5, 4),
-        (408, 5, 5),
-        (418, 5, 4),
-        (422, 5, 4),
-        (429, 5, 5),
-        (500, 5, 5),
-        (502, 5, 5),
-        (503, 5, 5),
-        (504, 5, 5),
-    ] {
-        let server = Raw::replying(status, "words of the server");
-        let piece = &format!("status {status}")[..];
-        Step::with_endpoints(&server.url(), NOWHERE).run().assert_failed(of_github, &[piece]);
-        let step = || Step::with_endpoints(&id_token_server().url(), &server.url());
-        step().run().assert_failed(of_index, &[piece]);
-        step().without("TOKEN_MINT_AUDIENCE").run().assert_failed(of_index, &[piece]);
-    }
-}
-
-#[test]
 fn a_secret_that_a_server_sends_back_is_taken_out() {
-    let echo = |status| Raw::replying(status, "you sent bearer a-request-token-that-is-secret, did you not?");
-    for (status, exit) in [(401, 3), (500, 5)] {
-        let outcome = Step::with_endpoints(&echo(status).url(), NOWHERE).run();
-        outcome.assert_failed(exit, &["you sent bearer ***, did you not?"]);
-    }
+    at_once(&[(401, 3), (500, 5)], |(status, exit)| {
+        let echo = Raw::replying(*status, "you sent bearer a-request-token-that-is-secret, did you not?");
+        let outcome = Step::with_endpoints(&echo.url(), NOWHERE).run();
+        outcome.assert_failed(*exit, &["you sent bearer ***, did you not?"]);
+    });
     let refusal = format!(
         r#"{{"message":"got {ID_TOKEN}","errors":[{{"code":"{ID_TOKEN}","description":"signature {SIGNATURE} is bad"}}]}}"#
     );
-    for (status, body, exit) in [(422, &refusal[..], 4), (500, ID_TOKEN, 5), (400, SIGNATURE, 4)] {
-        let index = Raw::replying(status, body);
+    at_once(&[(422, &refusal[..], 4), (500, ID_TOKEN, 5), (400, SIGNATURE, 4)], |(status, body, exit)| {
+        let index = Raw::replying(*status, body);
         let step = Step::with_endpoints(&id_token_server().url(), &index.url()).secret(SIGNATURE);
-        step.run().assert_failed(exit, &["***"]);
-    }
+        step.run().assert_failed(*exit, &["***"]);
+    });
 }
 
 #[test]
 fn a_token_in_a_reply_with_the_wrong_status_is_not_shown() {
-    for body in ["pypi-AgEIsecret_secret", r#"{"message":"x pypi-AgEIsecret_secret"}"#, r#""pypi-AgEIsecret_secret""#] {
-        for (status, exit) in [(201, 5), (500, 5), (400, 4)] {
-            let index = Raw::replying(status, body);
-            let step = Step::with_endpoints(&id_token_server().url(), &index.url());
-            step.secret("secret_secret").run().assert_failed(exit, &[]);
-        }
-    }
+    let at_the_index = |status, body: &str, exit, piece: &str| {
+        let index = Raw::replying(status, body);
+        let step = Step::with_endpoints(&id_token_server().url(), &index.url());
+        step.secret("secret_secret").run().assert_failed(exit, &[piece]);
+    };
+    let bodies = ["pypi-AgEIsecret_secret", r#"{"message":"x pypi-AgEIsecret_secret"}"#, r#""pypi-AgEIsecret_secret""#];
+    at_once(&bodies, |body| {
+        at_once(&[(201, 5), (500, 5), (400, 4)], |(status, exit)| at_the_index(*status, body, *exit, ""))
+    });
     // Another index's token may look like anything.
-    let index = Raw::replying(201, "another-index-secret_secret");
-    let step = Step::with_endpoints(&id_token_server().url(), &index.url());
-    step.secret("secret_secret").run().assert_failed(5, &["status 201"]);
-    let reason = r#"{"errors":[{"code":"c","description":"x pypi-AgEIsecret_secret"}]}"#;
-    let index = Raw::replying(422, reason);
-    let step = Step::with_endpoints(&id_token_server().url(), &index.url());
-    step.secret("secret_secret").run().assert_failed(4, &["c: x ***"]);
-    for status in [201, 404, 500] {
-        let github = Raw::replying(status, ID_TOKEN);
+    at_the_index(201, "another-index-secret_secret", 5, "status 201");
+    at_the_index(422, r#"{"errors":[{"code":"c","description":"x pypi-AgEIsecret_secret"}]}"#, 4, "c: x ***");
+    at_once(&[201, 404, 500], |status| {
+        let github = Raw::replying(*status, ID_TOKEN);
         Step::with_endpoints(&github.url(), NOWHERE).secret(SIGNATURE).run().assert_failed(5, &[]);
-    }
+    });
 }
 
 #[test]

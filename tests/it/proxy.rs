@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
 
-use crate::harness::{NOWHERE, Raw, SLACK, Step};
+use crate::harness::{NOWHERE, Raw, SLACK, Step, at_once};
 use crate::stand_in::tls::HOST;
 
 /// A proxy that takes this machine for every host, and keeps what it was asked.
@@ -71,29 +71,31 @@ fn step() -> Step {
 
 #[test]
 fn a_proxy_that_refuses_or_fails_is_an_error_and_says_why() {
-    for (answer, piece) in [
-        (
-            "HTTP/1.1 407 Proxy Authentication Required\r\nContent-Length: 0\r\n\r\n",
-            "the proxy asks for a user and a password",
-        ),
-        ("HTTP/1.1 502 Bad Gateway\r\n\r\n<html>", "the proxy can't be used: it answered: HTTP/1.1 502 Bad Gateway"),
-        ("HTTP/1.1 502 ::error::x\r\n\r\n", "HTTP/1.1 502 :\u{b7}:error:\u{b7}:x"),
-        ("HTTP/1.1 302 Found\r\nLocation: https://evil.example/\r\n\r\n", "it answered: HTTP/1.1 302 Found"),
-        ("SSH-2.0-OpenSSH_9.2\r\n\r\n", "it answered: SSH-2.0-OpenSSH_9.2"),
-        ("200\r\n\r\n", "it answered: 200"),
-        ("\r\n\r\n", "it answered:"),
-        ("HTTP/1.1 200 OK\r\n", "what it says does not end"),
-        ("", "closed the connection without a word"),
-    ] {
-        let proxy = Raw::answering(answer);
+    // What is tried again: a proxy in trouble, and what is no proxy at all; not one that says that this is our fault.
+    let cases = [
+        (1, "HTTP/1.1 407 No\r\nContent-Length: 0\r\n\r\n", "the proxy asks for a user and a password"),
+        (1, "HTTP/1.1 403 Forbidden\r\n\r\n", "the proxy can't be used: it answered: HTTP/1.1 403 Forbidden"),
+        (4, "HTTP/1.1 502 Bad Gateway\r\n\r\n<html>", "the proxy can't be used: it answered: HTTP/1.1 502 Bad Gateway"),
+        (4, "HTTP/1.1 502 ::error::x\r\n\r\n", "HTTP/1.1 502 :\u{b7}:error:\u{b7}:x"),
+        (4, "HTTP/1.1 302 Found\r\nLocation: https://evil.example/\r\n\r\n", "it answered: HTTP/1.1 302 Found"),
+        (4, "SSH-2.0-OpenSSH_9.2\r\n\r\n", "it answered: SSH-2.0-OpenSSH_9.2"),
+        (4, "200\r\n\r\n", "it answered: 200"),
+        (4, "\r\n\r\n", "it answered:"),
+        (4, "HTTP/1.1 200 OK\r\n", "what it says does not end"),
+        (4, "", "closed the connection without a word"),
+    ];
+    at_once(&cases, |(attempts, answer, piece)| {
+        let proxy = Raw::answering(*answer);
         let outcome = step().env("https_proxy", &proxy.url()).run();
         outcome.assert_failed(5, &["asking GitHub", piece]);
-        let [request] = &proxy.requests()[..] else { panic!("{outcome}") };
-        assert_eq!((request.method.as_str(), request.target.as_str()), ("CONNECT", &*format!("{HOST}:443")));
-        assert_eq!(request.header("Host"), Some(&*format!("{HOST}:443")));
-        assert_eq!(request.header("Authorization"), None, "what is for the server is not for the proxy");
-        assert_eq!(request.header("Proxy-Authorization"), None);
-    }
+        assert_eq!(proxy.requests().len(), *attempts, "{outcome}");
+        for request in proxy.requests() {
+            assert_eq!((request.method.as_str(), request.target.as_str()), ("CONNECT", &*format!("{HOST}:443")));
+            assert_eq!(request.header("Host"), Some(&*format!("{HOST}:443")));
+            assert_eq!(request.header("Authorization"), None, "what is for the server is not for the proxy");
+            assert_eq!(request.header("Proxy-Authorization"), None);
+        }
+    });
 }
 
 #[test]
@@ -148,12 +150,12 @@ fn a_proxys_credentials_are_decoded_and_show_nowhere() {
 #[test]
 fn a_host_in_no_proxy_is_reached_directly() {
     let proxy = Raw::answering("");
-    for list in ["*", HOST, "example.test", ".test:443"] {
+    at_once(&["*", HOST, "example.test", ".test:443"], |list| {
         let outcome = step().env("https_proxy", &proxy.url()).env("no_proxy", list).run();
         // There is no such host.
         outcome.assert_failed(5, &["asking GitHub", "network trouble"]);
-    }
+    });
     assert_eq!(proxy.requests().len(), 0);
     step().env("https_proxy", &proxy.url()).env("no_proxy", "other.test").run().assert_failed(5, &["the proxy"]);
-    assert_eq!(proxy.requests().len(), 1);
+    assert_eq!(proxy.requests().len(), 4);
 }

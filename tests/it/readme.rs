@@ -3,7 +3,7 @@
 use crate::harness::{NOWHERE, Raw, Step};
 use crate::stand_in::{Setup, StandIn};
 
-const README: &str = include_str!("../../README.md");
+pub const README: &str = include_str!("../../README.md");
 
 #[test]
 fn the_readme_shows_the_help_as_it_is() {

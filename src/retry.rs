@@ -1,0 +1,81 @@
+//! Tries a step again where that may help: up to four attempts, with a longer pause after each, all before the deadline.
+
+use std::collections::hash_map::RandomState;
+use std::hash::{BuildHasher, Hasher};
+use std::thread;
+use std::time::Duration;
+
+use crate::deadline::Deadline;
+use crate::error::{Error, Result};
+use crate::log::Log;
+use crate::signals::Signals;
+
+const MAX_ATTEMPTS: u32 = 4;
+/// The shortest pause, after the first attempt; it doubles each time, and up to half of it is added at random, so that
+/// many jobs that failed together don't come back together.
+const FIRST_PAUSE: Duration = Duration::from_millis(500);
+
+/// What all steps of a run have in common.
+#[derive(Clone, Copy)]
+pub struct Retry {
+    pub deadline: Deadline,
+    pub log: Log,
+}
+
+impl Retry {
+    /// What `attempt` gives, which is told how many there were before, or its last error. A pause that the server asks for
+    /// (`Retry-After`) is made; where that, or ours, would outlast the deadline, there is no further attempt.
+    ///
+    /// # Errors
+    /// Those of `attempt`; [`Error::Signal`] if a signal came that was noted.
+    pub fn run<T>(
+        self,
+        mut signals: Option<&mut Signals>,
+        may_help: impl Fn(&Error) -> bool,
+        mut attempt: impl FnMut(u32) -> Result<T>,
+    ) -> Result<T> {
+        let mut failed = 0;
+        loop {
+            let error = match attempt(failed) {
+                Ok(done) => return Ok(done),
+                Err(error) => error,
+            };
+            failed += 1;
+            let pause = pause_after(failed).max(error.retry_after().unwrap_or_default());
+            if failed == MAX_ATTEMPTS || !may_help(&error) || pause >= self.deadline.remaining() {
+                return Err(error);
+            }
+            let (secs, next) = (pause.as_secs_f32(), failed + 1);
+            self.log.line(&format!("{error}; trying again in {secs:.1} seconds (attempt {next} of {MAX_ATTEMPTS})"));
+            match &mut signals {
+                Some(signals) => signals.pause(pause)?,
+                None => thread::sleep(pause),
+            }
+        }
+    }
+}
+
+fn pause_after(failed: u32) -> Duration {
+    let pause = FIRST_PAUSE * 2u32.saturating_pow(failed - 1);
+    pause + pause.mul_f64(f64::from(random()) / f64::from(u32::MAX) / 2.0)
+}
+
+/// Seeded by the operating system (`RandomState` in std's documentation). No secret depends on it.
+fn random() -> u32 {
+    RandomState::new().build_hasher().finish() as u32
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pauses_double_from_half_a_second_and_vary() {
+        for (failed, least) in [(1, 500), (2, 1000), (3, 2000)] {
+            let pauses: Vec<u128> = (0..200).map(|_| pause_after(failed).as_millis()).collect();
+            assert!(pauses.iter().all(|pause| (least..=least * 3 / 2).contains(pause)), "{pauses:?}");
+            let (least, most) = (pauses.iter().min().unwrap(), pauses.iter().max().unwrap());
+            assert!(most - least > 100, "{pauses:?}");
+        }
+    }
+}
