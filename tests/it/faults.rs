@@ -68,14 +68,14 @@ pub struct Fault {
     server: Raw,
 }
 
-fn fault(name: &'static str, ends: [End; 3], piece: &'static str, server: Raw) -> Fault {
+pub fn fault(name: &'static str, ends: [End; 3], piece: &'static str, server: Raw) -> Fault {
     Fault { name, ends, piece, server }
 }
 
 /// What is tried again, on any leg.
-const PASSING: [End; 3] = [Retried(5); 3];
+pub const PASSING: [End; 3] = [Retried(5); 3];
 /// What is not.
-const FINAL: [End; 3] = [Once(5); 3];
+pub const FINAL: [End; 3] = [Once(5); 3];
 /// A 4xx: GitHub's endpoint has no business to say that, the index has.
 const REFUSED: [End; 3] = [Once(5), Once(4), Once(4)];
 
@@ -105,7 +105,7 @@ fn endless(head: &'static str, more: &'static str, pause: Duration) -> Raw {
 }
 
 /// Closes the connection so that the client gets a reset.
-fn reset(stream: &TcpStream) {
+pub fn reset(stream: &TcpStream) {
     let _ = set_socket_linger(stream, Some(Duration::ZERO));
 }
 
@@ -240,7 +240,7 @@ fn what_is_wrong_in_a_reply_is_as_the_readme_has_it() {
 }
 
 /// Runs all faults on all legs, and compares what the README says of them, below this title.
-pub fn check(faults: fn() -> Vec<Fault>, title: &str, prepare: impl Fn(Step) -> Step + Sync) {
+pub fn check(faults: impl Fn() -> Vec<Fault>, title: &str, prepare: impl Fn(Step) -> Step + Sync) {
     // Servers of its own for each leg.
     let legs = LEGS.map(|leg| (leg, faults()));
     let runs: Vec<(Leg, &Fault)> =

@@ -120,16 +120,14 @@ impl Step {
 
     /// Runs it against servers whose secrets may show only where they are meant to.
     pub fn run_with(self, servers: &StandIn) -> Outcome {
-        let (outcome, secrets) = self.run_unchecked();
+        let (outcome, secrets) = self.run_unchecked(PATIENCE);
         check_leaks(&outcome, &[secrets, servers.secrets()].concat());
         outcome
     }
 
     /// Runs it; no secret of its own may show anywhere.
     pub fn run(self) -> Outcome {
-        let (outcome, secrets) = self.run_unchecked();
-        check_leaks(&outcome, &secrets);
-        outcome
+        self.run_within(PATIENCE)
     }
 
     /// The command, for tests that have plans of their own with its streams.
@@ -168,7 +166,14 @@ impl Step {
         step.trusting(servers.ca_pem.as_ref().unwrap())
     }
 
-    fn run_unchecked(self) -> (Outcome, Vec<String>) {
+    /// Runs it as `run` does, for one that takes long.
+    pub fn run_within(self, patience: Duration) -> Outcome {
+        let (outcome, secrets) = self.run_unchecked(patience);
+        check_leaks(&outcome, &secrets);
+        outcome
+    }
+
+    fn run_unchecked(self, patience: Duration) -> (Outcome, Vec<String>) {
         let start = Instant::now();
         let mut child = self.command().stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         let (stdout, stderr) = (reader(child.stdout.take().unwrap()), reader(child.stderr.take().unwrap()));
@@ -176,9 +181,9 @@ impl Step {
             if let Some(status) = child.try_wait().unwrap() {
                 break status;
             }
-            if start.elapsed() > PATIENCE {
+            if start.elapsed() > patience {
                 child.kill().unwrap();
-                panic!("token-mint {:?} did not end within {PATIENCE:?}", self.args);
+                panic!("token-mint {:?} did not end within {patience:?}", self.args);
             }
             thread::sleep(Duration::from_millis(2));
         };
@@ -313,6 +318,7 @@ pub fn at_once<T: Sync>(items: &[T], work: impl Fn(&T) + Sync) {
 
 /// A server without manners: it reads a request, then does what it is told to with the connection.
 pub struct Raw {
+    scheme: &'static str,
     address: SocketAddr,
     connections: Arc<Mutex<Vec<Instant>>>,
     requests: Arc<Mutex<Vec<Request>>>,
@@ -351,7 +357,12 @@ impl Raw {
                 thread::spawn(move || serve(&mut stream));
             }
         });
-        Raw { address, connections, requests: Arc::default(), refusing: None }
+        Raw { scheme: "http", address, connections, requests: Arc::default(), refusing: None }
+    }
+
+    /// The same server, addressed as one that speaks TLS.
+    pub fn as_https(self) -> Raw {
+        Raw { scheme: "https", ..self }
     }
 
     /// A port where nobody listens.
@@ -359,7 +370,7 @@ impl Raw {
         let socket = rustix::net::socket(AddressFamily::INET, SocketType::STREAM, None).unwrap();
         rustix::net::bind(&socket, &SocketAddr::from(([127, 0, 0, 1], 0))).unwrap();
         let address = rustix::net::getsockname(&socket).unwrap().try_into().unwrap();
-        Raw { address, connections: Arc::default(), requests: Arc::default(), refusing: Some(socket) }
+        Raw { refusing: Some(socket), address, scheme: "http", connections: Arc::default(), requests: Arc::default() }
     }
 
     /// False for a port where nobody listens.
@@ -384,7 +395,7 @@ impl Raw {
     }
 
     pub fn url(&self) -> String {
-        format!("http://{}", self.address)
+        format!("{}://{}", self.scheme, self.address)
     }
 
     pub fn requests(&self) -> Vec<Request> {

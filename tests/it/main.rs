@@ -16,6 +16,7 @@ mod identity;
 mod no;
 mod proxy;
 mod readme;
+mod retries;
 mod tls;
 mod upload;
 mod usage;

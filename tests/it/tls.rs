@@ -45,17 +45,18 @@ fn a_server_without_tls_is_told_so() {
 
 #[cfg(feature = "system-roots")]
 mod system_roots {
-    use std::net::TcpStream;
+    use std::net::{Shutdown, TcpStream};
     use std::sync::Arc;
     use std::time::Duration;
 
-    use rustls::{ServerConnection, StreamOwned};
+    use rustls::{ServerConfig, ServerConnection, StreamOwned};
 
     use super::*;
-    use crate::harness::SLACK;
+    use crate::faults::{self, Deadline, FINAL, Fault, PASSING, fault};
+    use crate::harness::{Raw, SLACK};
     use crate::proxy::Proxy;
     use crate::stand_in::http::read_request;
-    use crate::stand_in::tls::{HOST, Identity};
+    use crate::stand_in::tls::{Authority, HOST, Identity, self_signed};
 
     #[test]
     fn a_private_ca_will_do_and_tls_is_1_3() {
@@ -119,6 +120,75 @@ mod system_roots {
         let step = trusting_step(&others).env("ACTIONS_ID_TOKEN_REQUEST_URL", &servers.github.url("/"));
         step.run_with(&servers).assert_failed(5, &["its certificate is not trusted", "SSL_CERT_FILE"]);
     }
+
+    /// Faults of TLS, with an authority that is trusted.
+    #[test]
+    fn what_goes_wrong_in_tls_is_as_the_readme_has_it() {
+        let authority = Authority::new();
+        let ca_pem = authority.pem();
+        faults::check(|| faults_of_tls(&authority), "in TLS", |step| step.trusting(&ca_pem));
+    }
+
+    #[rustfmt::skip] // a line each
+    fn faults_of_tls(authority: &Authority) -> Vec<Fault> {
+        let server = |config: Arc<ServerConfig>| over_tls(config, |_| ());
+        let good = authority.certify(&["127.0.0.1"], 2020..2100);
+        let named_otherwise = authority.certify(&["index.example.test"], 2020..2100);
+        let alert = b"\x15\x03\x01\x00\x02\x02\x46"; // fatal: protocol_version (RFC 8446, section 6)
+        vec![
+            fault("self-signed certificate", FINAL, "its certificate is not trusted", server(self_signed())),
+            fault("certificate of an unknown authority", FINAL, "its certificate is not trusted", server(Authority::new().certify(&["127.0.0.1"], 2020..2100))),
+            fault("expired certificate", FINAL, "certificate expired", server(authority.certify(&["127.0.0.1"], 2020..2021))),
+            fault("certificate that is not valid yet", FINAL, "not valid yet", server(authority.certify(&["127.0.0.1"], 2090..2100))),
+            fault("certificate for another name", FINAL, "not valid for name", server(named_otherwise)),
+            fault("TLS 1.1 and older only", PASSING, "no secure connection", hello(alert)),
+            fault("no TLS at all", PASSING, "no secure connection", hello(b"HTTP/1.1 400 Bad Request\r\n\r\n")),
+            fault("garbage in place of the handshake", PASSING, "no secure connection", hello(&[0xaa; 999])),
+            fault("closed in the handshake", PASSING, "network trouble", hello(b"")),
+            fault("closed in the middle of a handshake record", PASSING, "network trouble", hello(b"\x16\x03\x03\x00\x7a\x02")),
+            fault("reset in the handshake", PASSING, "network trouble", Raw::accepting(|stream| {
+                let _ = stream.read(&mut [0; 99]);
+                faults::reset(stream);
+            }).as_https()),
+            fault("silence in the handshake", [Deadline; 3], "timeout", Raw::accepting(|stream| {
+                thread::sleep(Duration::from_secs(20));
+                drop(stream.shutdown(Shutdown::Both));
+            }).as_https()),
+            fault("cut off in the body, without TLS's farewell", PASSING, "", over_tls(Arc::clone(&good), |tls| {
+                let _ = tls.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 99\r\n\r\n{\"value\":");
+                let _ = tls.flush();
+            })),
+            fault("cut off without Content-Length and without TLS's farewell", PASSING, "", over_tls(good, |tls| {
+                let _ = tls.write_all(b"HTTP/1.1 200 OK\r\n\r\n{\"value\":\"eyJh.eyJi.c2lnbmF0dXJl\"}");
+                let _ = tls.flush();
+            })),
+        ]
+    }
+
+    /// A server that reads the client's greeting, says this, and closes the connection.
+    fn hello(answer: &'static [u8]) -> Raw {
+        let server = Raw::accepting(move |stream| {
+            let _ = stream.read(&mut [0; 4096]);
+            let _ = stream.write_all(answer);
+            let _ = stream.shutdown(Shutdown::Write);
+            let _ = stream.read(&mut [0; 64]);
+        });
+        server.as_https()
+    }
+
+    /// A server that speaks TLS, reads a request, does this, and closes the connection without TLS's farewell.
+    fn over_tls(config: Arc<ServerConfig>, serve: impl Fn(&mut Tls) + Send + Sync + 'static) -> Raw {
+        let server = Raw::accepting(move |stream| {
+            let connection = ServerConnection::new(Arc::clone(&config)).unwrap();
+            let mut tls = StreamOwned::new(connection, stream.try_clone().unwrap());
+            if read_request(&mut tls).is_ok() {
+                serve(&mut tls);
+            }
+        });
+        server.as_https()
+    }
+
+    type Tls = StreamOwned<ServerConnection, TcpStream>;
 
     /// A byte of the body's TLS record now and then: each read of the socket is in time, their sum is not.
     #[test]

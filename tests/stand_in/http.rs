@@ -60,7 +60,15 @@ impl Response {
         Response { status, content_type: "text/plain", body: text.as_bytes().to_vec() }
     }
 
+    /// No word: the connection is closed.
+    pub fn lost() -> Response {
+        Response { status: 0, content_type: "", body: vec![] }
+    }
+
     fn bytes(&self) -> Vec<u8> {
+        if self.status == 0 {
+            return vec![];
+        }
         let Response { status, content_type, body } = self;
         let length = body.len();
         let head = format!(

@@ -82,6 +82,7 @@ pub fn answer(request: &Request, setup: &Setup, signer: &Signer, state: &Mutex<I
             Response::json(403, &json!({"message": "Trusted publishing functionality not enabled"}))
         }
         ("POST", "/_/oidc/mint-token") => match mint(request, setup, signer, state) {
+            Ok(_) if state.lock().unwrap().minted.len() <= setup.loses => Response::lost(),
             Ok(reply) => Response::json(200, &reply),
             Err((code, description)) => {
                 let errors = json!([{"code": code, "description": description}]);

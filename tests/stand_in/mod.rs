@@ -29,6 +29,8 @@ pub struct Setup {
     pub tells_expiry: bool,
     /// What the index answers to a revocation that it would grant: 202, or 404 as older ones do, or a failure.
     pub burns: u16,
+    /// How many of its first replies to an exchange that it granted the index loses.
+    pub loses: usize,
     /// How long the index takes to mint.
     pub minting_takes: Duration,
     /// Speak TLS, with a certificate of a throw-away CA.
@@ -46,6 +48,7 @@ impl Default for Setup {
             enabled: true,
             tells_expiry: true,
             burns: 202,
+            loses: 0,
             minting_takes: Duration::ZERO,
             tls: false,
         }

@@ -1,8 +1,9 @@
-//! A throw-away certificate authority and a server certificate for loopback.
+//! Throw-away certificate authorities, and server certificates for loopback.
 
+use std::ops::Range;
 use std::sync::Arc;
 
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
+use rcgen::{BasicConstraints, Certificate, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair, date_time_ymd};
 use rustls::ServerConfig;
 use rustls::pki_types::PrivateKeyDer;
 
@@ -18,20 +19,53 @@ pub struct Identity {
 impl Identity {
     /// Made anew, with keys that nobody else has.
     pub fn new() -> Identity {
+        let authority = Authority::new();
+        let names = ["127.0.0.1", "localhost", HOST, "iamcredentials.googleapis.com"];
+        Identity { ca_pem: authority.pem(), config: authority.certify(&names, 2020..2100) }
+    }
+}
+
+/// A certificate authority.
+pub struct Authority(CertifiedIssuer<'static, KeyPair>);
+
+impl Authority {
+    /// Made anew.
+    pub fn new() -> Authority {
         let mut authority = CertificateParams::new([]).unwrap();
         // A name of its own, else OpenSSL takes the server's certificate for self-signed.
         authority.distinguished_name.push(DnType::CommonName, "throw-away CA");
         authority.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        let authority = CertifiedIssuer::self_signed(authority, KeyPair::generate().unwrap()).unwrap();
-
-        let key = KeyPair::generate().unwrap();
-        let names = ["127.0.0.1", "localhost", HOST, "iamcredentials.googleapis.com"].map(str::to_owned);
-        let certificate = CertificateParams::new(names).unwrap().signed_by(&key, &authority).unwrap();
-        let private_key = PrivateKeyDer::try_from(key.serialize_der()).unwrap();
-        let config = ServerConfig::builder()
-            .with_no_client_auth()
-            .with_single_cert(vec![certificate.der().clone()], private_key)
-            .unwrap();
-        Identity { ca_pem: authority.pem(), config: Arc::new(config) }
+        Authority(CertifiedIssuer::self_signed(authority, KeyPair::generate().unwrap()).unwrap())
     }
+
+    pub fn pem(&self) -> String {
+        self.0.pem()
+    }
+
+    /// A server with a certificate for these names, valid from one new year to another.
+    pub fn certify(&self, names: &[&str], years: Range<i32>) -> Arc<ServerConfig> {
+        let key = KeyPair::generate().unwrap();
+        let certificate = parameters(names, years).signed_by(&key, &self.0).unwrap();
+        server(&certificate, &key)
+    }
+}
+
+/// A server whose certificate no authority vouches for.
+pub fn self_signed() -> Arc<ServerConfig> {
+    let key = KeyPair::generate().unwrap();
+    server(&parameters(&["127.0.0.1"], 2020..2100).self_signed(&key).unwrap(), &key)
+}
+
+fn parameters(names: &[&str], years: Range<i32>) -> CertificateParams {
+    let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
+    let mut parameters = CertificateParams::new(names).unwrap();
+    parameters.not_before = date_time_ymd(years.start, 1, 1);
+    parameters.not_after = date_time_ymd(years.end, 1, 1);
+    parameters
+}
+
+fn server(certificate: &Certificate, key: &KeyPair) -> Arc<ServerConfig> {
+    let private_key = PrivateKeyDer::try_from(key.serialize_der()).unwrap();
+    let config = ServerConfig::builder().with_no_client_auth();
+    Arc::new(config.with_single_cert(vec![certificate.der().clone()], private_key).unwrap())
 }

@@ -1,0 +1,158 @@
+//! What is tried again, how often, after which pause, and with which ID token.
+
+use std::process::Stdio;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use crate::harness::{NOWHERE, Raw, SLACK, Step, at_once, wait_until};
+use crate::stand_in::{Setup, StandIn};
+
+/// A server that answers so at first, and then so.
+fn at_first(times: usize, first: &'static str, then: &'static str) -> Raw {
+    let answered = AtomicUsize::new(0);
+    Raw::serving(move |stream| {
+        let answer = if answered.fetch_add(1, Ordering::SeqCst) < times { first } else { then };
+        let _ = std::io::Write::write_all(stream, answer.as_bytes());
+    })
+}
+
+const BUSY: &str = "HTTP/1.1 503 Busy\r\nContent-Length: 4\r\n\r\nbusy";
+const GOOD: &str =
+    "HTTP/1.1 200 OK\r\n\r\n{\"value\":\"a.b.c\",\"audience\":\"pypi\",\"token\":\"pypi-abc\",\"expires\":1790000000}";
+
+fn retries(stderr: &str) -> Vec<&str> {
+    stderr.lines().filter(|line| line.contains("; trying again in ")).collect()
+}
+
+#[test]
+fn a_mint_whose_reply_is_lost_is_repeated_with_a_fresh_id_token() {
+    at_once(&[1, 3], |loses| {
+        // The stand-in spends an ID token before it makes an API token, as PyPI does.
+        let servers = StandIn::start(Setup { loses: *loses, ..Setup::default() });
+        let outcome = Step::of(&servers).run_with(&servers);
+        outcome.assert_done();
+        assert_eq!(outcome.output("api-token"), servers.api_tokens().last().map(String::as_str));
+        assert_eq!(servers.github.requests().len(), loses + 1);
+        assert_eq!(servers.api_tokens().len(), loses + 1);
+        // Each ID token is masked, and the one API token that came.
+        assert_eq!(outcome.masks().len(), loses + 2, "{outcome}");
+        assert_eq!(retries(&outcome.stderr).len(), *loses, "{outcome}");
+    });
+}
+
+#[test]
+fn each_retry_is_one_line_with_the_reason_unless_quiet_is_asked_for() {
+    let run = |options: &[&str]| {
+        let github = at_first(2, BUSY, GOOD);
+        let outcome = Step::with_endpoints(&github.url(), &Raw::answering(GOOD).url()).args(options).run();
+        outcome.assert_done();
+        (github.url(), outcome)
+    };
+    let (url, outcome) = run(&[]);
+    let [first, second] = retries(&outcome.stderr)[..] else { panic!("{outcome}") };
+    let reason = format!(
+        "token-mint: asking GitHub for an ID token ({url}): it answered with status 503: busy; trying again in "
+    );
+    assert!(first.starts_with(&reason) && first.ends_with(" seconds (attempt 2 of 4)"), "{first}");
+    assert!(second.starts_with(&reason) && second.ends_with(" seconds (attempt 3 of 4)"), "{second}");
+    assert!(outcome.elapsed > Duration::from_millis(1500), "{outcome}");
+    let (_, quiet) = run(&["--quiet"]);
+    assert_eq!(quiet.said(), "", "{quiet}");
+}
+
+#[test]
+fn the_pause_that_a_server_asks_for_is_made() {
+    let soon = httpdate::fmt_http_date(std::time::SystemTime::now() + Duration::from_secs(4));
+    at_once(&[("3", 3000), (&*soon, 2000), ("0", 500)], |(retry_after, least)| {
+        let busy = format!("HTTP/1.1 429 X\r\nRetry-After: {retry_after}\r\nContent-Length: 0\r\n\r\n");
+        let index = at_first(1, busy.leak(), GOOD);
+        let outcome = Step::with_endpoints(&Raw::answering(GOOD).url(), &index.url()).run();
+        outcome.assert_done();
+        let [first, second] = index.connections()[..] else { panic!("{outcome}") };
+        let pause = second - first;
+        assert!(pause >= Duration::from_millis(*least), "{retry_after}: {pause:?}");
+        assert!(pause < Duration::from_secs(4) + SLACK, "{retry_after}: {pause:?}");
+    });
+}
+
+#[test]
+fn a_pause_that_would_outlast_the_deadline_is_not_begun() {
+    let busy = Raw::answering(BUSY);
+    let outcome = Step::with_endpoints(&busy.url(), NOWHERE).args(&["--timeout", "1"]).run();
+    outcome.assert_failed(5, &["status 503"]);
+    assert!(busy.requests().len() < 4 && outcome.elapsed < Duration::from_secs(1) + SLACK, "{outcome}");
+}
+
+/// Where the ID token is in a variable, there is no fresh one.
+#[test]
+fn an_id_token_in_a_variable_is_sent_once() {
+    let step = |index: &Raw| {
+        let step = Step::bare().args(&["--index", &index.url(), "--audience", "pypi", "--format", "token"]);
+        [step.env("MY_TOKEN", "a.b.c").args(&["--id-token-env", "MY_TOKEN"])].into_iter().chain([Step::bare()
+            .args(&["--index", &index.url(), "--audience", "pypi"])
+            .env("GITLAB_CI", "true")
+            .env("PYPI_ID_TOKEN", "a.b.c")])
+    };
+    for (answer, piece) in [(BUSY, "status 503"), ("", "without an HTTP reply")] {
+        let index = Raw::answering(answer);
+        for step in step(&index) {
+            let outcome = step.run();
+            outcome.assert_failed(5, &[piece]);
+            assert_eq!(retries(&outcome.stderr).len(), 0, "{outcome}");
+        }
+        assert_eq!(index.requests().len(), 2);
+    }
+    // Where no connection was made, it was not sent.
+    for step in step(&Raw::refusing()) {
+        let outcome = step.run();
+        outcome.assert_failed(5, &["Connection refused"]);
+        assert_eq!(retries(&outcome.stderr).len(), 3, "{outcome}");
+    }
+}
+
+#[test]
+fn the_revocation_is_tried_again_too() {
+    let index = at_first(2, BUSY, "HTTP/1.1 202 Accepted\r\nContent-Length: 0\r\n\r\n");
+    let step = Step::on_github().args(&["burn", "--index", &index.url()]).env("TOKEN_MINT_API_TOKEN", "pypi-abc");
+    step.run().assert_done();
+    assert_eq!(index.requests().len(), 3);
+}
+
+/// Sends SIGTERM once there was a request, and gives the status and how long it took from there.
+fn terminated(step: &Step, index: &Raw) -> (Option<i32>, Duration) {
+    let mut child = step.command().stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+    wait_until(|| !index.requests().is_empty());
+    std::thread::sleep(Duration::from_millis(100));
+    let start = Instant::now();
+    let pid = rustix::process::Pid::from_child(&child);
+    rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
+    let status = child.wait().unwrap();
+    (status.code(), start.elapsed())
+}
+
+#[test]
+fn a_signal_ends_a_pause_at_once_and_a_wait_for_a_reply_soon() {
+    let id_tokens = Raw::answering(GOOD);
+    let busy = Raw::answering("HTTP/1.1 429 X\r\nRetry-After: 60\r\nContent-Length: 0\r\n\r\n");
+    let (status, took) = terminated(&Step::with_endpoints(&id_tokens.url(), &busy.url()), &busy);
+    assert_eq!(status, Some(143));
+    assert!(took < SLACK, "{took:?}");
+
+    let silent = Raw::serving(|_| std::thread::sleep(Duration::from_secs(20)));
+    let (status, took) = terminated(&Step::with_endpoints(&id_tokens.url(), &silent.url()), &silent);
+    assert_eq!(status, Some(143));
+    assert!(took >= Duration::from_secs(4) && took < Duration::from_secs(5) + SLACK, "{took:?}");
+}
+
+#[test]
+fn a_request_has_thirty_seconds_whatever_the_deadline_is() {
+    let answered = AtomicUsize::new(0);
+    let index = Raw::serving(move |stream| match answered.fetch_add(1, Ordering::SeqCst) {
+        0 => std::thread::sleep(Duration::from_secs(60)),
+        _ => drop(std::io::Write::write_all(stream, GOOD.as_bytes())),
+    });
+    let outcome = Step::with_endpoints(&Raw::answering(GOOD).url(), &index.url()).run_within(Duration::from_secs(45));
+    outcome.assert_done();
+    assert!(outcome.stderr.contains("no whole answer within 30 seconds; trying again"), "{outcome}");
+    assert!(outcome.elapsed > Duration::from_secs(30), "{outcome}");
+}
