@@ -34,12 +34,14 @@ demo:
 	@$(CARGO) build --locked --example stand-in --bin token-mint
 	@$(CARGO_TARGET_DIR)/debug/examples/stand-in $(CARGO_TARGET_DIR)/debug/token-mint
 
-# The build that trusts the system's roots comes first, so that target/debug ends up with the usual one.
+# The build that trusts the system's roots comes first, so that target/debug ends up with the usual one. Most of the time is
+# waiting, so there are more threads than processors.
 test:
-	$(CARGO) test --locked $(SYSTEM_ROOTS) --test it tls::
-	$(CARGO) test --locked
+	rm -rf $(CARGO_TARGET_DIR)/tmp/said
+	$(CARGO) test --locked $(SYSTEM_ROOTS) --test it tls:: -- --test-threads 4
+	$(CARGO) test --locked -- --test-threads 4
+	$(CARGO) test --locked --test leaks
 
-# Most of the time is waiting: more threads than processors.
 test-action:
 	$(CARGO) test --locked --test action -- --test-threads 4
 

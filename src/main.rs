@@ -21,6 +21,7 @@ mod identity;
 mod index;
 mod json;
 mod log;
+mod memory;
 mod project;
 mod proxy;
 mod report;
@@ -53,6 +54,7 @@ use signals::Signals;
 use upload::Upload;
 
 fn main() -> ExitCode {
+    memory::keep_to_ourselves();
     http::end_panics_as_bad_replies();
     signals::keep_exit_statuses();
     let env = Env::of_this_process();

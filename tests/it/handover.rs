@@ -3,7 +3,7 @@
 use std::fs::File;
 use std::process::{Command, Stdio};
 
-use crate::harness::Step;
+use crate::harness::{Step, output};
 use crate::stand_in::{Setup, StandIn};
 
 #[test]
@@ -88,7 +88,7 @@ fn stdout_that_leads_nowhere_is_noticed_before_anything_is_sent() {
     let servers = StandIn::start(Setup::default());
     let step = Step::of(&servers).args(&["--format", "token"]);
     for mut command in [step.command_in_shell("exec \"$0\" \"$@\" >&-"), step.command()] {
-        let output = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap().wait_with_output().unwrap();
+        let output = output(command.stdout(Stdio::null()));
         let stderr = String::from_utf8(output.stderr).unwrap();
         assert_eq!(output.status.code(), Some(6), "{stderr}");
         assert!(stderr.contains("the API token would be lost"), "{stderr}");

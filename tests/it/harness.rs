@@ -6,7 +6,7 @@ use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Output, Stdio};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread;
@@ -211,6 +211,19 @@ pub fn wrapped(words: &[&str], command: &Command) -> Command {
     wrapper
 }
 
+/// Runs a command to its end, and gives its status and what it said on stderr. That is kept as that of `run` is.
+pub fn said_by(command: &mut Command) -> (Option<i32>, String) {
+    let output = output(command);
+    (output.status.code(), String::from_utf8(output.stderr).unwrap())
+}
+
+/// The same, and what is on stdout.
+pub fn output(command: &mut Command) -> Output {
+    let output = command.output().unwrap();
+    keep(&without_masks(&String::from_utf8_lossy(&output.stderr)), &[]);
+    output
+}
+
 /// Waits until this is so: ten seconds are more than a busy machine needs for any of it.
 #[track_caller]
 pub fn wait_until(mut is_so: impl FnMut() -> bool) {
@@ -274,9 +287,30 @@ impl fmt::Display for Outcome {
     }
 }
 
+/// Keeps what was said, and the secrets of that run, for `tests/leaks`, which looks through all of it once all tests have run.
+fn keep(said: &str, secrets: &[String]) {
+    let folder = PathBuf::from(concat!(env!("CARGO_TARGET_TMPDIR"), "/said"));
+    std::fs::create_dir_all(&folder).unwrap();
+    let name = crate::stand_in::random_hex(16);
+    std::fs::write(folder.join(name), serde_json::json!({"said": said, "secrets": secrets}).to_string()).unwrap();
+}
+
+/// Starts a command. What it says on stderr is kept as that of `run` is.
+pub fn spawned(command: &mut Command) -> Child {
+    let mut child = command.stderr(Stdio::piped()).spawn().unwrap();
+    let stderr = reader(child.stderr.take().unwrap());
+    thread::spawn(move || keep(&without_masks(&stderr.join().unwrap()), &[]));
+    child
+}
+
+fn without_masks(stderr: &str) -> String {
+    stderr.lines().filter(|line| !line.starts_with("::add-mask::")).map(|line| format!("{line}\n")).collect()
+}
+
 /// No secret in what was said; on stdout the API token alone, by the caller's own look at it.
 #[track_caller]
 fn check_leaks(outcome: &Outcome, secrets: &[String]) {
+    keep(&format!("{}{}", without_masks(&outcome.stderr), outcome.summary), secrets);
     for secret in secrets {
         let what = format!("the secret {}…", &secret[..secret.len().min(12)]);
         assert!(!outcome.said().contains(secret), "{what} in what was said: {outcome}");

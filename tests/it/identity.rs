@@ -5,7 +5,7 @@ use std::io::Write;
 use std::process::Stdio;
 use std::time::Duration;
 
-use crate::harness::{NOWHERE, Outcome, SLACK, Step};
+use crate::harness::{NOWHERE, Outcome, SLACK, Step, output, spawned};
 use crate::stand_in::{Setup, StandIn};
 
 /// A step of no CI system, with the stand-in as its index.
@@ -158,7 +158,7 @@ fn what_a_helper_prints_is_not_all_kept() {
     let step =
         Step::bare().env("TOKEN_MINT_INDEX", NOWHERE).env("TOKEN_MINT_AUDIENCE", "pypi").env("BUILDKITE", "true");
     let step = step.with_program("buildkite-agent", "exec head -c 2000000000 /dev/zero");
-    let output = step.command_in_shell("ulimit -v 1000000; exec \"$0\" \"$@\"").output().unwrap();
+    let output = output(&mut step.command_in_shell("ulimit -v 1000000; exec \"$0\" \"$@\""));
     let stderr = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.code() == Some(5) && stderr.contains("printed something else"), "{stderr}");
 }
@@ -169,7 +169,7 @@ fn a_helper_does_not_eat_the_commands_stdin() {
     let script = format!("cat; echo {}", servers.id_token("pypi"));
     let step = elsewhere(&servers).env("BUILDKITE", "true").with_program("buildkite-agent", &script);
     let step = step.args(&["--", "cat"]);
-    let mut child = step.command().stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+    let mut child = spawned(step.command().stdin(Stdio::piped()).stdout(Stdio::piped()));
     child.stdin.take().unwrap().write_all(b"for the command\n").unwrap();
     let output = child.wait_with_output().unwrap();
     assert_eq!(String::from_utf8_lossy(&output.stdout), "for the command\n");

@@ -13,6 +13,7 @@ mod guards;
 mod handover;
 mod harness;
 mod identity;
+mod machine;
 mod no;
 mod proxy;
 mod readme;

@@ -1,6 +1,6 @@
 //! The README says what the program says.
 
-use crate::harness::{NOWHERE, Raw, Step};
+use crate::harness::{NOWHERE, Raw, Step, output};
 use crate::stand_in::{Setup, StandIn};
 
 pub const README: &str = include_str!("../../README.md");
@@ -36,7 +36,7 @@ fn in_job(step: Step, servers: &StandIn, command: &str) {
     let step = step.with_program("token-mint", "exec \"$EXE\" \"$@\"");
     let exe = step.command().get_program().to_str().unwrap().to_owned();
     let step = step.env("EXE", &exe).env("TOKEN_MINT_INDEX", &servers.index.url("/legacy/"));
-    let output = step.command_in_shell(command).output().unwrap();
+    let output = output(&mut step.command_in_shell(command));
     let told =
         format!("twine upload dist/* with {} for {}\n", servers.api_tokens().concat(), servers.index.url("/legacy/"));
     assert_eq!(String::from_utf8_lossy(&output.stdout), told, "{}", String::from_utf8_lossy(&output.stderr));

@@ -4,7 +4,7 @@ use std::process::Stdio;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use crate::harness::{NOWHERE, Raw, SLACK, Step, at_once, wait_until};
+use crate::harness::{NOWHERE, Raw, SLACK, Step, at_once, spawned, wait_until};
 use crate::stand_in::{Setup, StandIn};
 
 /// A server that answers so at first, and then so.
@@ -120,7 +120,7 @@ fn the_revocation_is_tried_again_too() {
 
 /// Sends SIGTERM once there was a request, and gives the status and how long it took from there.
 fn terminated(step: &Step, index: &Raw) -> (Option<i32>, Duration) {
-    let mut child = step.command().stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+    let mut child = spawned(step.command().stdout(Stdio::piped()));
     wait_until(|| !index.requests().is_empty());
     std::thread::sleep(Duration::from_millis(100));
     let start = Instant::now();

@@ -8,7 +8,7 @@ use std::process::{Child, Stdio};
 use std::thread;
 use std::time::{Duration, Instant, SystemTime};
 
-use crate::harness::{Outcome, Raw, SLACK, Step, wait_until, wrapped};
+use crate::harness::{Outcome, Raw, SLACK, Step, output, spawned, wait_until, wrapped};
 use crate::stand_in::{Setup, StandIn};
 
 const PATH: &str = "/usr/local/bin:/usr/bin:/bin";
@@ -119,9 +119,10 @@ fn the_command_has_our_stdin_stdout_and_folder() {
     let servers = StandIn::start(Setup::default());
     let step = running(&servers, "pwd >&2; cat");
     let folder = step.dir.path().canonicalize().unwrap();
-    let mut child = step.command().stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-    child.stdin.take().unwrap().write_all(b"in and out\n").unwrap();
-    let output = child.wait_with_output().unwrap();
+    let (mut stdin, input) = std::io::pipe().map(|(reader, writer)| (writer, reader)).unwrap();
+    stdin.write_all(b"in and out\n").unwrap();
+    drop(stdin);
+    let output = output(step.command().stdin(input));
     assert_eq!(String::from_utf8_lossy(&output.stdout), "in and out\n");
     let stderr = String::from_utf8_lossy(&output.stderr);
     assert!(stderr.lines().any(|line| line == folder.to_str().unwrap()), "{stderr}");
@@ -143,7 +144,7 @@ fn arguments_arrive_as_they_are_and_no_command_line_holds_a_token() {
 /// ignored.
 fn started(step: &Step, words: &[&str]) -> (Child, BufReader<std::process::ChildStdout>) {
     let mut command = wrapped(&[words, &["env", "--default-signal"]].concat(), &step.command());
-    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut child = spawned(command.stdout(Stdio::piped()));
     let mut stdout = BufReader::new(child.stdout.take().unwrap());
     let mut line = String::new();
     stdout.read_line(&mut line).unwrap();
@@ -213,14 +214,14 @@ fn a_signal_reaches_what_the_command_has_started() {
 #[test]
 fn what_is_sent_to_the_whole_process_group_reaches_the_command_once() {
     let servers = StandIn::start(Setup::default());
-    let script = "trap 'echo told >&2' TERM; echo ready; for n in 1 2 3 4 5 6 7 8 9; do sleep 0.3; done; exit 3";
+    let script = "trap 'echo told' TERM; echo ready; for n in 1 2 3 4 5 6 7 8 9; do sleep 0.3; done; exit 3";
     let step = running(&servers, script);
-    let (mut child, _stdout) = started(&step, &["setsid"]);
+    let (mut child, mut stdout) = started(&step, &["setsid"]);
     send("-TERM", &format!("-{}", child.id()));
     assert_eq!(status(&mut child), Some(3));
-    let mut stderr = String::new();
-    child.stderr.take().unwrap().read_to_string(&mut stderr).unwrap();
-    assert_eq!(stderr.matches("told").count(), 1, "{stderr}");
+    let mut told = String::new();
+    stdout.read_to_string(&mut told).unwrap();
+    assert_eq!(told, "told\n");
 }
 
 #[test]
@@ -228,7 +229,7 @@ fn a_hand_over_that_a_signal_interrupts_loses_no_token() {
     for (args, status_wanted) in [(&["--format", "token"][..], 143), (&["check"], 143)] {
         let servers = StandIn::start(Setup { minting_takes: Duration::from_millis(500), ..Setup::default() });
         let step = Step::of(&servers).args(args);
-        let mut child = step.command().stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let mut child = spawned(step.command().stdout(Stdio::piped()));
         wait_for_the_exchange(&servers);
         send("-TERM", &pid(&child));
         assert_eq!(status(&mut child), Some(status_wanted), "{args:?}");
@@ -246,7 +247,7 @@ fn a_hand_over_that_waits_for_ever_can_be_ended() {
     let (reader, mut full) = std::io::pipe().unwrap();
     full.write_all(&[0; 65_536]).unwrap();
     let step = Step::of(&servers).args(&["--format", "token"]);
-    let mut child = step.command().stdout(full).stderr(Stdio::null()).spawn().unwrap();
+    let mut child = spawned(step.command().stdout(full));
     wait_until(|| !servers.api_tokens().is_empty());
     thread::sleep(Duration::from_millis(200));
     send("-TERM", &pid(&child));
@@ -301,7 +302,7 @@ fn a_signal_that_is_ignored_stays_ignored() {
 fn a_status_is_not_lost_where_children_are_ignored() {
     let servers = StandIn::start(Setup::default());
     let step = running(&servers, "exit 5");
-    let output = step.command_in_shell("exec env --ignore-signal=CHLD \"$0\" \"$@\"").output().unwrap();
+    let output = output(&mut step.command_in_shell("exec env --ignore-signal=CHLD \"$0\" \"$@\""));
     assert_eq!(output.status.code(), Some(5), "{}", String::from_utf8_lossy(&output.stderr));
     assert_burned_after(&servers, None);
 }
@@ -310,7 +311,7 @@ fn a_status_is_not_lost_where_children_are_ignored() {
 fn a_signal_during_the_exchange_runs_nothing_and_loses_no_token() {
     let servers = StandIn::start(Setup { minting_takes: Duration::from_millis(500), ..Setup::default() });
     let step = running(&servers, "touch ran");
-    let mut child = step.command().stderr(Stdio::piped()).spawn().unwrap();
+    let mut child = spawned(&mut step.command());
     wait_for_the_exchange(&servers);
     send("-TERM", &pid(&child));
     assert_eq!(status(&mut child), Some(143));
@@ -438,7 +439,7 @@ fn a_hand_over_that_fails_revokes_the_token() {
     let servers = StandIn::start(Setup::default());
     let step = Step::of(&servers).args(&["--format", "token"]);
     let script = "\"$0\" \"$@\" >/dev/full";
-    let output = step.command_in_shell(script).output().unwrap();
+    let output = output(&mut step.command_in_shell(script));
     assert_eq!(output.status.code(), Some(6));
     assert_burned_after(&servers, None);
 }
@@ -477,7 +478,7 @@ fn burn_revokes_the_token_that_it_is_given() {
     assert_eq!(outcome.masks(), [in_env.as_str()]);
     assert!(outcome.stdout.is_empty() && outcome.stderr.contains("has revoked the API token"), "{outcome}");
 
-    let mut child = burn().command().stdin(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut child = spawned(burn().command().stdin(Stdio::piped()));
     child.stdin.take().unwrap().write_all(format!("{on_stdin}\n").as_bytes()).unwrap();
     assert_eq!(status(&mut child), Some(0));
     let burned: Vec<String> = servers.burned().into_iter().map(|(token, _)| token).collect();
@@ -537,7 +538,7 @@ fn burn_does_not_wait_for_stdin_for_ever() {
     let servers = StandIn::start(Setup::default());
     let step = Step::of(&servers).args(&["burn", "--timeout", "1"]);
     let start = Instant::now();
-    let mut child = step.command().stdin(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut child = spawned(step.command().stdin(Stdio::piped()));
     let stdin = child.stdin.take();
     assert_eq!(status(&mut child), Some(2));
     assert!(start.elapsed() < Duration::from_secs(1) + SLACK);
@@ -548,7 +549,7 @@ fn burn_does_not_wait_for_stdin_for_ever() {
 fn burn_reads_a_bounded_part_of_stdin() {
     let servers = StandIn::start(Setup::default());
     let endless = fs::File::open("/dev/zero").unwrap();
-    let output = Step::of(&servers).args(&["burn"]).command().stdin(endless).output().unwrap();
+    let output = output(Step::of(&servers).args(&["burn"]).command().stdin(endless));
     assert_eq!(output.status.code(), Some(2));
     let stderr = String::from_utf8_lossy(&output.stderr);
     assert!(stderr.contains("stdin: it has a character that such a token never has"), "{stderr}");

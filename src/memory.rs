@@ -1,0 +1,22 @@
+//! What keeps the tokens in this process's memory from others.
+
+use std::alloc::System;
+
+use zeroizing_alloc::ZeroAlloc;
+
+/// Wipes memory when it is freed. The tokens' own types could do that for themselves, but not for the copies that HTTP, TLS
+/// and JSON make of them.
+#[global_allocator]
+static ALLOCATOR: ZeroAlloc<System> = ZeroAlloc(System);
+
+/// Has no core dump written of this process, and no other process of the same user read its memory or environment
+/// (`PR_SET_DUMPABLE` in `prctl(2)`). A program that we start is not affected. Call it first of all.
+#[cfg(target_os = "linux")]
+pub fn keep_to_ourselves() {
+    use rustix::process::{DumpableBehavior, set_dumpable_behavior};
+    let _ = set_dumpable_behavior(DumpableBehavior::NotDumpable); // without it, all works as well
+}
+
+/// Nothing to be done.
+#[cfg(not(target_os = "linux"))]
+pub fn keep_to_ourselves() {}

@@ -1,0 +1,162 @@
+//! Faults of the machine: disks, descriptors, pipes, name servers; and what is left in memory.
+
+use std::fs::File;
+use std::os::unix::fs::{FileExt, PermissionsExt};
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use crate::harness::{Raw, SLACK, Step, said_by, spawned, wait_until, wrapped};
+use crate::stand_in::{Setup, StandIn};
+
+/// The command in a mount namespace of its own, where this was done first.
+fn in_namespace(step: &Step, preparation: &str) -> Command {
+    let script = format!("{preparation} && exec \"$0\" \"$@\"");
+    wrapped(&["unshare", "--map-root-user", "--mount", "sh", "-c", &script], &step.command())
+}
+
+#[test]
+fn a_read_only_step_output_is_noticed_before_anything_is_sent() {
+    let servers = StandIn::start(Setup::default());
+    let read_only = "mount --bind \"$GITHUB_OUTPUT\" \"$GITHUB_OUTPUT\" && mount -o remount,bind,ro \"$GITHUB_OUTPUT\"";
+    let (status, stderr) = said_by(&mut in_namespace(&Step::of(&servers), read_only));
+    assert_eq!(status, Some(6), "{stderr}");
+    assert!(stderr.contains("the step output can't be written to") && stderr.contains("Read-only"), "{stderr}");
+    assert_eq!(servers.requests(), [""; 0]);
+}
+
+#[test]
+fn a_token_that_finds_the_disk_full_is_revoked() {
+    let servers = StandIn::start(Setup::default());
+    let step = Step::of(&servers);
+    let disk = step.dir.path().join("disk");
+    std::fs::create_dir(&disk).unwrap();
+    let step = step.env("DISK", disk.to_str().unwrap()).env("GITHUB_OUTPUT", disk.join("output").to_str().unwrap());
+    let full =
+        "mount -t tmpfs -o size=4k tmpfs \"$DISK\" && touch \"$DISK/output\" && head -c 4096 /dev/zero >\"$DISK/x\"";
+    let (status, stderr) = said_by(&mut in_namespace(&step, full));
+    assert_eq!(status, Some(6), "{stderr}");
+    assert!(stderr.contains("No space left on device") && stderr.contains("API token was revoked"), "{stderr}");
+    assert_eq!((servers.api_tokens().len(), servers.burned().len()), (1, 1));
+}
+
+#[test]
+fn a_token_that_nobody_reads_is_revoked() {
+    let servers = StandIn::start(Setup { minting_takes: Duration::from_millis(300), ..Setup::default() });
+    let step = Step::of(&servers).args(&["--format", "token"]);
+    let script = "\"$0\" \"$@\" | true; exit ${PIPESTATUS[0]}";
+    for words in [&["bash", "-c", script][..], &["env", "--default-signal=PIPE", "bash", "-c", script]] {
+        let (status, stderr) = said_by(&mut wrapped(words, &step.command()));
+        assert_eq!(status, Some(6), "{stderr}");
+        assert!(stderr.contains("can't be written to stdout: Broken pipe"), "{stderr}");
+    }
+    assert_eq!((servers.api_tokens().len(), servers.burned().len()), (2, 2));
+}
+
+/// Each limit stops it at another place.
+#[test]
+fn without_file_descriptors_it_fails_in_an_orderly_way() {
+    let mut ends = vec![];
+    for limit in 4..16 {
+        let servers = StandIn::start(Setup::default());
+        let step = Step::of(&servers).args(&["--timeout", "3"]);
+        let script = format!("ulimit -n {limit}; exec \"$0\" \"$@\"");
+        let start = Instant::now();
+        let (status, stderr) = said_by(&mut step.command_in_shell(&script));
+        assert!(start.elapsed() < Duration::from_secs(3) + SLACK, "{limit}: {stderr}");
+        assert!(!stderr.contains("unexpected") && !stderr.contains("by surprise"), "{limit}: {stderr}");
+        match status {
+            Some(0) => assert_eq!(servers.burned().len(), 0, "{limit}: {stderr}"),
+            Some(5 | 6) => {
+                assert!(stderr.contains("token-mint: error: ") && stderr.contains("os error 24"), "{limit}: {stderr}");
+                assert_eq!(servers.api_tokens().len(), servers.burned().len(), "{limit}: {stderr}");
+            }
+            status => panic!("{limit}: status {status:?}: {stderr}"),
+        }
+        ends.extend(status);
+    }
+    assert!(ends.contains(&0) && ends.contains(&5), "{ends:?}");
+}
+
+#[test]
+fn without_a_name_server_it_says_so_and_ends_in_time() {
+    let step =
+        Step::with_endpoints("https://index.example.test/", "https://index.example.test").args(&["--timeout", "8"]);
+    let preparation = "mount --bind /dev/null /etc/resolv.conf";
+    let script = format!("{preparation} && exec \"$0\" \"$@\"");
+    let words = ["unshare", "--map-root-user", "--mount", "--net", "sh", "-c", &script];
+    let start = Instant::now();
+    let (status, stderr) = said_by(&mut wrapped(&words, &step.command()));
+    assert_eq!(status, Some(5), "{stderr}");
+    assert!(stderr.contains("asking GitHub for an ID token (https://index.example.test): "), "{stderr}");
+    assert!(start.elapsed() < Duration::from_secs(8) + SLACK, "{stderr}");
+}
+
+/// While the upload tool runs, only what is needed to revoke the API token is left. As root, who may look.
+#[test]
+fn a_spent_id_token_is_wiped_from_memory() {
+    let servers = StandIn::start(Setup::default());
+    let step = Step::of(&servers).env("PATH", "/usr/bin:/bin").args(&["--", "sh", "-c", "echo ready; exec sleep 20"]);
+    let mut child = spawned(step.command().stdout(Stdio::piped()));
+    wait_until(|| !servers.api_tokens().is_empty());
+    let mut ready = [0; 6];
+    std::io::Read::read_exact(child.stdout.as_mut().unwrap(), &mut ready).unwrap();
+    let memory = memory_of(child.id());
+    child.kill().unwrap();
+    child.wait().unwrap();
+    let Some(memory) = memory else {
+        assert!(!rustix::process::geteuid().is_root(), "root may look");
+        return;
+    };
+    let holds = |secret: &str| memory.windows(secret.len()).any(|bytes| bytes == secret.as_bytes());
+    let api_token = &servers.api_tokens()[0];
+    assert!(holds(api_token), "it was not the right memory");
+    let signature = servers.secrets()[1].clone();
+    assert!(!holds(&signature[signature.len() - 100..]), "the ID token's signature is still there");
+}
+
+/// All that a process has in its heap and on its stacks; `None` where we may not look.
+fn memory_of(process: u32) -> Option<Vec<u8>> {
+    let maps = std::fs::read_to_string(format!("/proc/{process}/maps")).ok()?;
+    let memory = File::open(format!("/proc/{process}/mem")).ok()?;
+    let mut all = vec![];
+    for line in maps.lines().filter(|line| line.contains(" rw-p ")) {
+        let (start, end) = line.split(' ').next()?.split_once('-')?;
+        let start = u64::from_str_radix(start, 16).ok()?;
+        let mut bytes = vec![0; (u64::from_str_radix(end, 16).ok()? - start) as usize];
+        if memory.read_exact_at(&mut bytes, start).is_ok() {
+            all.append(&mut bytes);
+        }
+    }
+    Some(all)
+}
+
+/// Most jobs run everything as one user.
+#[test]
+fn no_other_process_of_the_user_reads_the_environment_or_the_memory() {
+    let silent = Raw::serving(|_| std::thread::sleep(Duration::from_secs(10)));
+    let step = Step::with_endpoints(&silent.url(), &silent.url()).args(&["--format", "token"]);
+    // Root may look in any case, so both are another user then.
+    let nobody = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "--inh-caps=-all"];
+    let user = if rustix::process::geteuid().is_root() { &nobody[..] } else { &["env"] };
+    let exe = step.dir.path().join("token-mint");
+    std::fs::copy(step.command().get_program(), &exe).unwrap();
+    std::fs::set_permissions(step.dir.path(), PermissionsExt::from_mode(0o755)).unwrap();
+    let mut command =
+        wrapped(&[user, &["sh", "-c", "shift; exec \"$0\" \"$@\"", exe.to_str().unwrap()]].concat(), &step.command());
+    let mut child = spawned(command.stdout(Stdio::piped()));
+    wait_until(|| !silent.requests().is_empty());
+    let looked = |process: u32, what: &str| {
+        let path = format!("/proc/{process}/{what}");
+        Command::new(user[0]).args(&user[1..]).args(["cat", &path]).output().unwrap().status.success()
+    };
+    let (environ, maps) = (looked(child.id(), "environ"), looked(child.id(), "maps"));
+    child.kill().unwrap();
+    child.wait().unwrap();
+    let mut other = wrapped(&[user, &["sleep"]].concat(), Command::new("10").env("PATH", "/usr/bin:/bin"));
+    let mut other = other.spawn().unwrap();
+    wait_until(|| std::fs::read_to_string(format!("/proc/{}/comm", other.id())).unwrap() == "sleep\n");
+    assert!(looked(other.id(), "environ"), "it is not that nothing can be read");
+    other.kill().unwrap();
+    other.wait().unwrap();
+    assert!(!environ && !maps);
+}
