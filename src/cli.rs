@@ -39,7 +39,7 @@ options                      environment              default
 
 exit status: 0 done; 2 wrong usage or configuration; 3 no identity (permission missing?);
 4 the index refused; 5 network or server trouble, run it again; 6 the token could not be handed
-over. With COMMAND, once it runs: its own, or 128 and the number of the signal that killed it
+over; 128 and its number for a signal. With COMMAND, once it runs: its own, or as for a signal
 ";
 
 /// What `--version` prints.
