@@ -253,7 +253,7 @@ impl fmt::Display for Error {
             Error::Status { leg, server, status, words, retry_after } => {
                 write!(f, "{leg} ({server}): it answered with status {status}")?;
                 if let Some(pause) = retry_after {
-                    write!(f, " and asks for a pause of {} seconds", pause.as_secs())?;
+                    write!(f, " and asks for a pause of {} s", pause.as_secs())?;
                 }
                 Words(words).fmt(f)
             }

@@ -69,7 +69,7 @@ impl Exchange<'_> {
         };
         let audience = audience.clone().or_else(|| expected.clone()).unwrap_or_default();
         self.log.line(&format!("{}, audience {}", self.identity.how(), neutralise(&audience, 100)));
-        self.retry.run(None, Error::may_pass, |_| self.prove(&audience, &expected))
+        self.retry.run(None, Error::may_pass, |_| self.prove(&audience, &expected, &self.http))
     }
 
     /// The same, for an ID token that the index never gets: the index is asked for nothing.
@@ -80,11 +80,11 @@ impl Exchange<'_> {
         let Settings { index, audience, .. } = self.settings;
         let expected = index.known_audience();
         let audience = audience.clone().or_else(|| expected.clone()).unwrap_or_else(|| NO_AUDIENCE.to_owned());
-        self.retry.run(None, Error::may_pass, |_| self.prove(&audience, &expected))
+        self.retry.run(None, Error::may_pass, |_| self.prove(&audience, &expected, &self.http))
     }
 
-    fn prove(&self, audience: &str, expected: &Option<String>) -> Result<Proof> {
-        let id_token = self.identity.id_token(audience, self.env, &self.http)?;
+    fn prove(&self, audience: &str, expected: &Option<String>, http: &Http) -> Result<Proof> {
+        let id_token = self.identity.id_token(audience, self.env, http)?;
         handover::mask(id_token.reveal(), self.env)?;
         Ok(Proof { id_token, audience: audience.to_owned(), expected: expected.clone() })
     }
@@ -100,7 +100,7 @@ impl Exchange<'_> {
         let http = self.http.hurried_by(signals.came());
         let tried = self.retry.run(Some(&mut *signals), may_help, |failed| {
             if failed > 0 {
-                proof = self.prove(&proof.audience, &proof.expected)?;
+                proof = self.prove(&proof.audience, &proof.expected, &http)?;
             }
             self.settings.index.mint(&proof.id_token, &http)
         });

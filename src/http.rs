@@ -16,7 +16,7 @@
 use std::io::{self, Read};
 use std::net::{TcpStream, ToSocketAddrs};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 use std::{fmt, thread};
@@ -225,7 +225,7 @@ impl Http {
     fn exchange_before_deadline(&self, url: &Url, request: minreq::Request) -> Result<Reply, HttpError> {
         let patience = self.deadline.remaining().min(PATIENCE);
         if patience.is_zero() {
-            return Err(self.timed_out());
+            return Err(self.late(patience));
         }
         let proxy = self.proxies.for_url(url);
         let tunnel = match proxy.is_some() || self.proxies.minreq_finds_one {
@@ -249,24 +249,13 @@ impl Http {
         thread::Builder::new()
             .spawn(move || sender.send(exchange(request)))
             .map_err(|error| HttpError::Network(format!("no thread for the request: {error}")))?;
-        let result = self.answer(&receiver, Deadline::after(patience)).unwrap_or_else(|| {
-            Err(if self.deadline.remaining().is_zero() {
-                self.timed_out()
-            } else {
-                HttpError::Late(patience.as_secs())
-            })
-        });
+        let result = self.answer(&receiver, Deadline::after(patience)).unwrap_or_else(|| Err(self.late(patience)));
         await_panics(None);
         result.map_err(|error| tunnel.and_then(|tunnel| tunnel.trouble()).unwrap_or(error))
     }
 
     /// What the request's thread sends. It sends what came of it, be it a panic; so no word from it is a timeout.
-    fn answer(
-        &self,
-        receiver: &Receiver<Result<Reply, HttpError>>,
-        patience: Deadline,
-    ) -> Option<Result<Reply, HttpError>> {
-        let mut patience = patience;
+    fn answer(&self, receiver: &Receiver<Answer>, mut patience: Deadline) -> Option<Answer> {
         let mut hurried = false;
         loop {
             match receiver.recv_timeout(patience.remaining().min(POLL)) {
@@ -280,17 +269,20 @@ impl Http {
         }
     }
 
-    fn timed_out(&self) -> HttpError {
-        HttpError::TimedOut(self.deadline.timeout().as_secs())
+    fn late(&self, patience: Duration) -> HttpError {
+        match self.deadline.remaining().is_zero() {
+            true => HttpError::TimedOut(self.deadline.timeout().as_secs()),
+            false => HttpError::Late(patience.as_secs()),
+        }
     }
 }
 
-type Answer = mpsc::Sender<Result<Reply, HttpError>>;
+type Answer = Result<Reply, HttpError>;
 
 /// Where the outcome of the request under way is awaited. (minreq runs it in a thread of its own.)
-static AWAITED: Mutex<Option<Answer>> = Mutex::new(None);
+static AWAITED: Mutex<Option<Sender<Answer>>> = Mutex::new(None);
 
-fn await_panics(sender: Option<Answer>) {
+fn await_panics(sender: Option<Sender<Answer>>) {
     if let Ok(mut awaited) = AWAITED.lock() {
         *awaited = sender;
     }

@@ -395,7 +395,7 @@ impl Raw {
     }
 
     /// The same server, addressed as one that speaks TLS.
-    pub fn as_https(self) -> Raw {
+    pub fn over_https(self) -> Raw {
         Raw { scheme: "https", ..self }
     }
 

@@ -149,11 +149,11 @@ mod system_roots {
             fault("reset in the handshake", PASSING, "network trouble", Raw::accepting(|stream| {
                 let _ = stream.read(&mut [0; 99]);
                 faults::reset(stream);
-            }).as_https()),
+            }).over_https()),
             fault("silence in the handshake", [Deadline; 3], "timeout", Raw::accepting(|stream| {
                 thread::sleep(Duration::from_secs(20));
                 drop(stream.shutdown(Shutdown::Both));
-            }).as_https()),
+            }).over_https()),
             fault("cut off in the body, without TLS's farewell", PASSING, "", over_tls(Arc::clone(&good), |tls| {
                 let _ = tls.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 99\r\n\r\n{\"value\":");
                 let _ = tls.flush();
@@ -173,7 +173,7 @@ mod system_roots {
             let _ = stream.shutdown(Shutdown::Write);
             let _ = stream.read(&mut [0; 64]);
         });
-        server.as_https()
+        server.over_https()
     }
 
     /// A server that speaks TLS, reads a request, does this, and closes the connection without TLS's farewell.
@@ -185,7 +185,7 @@ mod system_roots {
                 serve(&mut tls);
             }
         });
-        server.as_https()
+        server.over_https()
     }
 
     type Tls = StreamOwned<ServerConnection, TcpStream>;
