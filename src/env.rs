@@ -30,7 +30,7 @@ pub struct NotUtf8;
 impl Env {
     /// What this process was started with.
     pub fn of_this_process() -> Env {
-        Env(std::env::vars_os().collect())
+        std::env::vars_os().collect()
     }
 
     /// A variable's value; `None` when it is unset or empty, which mean the same here.
@@ -62,9 +62,15 @@ impl Env {
     }
 }
 
+impl FromIterator<(OsString, OsString)> for Env {
+    fn from_iter<I: IntoIterator<Item = (OsString, OsString)>>(variables: I) -> Env {
+        Env(variables.into_iter().collect())
+    }
+}
+
 #[cfg(test)]
 impl<const N: usize> From<[(&str, &str); N]> for Env {
     fn from(variables: [(&str, &str); N]) -> Env {
-        Env(variables.into_iter().map(|(name, value)| (name.into(), value.into())).collect())
+        variables.into_iter().map(|(name, value)| (name.into(), value.into())).collect()
     }
 }

@@ -4,9 +4,9 @@
 
 mod buildkite;
 mod circleci;
-mod github;
+pub mod github;
 mod gitlab;
-mod google;
+pub mod google;
 mod helper;
 
 use crate::env::{Env, NotUtf8};
@@ -22,7 +22,7 @@ pub use google::NAME as GOOGLE;
 const SYSTEMS: [System; 5] = [github::SYSTEM, gitlab::SYSTEM, buildkite::SYSTEM, circleci::SYSTEM, google::SYSTEM];
 
 /// A CI system.
-struct System {
+pub struct System {
     name: &'static str,
     /// What it is recognised by, for people.
     sign: &'static str,

@@ -158,8 +158,15 @@ impl Index {
         }
         let leg = Leg::Audience;
         let reply = http.get(&self.url.with_path(AUDIENCE_PATH), &[]).map_err(self.no_reply(leg))?;
+        self.read_audience(&reply)
+    }
+
+    /// # Errors
+    /// As for [`Index::audience`].
+    pub fn read_audience(&self, reply: &Reply) -> Result<String> {
+        let leg = Leg::Audience;
         if reply.status != 200 {
-            return Err(self.refusal_or_trouble(leg, &reply, redact_tokens));
+            return Err(self.refusal_or_trouble(leg, reply, redact_tokens));
         }
         let read = json::decode(&reply.body).map_err(ReplyFlaw::Json);
         let audience = read.map(|reply: AudienceReply| reply.audience).map_err(self.flawed(leg))?;
@@ -175,15 +182,25 @@ impl Index {
         // An ID token has no character that JSON would want escaped: its type sees to that.
         let json = format!("{{\"token\":\"{}\"}}", id_token.reveal());
         let reply = http.post_json(&self.url.with_path(MINT_PATH), &[], json).map_err(self.no_reply(leg))?;
+        self.read_minted(&reply, id_token, |useless| {
+            let _ = self.burn(useless, http);
+        })
+    }
+
+    /// `discard` gets an API token that nobody will use.
+    ///
+    /// # Errors
+    /// As for [`Index::mint`].
+    pub fn read_minted(&self, reply: &Reply, id_token: &IdToken, discard: impl FnOnce(&ApiToken)) -> Result<Minted> {
+        let leg = Leg::Mint;
         if reply.status != 200 {
-            return Err(self.refusal_or_trouble(leg, &reply, |text| id_token.redact(text)));
+            return Err(self.refusal_or_trouble(leg, reply, |text| id_token.redact(text)));
         }
         let MintReply { token, expires } =
             json::decode(&reply.body).map_err(ReplyFlaw::Json).map_err(self.flawed(leg))?;
         let token = ApiToken::new(token).map_err(ReplyFlaw::Token).map_err(self.flawed(leg))?;
         if expires.is_some_and(|secs| secs > MAX_EXPIRES_UNIX_SECS) {
-            // Nobody will use it.
-            let _ = self.burn(&token, http);
+            discard(&token);
             return Err(self.flawed(leg)(ReplyFlaw::Expires));
         }
         Ok(Minted { token, expires_unix_secs: expires })
@@ -198,10 +215,16 @@ impl Index {
         // Nor has an API token a character that JSON would want escaped.
         let json = format!("{{\"token\":\"{}\"}}", token.reveal());
         let reply = http.post_json(&self.url.with_path(BURN_PATH), &[], json).map_err(self.no_reply(leg))?;
+        self.read_burnt(&reply, token)
+    }
+
+    /// # Errors
+    /// As for [`Index::burn`].
+    pub fn read_burnt(&self, reply: &Reply, token: &ApiToken) -> Result<bool> {
         match reply.status {
             202 => Ok(true),
             404 => Ok(false),
-            _ => Err(self.refusal_or_trouble(leg, &reply, |text| token.redact(text))),
+            _ => Err(self.refusal_or_trouble(Leg::Burn, reply, |text| token.redact(text))),
         }
     }
 

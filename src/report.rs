@@ -42,7 +42,8 @@ pub fn identity(explanation: &Explanation, env: &Env) {
     let _ = log::to_stderr(&lines(explanation, ""));
 }
 
-fn lines(explanation: &Explanation, kind: &str) -> String {
+/// The lines on stderr; `kind` is what the first one begins with.
+pub fn lines(explanation: &Explanation, kind: &str) -> String {
     let Explanation { fact, reasons, identity, causes, hints, link } = explanation;
     let mut text = format!("token-mint: {kind}{fact}\n");
     for reason in reasons {
@@ -75,7 +76,7 @@ fn cause_word(certain: bool) -> &'static str {
 }
 
 /// The fact and the first thing that helps.
-fn annotation(explanation: &Explanation) -> String {
+pub fn annotation(explanation: &Explanation) -> String {
     let Explanation { fact, causes, hints, .. } = explanation;
     let first = causes.first().map(|(certain, cause)| format!("{}: {cause}", cause_word(*certain)));
     let first = first.or_else(|| hints.first().cloned()).unwrap_or_default();
@@ -94,7 +95,8 @@ fn summary(explanation: &Explanation, env: &Env) -> io::Result<()> {
     OpenOptions::new().append(true).create(true).open(path)?.write_all(page.as_bytes())
 }
 
-fn page(explanation: &Explanation) -> String {
+/// The Markdown for the summary page.
+pub fn page(explanation: &Explanation) -> String {
     let Explanation { fact, reasons, identity, causes, hints, link } = explanation;
     let mut page = format!("\n### token-mint: {}\n\n", markdown(fact));
     for reason in reasons {

@@ -56,22 +56,25 @@ fn find(env: &Env) -> Found {
 impl Source for GitHub {
     fn id_token(&self, audience: &str, _: &Env, http: &Http) -> Result<IdToken> {
         let url = self.url.with_parameter("audience", audience);
-        let server = || self.url.origin().to_owned();
-        let leg = Leg::IdToken(NAME);
+        let server = self.url.origin();
         let authorization = format!("bearer {}", self.request_token.reveal());
         let reply = http.get(&url, &[("Authorization", authorization)]).map_err(|error| Error::Exchange {
-            leg,
-            server: server(),
+            leg: Leg::IdToken(NAME),
+            server: server.to_owned(),
             error,
         })?;
-        let words = || reply.words(|text| self.request_token.redact(text));
-        match reply.status {
-            200 => read(&reply).map_err(|flaw| Error::Reply { leg, server: server(), flaw }),
-            status @ (401 | 403) => Err(Error::IdentityRefused { system: NAME, status, words: words() }),
-            status => {
-                Err(Error::Status { leg, server: server(), status, words: words(), retry_after: reply.retry_after })
-            }
-        }
+        read_id_token(&reply, server, &self.request_token)
+    }
+}
+
+/// What the endpoint at `server` answers.
+pub fn read_id_token(reply: &Reply, server: &str, request_token: &RequestToken) -> Result<IdToken> {
+    let (leg, server) = (Leg::IdToken(NAME), server.to_owned());
+    let words = || reply.words(|text| request_token.redact(text));
+    match reply.status {
+        200 => read(reply).map_err(|flaw| Error::Reply { leg, server, flaw }),
+        status @ (401 | 403) => Err(Error::IdentityRefused { system: NAME, status, words: words() }),
+        status => Err(Error::Status { leg, server, status, words: words(), retry_after: reply.retry_after }),
     }
 }
 

@@ -86,13 +86,11 @@ impl Source for Google {
             None => {
                 let url = metadata.with_path(&format!("{ACCOUNT_PATH}/identity"));
                 let url = url.with_parameter("audience", audience).with_parameter("format", "full");
-                let reply = ask(http, &url)?;
-                let text = String::from_utf8_lossy(&reply.body);
-                IdToken::new(text.trim().to_owned()).map_err(|flaw| bad(&url, ReplyFlaw::Token(flaw)))
+                read_id_token(&ask(http, &url)?, &url)
             }
             Some(account) => {
                 let url = metadata.with_path(&format!("{ACCOUNT_PATH}/token"));
-                let access_token = read_access_token(&ask(http, &url)?).map_err(|flaw| bad(&url, flaw))?;
+                let access_token = read_access_token(&ask(http, &url)?, &url)?;
                 impersonate(account, audience, &access_token, http)
             }
         }
@@ -100,13 +98,21 @@ impl Source for Google {
 }
 
 fn ask(http: &Http, url: &Url) -> Result<Reply> {
-    let reply = http.get(url, &[("Metadata-Flavor", "Google".to_owned())]).map_err(|error| no_reply(url, error))?;
-    if reply.status == 200 { Ok(reply) } else { Err(refused(url, &reply, redact_tokens)) }
+    http.get(url, &[("Metadata-Flavor", "Google".to_owned())]).map_err(|error| no_reply(url, error))
 }
 
-fn read_access_token(reply: &Reply) -> std::result::Result<RequestToken, ReplyFlaw> {
-    let reply: AccessTokenReply = json::decode(&reply.body).map_err(ReplyFlaw::Json)?;
-    RequestToken::new(&reply.access_token).map_err(ReplyFlaw::Token)
+/// What the metadata server answers: the bare ID token.
+pub fn read_id_token(reply: &Reply, url: &Url) -> Result<IdToken> {
+    accepted(reply, url, redact_tokens)?;
+    let text = String::from_utf8_lossy(&reply.body);
+    IdToken::new(text.trim().to_owned()).map_err(|flaw| bad(url, ReplyFlaw::Token(flaw)))
+}
+
+/// What the metadata server answers where an access token is asked for.
+pub fn read_access_token(reply: &Reply, url: &Url) -> Result<RequestToken> {
+    accepted(reply, url, redact_tokens)?;
+    let reply: AccessTokenReply = json::decode(&reply.body).map_err(|flaw| bad(url, ReplyFlaw::Json(flaw)))?;
+    RequestToken::new(&reply.access_token).map_err(|flaw| bad(url, ReplyFlaw::Token(flaw)))
 }
 
 /// `projects.serviceAccounts.generateIdToken` of the IAM Service Account Credentials API, version 1.
@@ -117,11 +123,14 @@ fn impersonate(account: &str, audience: &str, access_token: &RequestToken, http:
     let json = format!("{{\"audience\": {}, \"includeEmail\": true}}", json::quoted(audience));
     let reply =
         http.post_json(&url, &[("Authorization", authorization)], json).map_err(|error| no_reply(&url, error))?;
-    if reply.status != 200 {
-        return Err(refused(&url, &reply, |text| access_token.redact(text)));
-    }
-    let reply: GenerateReply = json::decode(&reply.body).map_err(|flaw| bad(&url, ReplyFlaw::Json(flaw)))?;
-    IdToken::new(reply.token).map_err(|flaw| bad(&url, ReplyFlaw::Token(flaw)))
+    read_generated(&reply, &url, access_token)
+}
+
+/// What IAM answers.
+pub fn read_generated(reply: &Reply, url: &Url, access_token: &RequestToken) -> Result<IdToken> {
+    accepted(reply, url, |text| access_token.redact(text))?;
+    let reply: GenerateReply = json::decode(&reply.body).map_err(|flaw| bad(url, ReplyFlaw::Json(flaw)))?;
+    IdToken::new(reply.token).map_err(|flaw| bad(url, ReplyFlaw::Token(flaw)))
 }
 
 fn no_reply(url: &Url, error: crate::http::HttpError) -> Error {
@@ -132,13 +141,19 @@ fn bad(url: &Url, flaw: ReplyFlaw) -> Error {
     Error::Reply { leg: LEG, server: url.origin().to_owned(), flaw }
 }
 
-fn refused(url: &Url, reply: &Reply, redact: impl Fn(&str) -> String) -> Error {
-    let words = reply.words(redact);
+/// An error for any reply but the one that was asked for.
+fn accepted(reply: &Reply, url: &Url, redact: impl Fn(&str) -> String) -> Result<()> {
+    let words = || reply.words(redact);
     match reply.status {
-        status @ (401 | 403) => Error::IdentityRefused { system: NAME, status, words },
-        status => {
-            Error::Status { leg: LEG, server: url.origin().to_owned(), status, words, retry_after: reply.retry_after }
-        }
+        200 => Ok(()),
+        status @ (401 | 403) => Err(Error::IdentityRefused { system: NAME, status, words: words() }),
+        status => Err(Error::Status {
+            leg: LEG,
+            server: url.origin().to_owned(),
+            status,
+            words: words(),
+            retry_after: reply.retry_after,
+        }),
     }
 }
 
