@@ -35,7 +35,7 @@ impl Claims {
             (Some(text), _) => text == audience,
             (None, Some(list)) => {
                 let list = format!("{{\"aud\":{list}}}");
-                json::decode::<Audiences>(list.as_bytes())
+                json::decode::<Audiences>(list.as_bytes(), &["aud"])
                     .is_ok_and(|list| list.aud.iter().any(|text| text == audience))
             }
             (None, None) => false,

@@ -144,7 +144,7 @@ impl Reply {
         if self.status < 400 {
             return None;
         }
-        let text = match json::decode::<Complaint>(&self.body) {
+        let text = match json::decode::<Complaint>(&self.body, &["message"]) {
             Ok(complaint) => complaint.message,
             Err(_) => std::str::from_utf8(&self.body).ok()?.to_owned(),
         };

@@ -21,8 +21,8 @@ const UPLOAD_PATH: &str = "/legacy/";
 const MINT_PATH: &str = "/_/oidc/mint-token";
 const BURN_PATH: &str = "/_/oidc/burn-token";
 
-/// 9999-12-31T23:59:59Z. A later expiry is a mistake, and no date that a person could read.
-const MAX_EXPIRES_UNIX_SECS: u64 = 253_402_300_799;
+/// The year 10000. An expiry from there on is a mistake, and no date that a person could read.
+const YEAR_10000_UNIX_SECS: u64 = 253_402_300_800;
 /// Far more reasons than an index ever gave.
 const MAX_REASONS: usize = 20;
 const MAX_CODE_CHARS: usize = 40;
@@ -70,6 +70,10 @@ struct AudienceReply {
 #[derive(DeJson)]
 struct MintReply {
     token: String,
+}
+
+#[derive(DeJson)]
+struct Expiry {
     #[nserde(default)]
     expires: Option<u64>,
 }
@@ -168,7 +172,7 @@ impl Index {
         if reply.status != 200 {
             return Err(self.refusal_or_trouble(leg, reply, redact_tokens));
         }
-        let read = json::decode(&reply.body).map_err(ReplyFlaw::Json);
+        let read = json::decode(&reply.body, &["audience"]).map_err(ReplyFlaw::Json);
         let audience = read.map(|reply: AudienceReply| reply.audience).map_err(self.flawed(leg))?;
         if audience.is_empty() { Err(self.flawed(leg)(ReplyFlaw::Audience)) } else { Ok(audience) }
     }
@@ -196,13 +200,16 @@ impl Index {
         if reply.status != 200 {
             return Err(self.refusal_or_trouble(leg, reply, |text| id_token.redact(text)));
         }
-        let MintReply { token, expires } =
-            json::decode(&reply.body).map_err(ReplyFlaw::Json).map_err(self.flawed(leg))?;
-        let token = ApiToken::new(token).map_err(ReplyFlaw::Token).map_err(self.flawed(leg))?;
-        if expires.is_some_and(|secs| secs > MAX_EXPIRES_UNIX_SECS) {
-            discard(&token);
-            return Err(self.flawed(leg)(ReplyFlaw::Expires));
-        }
+        let read = json::decode(&reply.body, &["token"]).map_err(ReplyFlaw::Json);
+        let token = read.and_then(|MintReply { token }| ApiToken::new(token).map_err(ReplyFlaw::Token));
+        let token = token.map_err(self.flawed(leg))?;
+        // The rest by itself: a token that was made shall not be lost to us because of it.
+        let read = json::decode(&reply.body, &["expires"]).map_err(ReplyFlaw::Json);
+        let expires = read.and_then(|Expiry { expires }| match expires {
+            Some(YEAR_10000_UNIX_SECS..) => Err(ReplyFlaw::Expires),
+            expires => Ok(expires),
+        });
+        let expires = expires.inspect_err(|_| discard(&token)).map_err(self.flawed(leg))?;
         Ok(Minted { token, expires_unix_secs: expires })
     }
 
@@ -251,7 +258,7 @@ impl Index {
                 retry_after: reply.retry_after,
             };
         }
-        let refusal: Option<RefusalReply> = json::decode(&reply.body).ok();
+        let refusal: Option<RefusalReply> = json::decode(&reply.body, &["errors"]).ok();
         let reasons = refusal.and_then(|refusal| refusal.errors).unwrap_or_default();
         let unshown_reasons = reasons.len().saturating_sub(MAX_REASONS);
         let without_tokens = |text: &Option<String>| redact(text.as_deref().unwrap_or_default());

@@ -79,6 +79,6 @@ pub fn read_id_token(reply: &Reply, server: &str, request_token: &RequestToken) 
 }
 
 fn read(reply: &Reply) -> std::result::Result<IdToken, ReplyFlaw> {
-    let reply: IdTokenReply = json::decode(&reply.body).map_err(ReplyFlaw::Json)?;
+    let reply: IdTokenReply = json::decode(&reply.body, &["value"]).map_err(ReplyFlaw::Json)?;
     IdToken::new(reply.value).map_err(ReplyFlaw::Token)
 }

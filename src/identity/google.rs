@@ -111,7 +111,8 @@ pub fn read_id_token(reply: &Reply, url: &Url) -> Result<IdToken> {
 /// What the metadata server answers where an access token is asked for.
 pub fn read_access_token(reply: &Reply, url: &Url) -> Result<RequestToken> {
     accepted(reply, url, redact_tokens)?;
-    let reply: AccessTokenReply = json::decode(&reply.body).map_err(|flaw| bad(url, ReplyFlaw::Json(flaw)))?;
+    let reply: AccessTokenReply =
+        json::decode(&reply.body, &["access_token"]).map_err(|flaw| bad(url, ReplyFlaw::Json(flaw)))?;
     RequestToken::new(&reply.access_token).map_err(|flaw| bad(url, ReplyFlaw::Token(flaw)))
 }
 
@@ -129,7 +130,7 @@ fn impersonate(account: &str, audience: &str, access_token: &RequestToken, http:
 /// What IAM answers.
 pub fn read_generated(reply: &Reply, url: &Url, access_token: &RequestToken) -> Result<IdToken> {
     accepted(reply, url, |text| access_token.redact(text))?;
-    let reply: GenerateReply = json::decode(&reply.body).map_err(|flaw| bad(url, ReplyFlaw::Json(flaw)))?;
+    let reply: GenerateReply = json::decode(&reply.body, &["token"]).map_err(|flaw| bad(url, ReplyFlaw::Json(flaw)))?;
     IdToken::new(reply.token).map_err(|flaw| bad(url, ReplyFlaw::Token(flaw)))
 }
 

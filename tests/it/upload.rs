@@ -509,17 +509,21 @@ fn a_token_that_burn_could_not_revoke_is_said_to_be_valid_still() {
 
 #[test]
 fn a_token_with_an_absurd_expiry_is_revoked() {
-    let index = Raw::serving_requests(|request, stream| {
-        let burning = request.path().ends_with("burn-token");
-        let body = "{\"token\": \"pypi-minted\", \"expires\": 999999999999}";
-        let status = if burning { 202 } else { 200 };
-        let _ = write!(stream, "HTTP/1.1 {status} X\r\nContent-Length: {}\r\n\r\n{body}", body.len());
-    });
-    let servers = StandIn::start(Setup::default());
-    let step = Step::of(&servers).env("TOKEN_MINT_INDEX", &index.url()).env("TOKEN_MINT_AUDIENCE", "pypi");
-    step.run_with(&servers).assert_failed(5, &["at which the token expires makes no sense"]);
-    let last = index.requests().pop().unwrap();
-    assert_eq!((last.path(), &last.body[..]), ("/_/oidc/burn-token", &b"{\"token\":\"pypi-minted\"}"[..]));
+    for (expires, piece) in
+        [("999999999999", "at which the token expires makes no sense"), ("\"soon\"", "one of another type")]
+    {
+        let index = Raw::serving_requests(move |request, stream| {
+            let burning = request.path().ends_with("burn-token");
+            let body = format!("{{\"token\": \"pypi-minted\", \"expires\": {expires}}}");
+            let status = if burning { 202 } else { 200 };
+            let _ = write!(stream, "HTTP/1.1 {status} X\r\nContent-Length: {}\r\n\r\n{body}", body.len());
+        });
+        let servers = StandIn::start(Setup::default());
+        let step = Step::of(&servers).env("TOKEN_MINT_INDEX", &index.url()).env("TOKEN_MINT_AUDIENCE", "pypi");
+        step.run_with(&servers).assert_failed(5, &[piece]);
+        let last = index.requests().pop().unwrap();
+        assert_eq!((last.path(), &last.body[..]), ("/_/oidc/burn-token", &b"{\"token\":\"pypi-minted\"}"[..]));
+    }
 }
 
 #[test]
