@@ -13,6 +13,7 @@
 //! - it sends no `User-Agent`: set here, the index expects one;
 //! - what it does with proxies is in `tunnel.rs`.
 
+use std::cell::Cell;
 use std::io::{self, Read};
 use std::net::{TcpStream, ToSocketAddrs};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -74,6 +75,8 @@ pub struct Http {
     log: Log,
     proxies: Proxies,
     hurry: Arc<AtomicBool>,
+    /// A request took too long: perhaps one of the server's addresses leads nowhere.
+    was_late: Cell<bool>,
 }
 
 /// What a server answered.
@@ -156,12 +159,13 @@ impl Reply {
 impl Http {
     /// A client for requests that are to be done by this deadline.
     pub fn new(deadline: Deadline, log: Log, proxies: Proxies) -> Http {
-        Http { deadline, log, proxies, hurry: Arc::default() }
+        Http { deadline, log, proxies, hurry: Arc::default(), was_late: Cell::default() }
     }
 
     /// The same client with another deadline.
     pub fn until(&self, deadline: Deadline) -> Http {
-        Http::new(deadline, self.log, self.proxies.clone())
+        let (hurry, was_late) = (Arc::clone(&self.hurry), self.was_late.clone());
+        Http { deadline, log: self.log, proxies: self.proxies.clone(), hurry, was_late }
     }
 
     /// The same client, which waits for no more than five seconds once this is true.
@@ -228,7 +232,7 @@ impl Http {
             return Err(self.late(patience));
         }
         let proxy = self.proxies.for_url(url);
-        let tunnel = match proxy.is_some() || self.proxies.minreq_finds_one {
+        let tunnel = match proxy.is_some() || self.proxies.minreq_finds_one || self.was_late.get() {
             true => Some(Tunnel::open(url, proxy, self.deadline)?),
             false => None,
         };
@@ -272,7 +276,10 @@ impl Http {
     fn late(&self, patience: Duration) -> HttpError {
         match self.deadline.remaining().is_zero() {
             true => HttpError::TimedOut(self.deadline.timeout().as_secs()),
-            false => HttpError::Late(patience.as_secs()),
+            false => {
+                self.was_late.set(true);
+                HttpError::Late(patience.as_secs())
+            }
         }
     }
 }

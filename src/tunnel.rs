@@ -1,16 +1,18 @@
 //! A tunnel to a server, through a proxy or past all of them, for one request of minreq's.
 //!
-//! minreq 3.0.0 can't be told to use no proxy where the environment names one; it takes a proxy's answer for complete
-//! when a read brings less than 256 bytes, panics when the proxy hangs up early, and waits for it without a timeout. So minreq
-//! gets a proxy that is this very process, on loopback, and nothing but the TLS connection passes through it. Who waits for the
-//! request stops waiting at the deadline, so reads here need no timeout.
+//! minreq 3.0.0 waits for the first of a host's addresses until all its time is up, and can't be told to use no proxy where the
+//! environment names one; it takes a proxy's answer for complete when a read brings less than 256 bytes, panics when the
+//! proxy hangs up early, and waits for it without a timeout. So minreq gets a proxy that is this very process, on loopback, and
+//! nothing but the TLS connection passes through it. Who waits for the request stops waiting at the deadline, so reads here
+//! need no timeout.
 
 use std::collections::hash_map::RandomState;
 use std::hash::{BuildHasher, Hasher};
 use std::io::{self, Read, Write};
-use std::net::{Ipv4Addr, Shutdown, TcpListener, TcpStream, ToSocketAddrs};
+use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream, ToSocketAddrs};
 use std::sync::mpsc::{self, Receiver};
 use std::thread;
+use std::time::Duration;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -23,6 +25,10 @@ use crate::workflow::neutralise;
 
 /// The most that is read of a request or an answer to CONNECT.
 const MAX_HEAD_BYTES: usize = 16 * 1024;
+/// How long whoever connects to us may take to say who it is. minreq does so at once.
+const GREETING_PATIENCE: Duration = Duration::from_secs(1);
+/// How long to wait for one of a host's addresses, before the next is tried.
+const CONNECT_PATIENCE: Duration = Duration::from_secs(5);
 
 /// A tunnel that waits for one connection.
 pub struct Tunnel {
@@ -82,7 +88,9 @@ enum Served {
 
 fn serve(near: &TcpStream, password: &str, end: &End) -> Result<Served, HttpError> {
     let (mut near, mut from_near) = (near.try_clone()?, near.try_clone()?);
+    near.set_read_timeout(Some(GREETING_PATIENCE))?;
     let request = read_head(&mut near);
+    near.set_read_timeout(None)?;
     if !request.is_ok_and(|request| request.contains(&STANDARD.encode(format!("tunnel:{password}")))) {
         return Ok(Served::Stranger);
     }
@@ -133,20 +141,22 @@ fn connect_through(proxy: &Proxy, end: &End) -> Result<TcpStream, HttpError> {
     }
 }
 
-/// Tries a host's addresses one after another.
+/// Tries a host's addresses one after another, IPv6 and IPv4 in turn: it is not rare that one of the two leads nowhere.
 fn connect(host: &str, port: u16, deadline: Deadline) -> io::Result<TcpStream> {
-    let mut last = io::Error::other("the host has no address");
-    for address in (host, port).to_socket_addrs()? {
-        let remaining = deadline.remaining();
-        if remaining.is_zero() {
+    let (v6, v4): (Vec<SocketAddr>, Vec<SocketAddr>) = (host, port).to_socket_addrs()?.partition(SocketAddr::is_ipv6);
+    let pairs = (0..v6.len().max(v4.len())).flat_map(|n| [v6.get(n), v4.get(n)]);
+    let mut error = io::Error::other("the host has no address");
+    for address in pairs.flatten() {
+        let patience = deadline.remaining().min(CONNECT_PATIENCE);
+        if patience.is_zero() {
             break;
         }
-        match TcpStream::connect_timeout(&address, remaining) {
+        match TcpStream::connect_timeout(address, patience) {
             Ok(stream) => return Ok(stream),
-            Err(error) => last = error,
+            Err(failed) => error = failed,
         }
     }
-    Err(last)
+    Err(error)
 }
 
 /// Reads up to the empty line that ends a request's or an answer's head, and no further.
@@ -166,7 +176,6 @@ fn read_head(stream: &mut TcpStream) -> io::Result<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::time::Duration;
 
     /// A server that answers each connection with one word over HTTP.
     fn server() -> Url {
