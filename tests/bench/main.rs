@@ -1,0 +1,300 @@
+//! `bench EXE STATIC_EXE`: EXE beside a script with curl and jq, and one in Python, against the same servers, over TLS on
+//! loopback. Prints a table and what became of the targets; ends with 1 if one was missed. STATIC_EXE is what is weighed.
+//!
+//! `bench delayed EXE`, which it runs itself in a network whose round trips take time, prints one row of that table.
+
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::print_stdout, missing_docs, dead_code)]
+
+#[path = "../stand_in/mod.rs"]
+mod stand_in;
+
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+use std::process::{Command, ExitCode};
+use std::{env, fs};
+
+use stand_in::{Setup, StandIn};
+
+const WARM_UPS: usize = 3;
+const LEAST_RUNS: usize = 20;
+
+/// A figure that can't be had.
+const UNKNOWN: f64 = f64::NAN;
+
+/// The exit status of a Rust program that panicked.
+const PANICKED: i32 = 101;
+
+/// Makes each packet on this network's loopback take 20 ms, so that a round trip takes 40, and goes on.
+const DELAYED: &str = r#"ip link set lo up && tc qdisc add dev lo root netem delay 20ms || exit 3; exec "$0" "$@""#;
+
+fn main() -> ExitCode {
+    let args: Vec<String> = env::args().skip(1).collect();
+    let args: Vec<&str> = args.iter().map(String::as_str).collect();
+    match args[..] {
+        ["delayed", exe] => {
+            let measured = Bench::start(exe).rounds(LEAST_RUNS);
+            println!("{}", row("wall time, round trips of 40 ms", &medians(&measured, |run| run.wall_ms), " ms"));
+            ExitCode::SUCCESS
+        }
+        [exe, static_exe] => compare(exe, static_exe),
+        _ => {
+            println!("usage: bench EXE STATIC_EXE");
+            ExitCode::from(2)
+        }
+    }
+}
+
+/// One way to mint.
+struct Contestant {
+    name: &'static str,
+    command: Vec<String>,
+}
+
+/// What one run took.
+#[derive(Clone, Copy)]
+struct Run {
+    wall_ms: f64,
+    cpu_ms: f64,
+    memory_mb: f64,
+    connections: f64,
+    requests: f64,
+}
+
+struct Bench {
+    servers: StandIn,
+    folder: tempfile::TempDir,
+    contestants: Vec<Contestant>,
+}
+
+impl Bench {
+    /// The servers, and who is on this machine: token-mint, the script, and perhaps Python.
+    fn start(exe: &str) -> Bench {
+        let servers = StandIn::start(Setup { tls: true, ..Setup::default() });
+        let folder = tempfile::tempdir().unwrap();
+        fs::write(folder.path().join("ca.pem"), servers.ca_pem.as_ref().unwrap()).unwrap();
+        let mut contestants = vec![
+            Contestant { name: "token-mint", command: vec![exe.to_owned()] },
+            Contestant { name: "curl and jq", command: vec![found("bash"), "-e".to_owned(), file("curl-and-jq.sh")] },
+        ];
+        // Its true name: what is on PATH may be a script that looks for it.
+        if let Ok(python) = said("python3", &["-c", "import sys; print(sys.executable)"]) {
+            contestants.push(Contestant { name: "Python", command: vec![python, file("python.py")] });
+        }
+        Bench { servers, folder, contestants }
+    }
+
+    /// Runs a command in a step of the job. A run that minted nothing, or handed nothing over, is no measurement.
+    fn run(&self, command: &[String]) -> Run {
+        let (ca, step_output) = (self.folder.path().join("ca.pem"), self.folder.path().join("step-output"));
+        fs::write(&step_output, "").unwrap();
+        let connections = || self.servers.github.connections() + self.servers.index.connections();
+        let before = (connections(), self.servers.requests().len(), self.servers.api_tokens().len());
+        let output = Command::new(measure())
+            .args(command)
+            .env_clear()
+            .envs(self.servers.job_env())
+            .env("TOKEN_MINT_AUDIENCE", "pypi")
+            .env("INDEX", self.servers.index.url(""))
+            .env("GITHUB_OUTPUT", &step_output)
+            .envs([("SSL_CERT_FILE", &ca), ("CURL_CA_BUNDLE", &ca)])
+            .env("PATH", env::var_os("PATH").unwrap())
+            .env("LANG", "C.UTF-8")
+            .output()
+            .unwrap();
+        let log = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{command:?} failed: {log}");
+        let minted = self.servers.api_tokens();
+        assert_eq!(minted.len(), before.2 + 1, "{command:?} did not mint one API token: {log}");
+        let token = minted.last().unwrap();
+        assert!(log.contains(&format!("::add-mask::{token}\n")), "{command:?} masked nothing: {log}");
+        let outputs = fs::read_to_string(&step_output).unwrap();
+        assert!(outputs.contains(&format!("api-token={token}\n")), "{command:?} handed nothing over: {log}");
+        let figures = String::from_utf8(output.stdout).unwrap();
+        let figures: Vec<f64> = figures.split_whitespace().map(|figure| figure.parse().unwrap()).collect();
+        Run {
+            wall_ms: figures[0],
+            cpu_ms: figures[1],
+            memory_mb: figures[2],
+            connections: (connections() - before.0) as f64,
+            requests: (self.servers.requests().len() - before.1) as f64,
+        }
+    }
+
+    /// The runs of each contestant. They take turns, so that whatever else the machine does hits all of them.
+    fn rounds(&self, runs: usize) -> Vec<Vec<Run>> {
+        let round = |_| self.contestants.iter().map(|contestant| self.run(&contestant.command)).collect();
+        let rounds: Vec<Vec<Run>> = (0..WARM_UPS + runs).map(round).collect();
+        (0..self.contestants.len()).map(|which| rounds[WARM_UPS..].iter().map(|round| round[which]).collect()).collect()
+    }
+
+    /// How many processes a command takes, from one more run, which is traced.
+    fn processes(&self, command: &[String]) -> f64 {
+        let trace = self.folder.path().join("trace");
+        let strace = [
+            "strace",
+            "-f",
+            "-qq",
+            "-e",
+            "signal=none",
+            "-e",
+            "trace=fork,vfork,clone,clone3",
+            "-o",
+            trace.to_str().unwrap(),
+        ];
+        self.run(&[&strace.map(str::to_owned), command].concat());
+        let trace = fs::read_to_string(trace).unwrap();
+        // `PID CALL(…`; where another process came in between, the rest of it is a line of its own.
+        let forks = trace.lines().filter(|line| !line.contains("CLONE_THREAD") && !line.contains(" resumed>"));
+        1.0 + forks.count() as f64
+    }
+}
+
+fn compare(exe: &str, static_exe: &str) -> ExitCode {
+    let runs = env::var("BENCH_RUNS").map_or(30, |runs| runs.parse().unwrap()).max(LEAST_RUNS);
+    let bench = Bench::start(exe);
+    let measured = bench.rounds(runs);
+    let wall = medians(&measured, |run| run.wall_ms);
+    let cpu = medians(&measured, |run| run.cpu_ms);
+    let memory = medians(&measured, |run| run.memory_mb);
+    let connections = medians(&measured, |run| run.connections);
+    let strace = said("strace", &["-qq", "-o", "/dev/null", "true"]);
+    let count = |contestant: &Contestant| strace.as_ref().map_or(UNKNOWN, |_| bench.processes(&contestant.command));
+    let processes: Vec<f64> = bench.contestants.iter().map(count).collect();
+    let script_files: BTreeSet<PathBuf> = ["bash", "curl", "jq"].iter().flat_map(|name| loaded(&found(name))).collect();
+    let mut disk = vec![megabytes(&[static_exe.into()].into()), megabytes(&script_files)];
+    disk.resize(measured.len(), UNKNOWN);
+    let delayed = delayed(exe);
+
+    let name = |which: usize| bench.contestants.get(which).map(|contestant| format!(" {} |", contestant.name));
+    println!("| |{}{} ratio |{}", name(0).unwrap(), name(1).unwrap(), name(2).unwrap_or_default());
+    println!("|---|{}", "---|".repeat(measured.len() + 1));
+    println!("{}", row("wall time", &wall, " ms"));
+    print!("{}", delayed.as_deref().unwrap_or_default());
+    println!("{}", row("processor time", &cpu, " ms"));
+    println!("{}", row("peak memory of the largest process", &memory, " MB"));
+    println!("{}", row("processes", &processes, ""));
+    println!("{}", row("connections", &connections, ""));
+    println!("{}", row("requests", &medians(&measured, |run| run.requests), ""));
+    println!("{}", row("on disk", &disk, " MB"));
+
+    println!("\nMedians of {runs} runs of each, in turns, after {WARM_UPS} rounds to warm up. {}", machine());
+    println!(
+        "On disk: the static executable; bash, curl, jq and the {} libraries that ldd names.",
+        script_files.len() - 3
+    );
+    println!("Peak memory below {:.1} MB would not show: the process that starts it has that.", launcher_mb());
+    if let Err(why) = &strace {
+        println!("Processes were not counted: {why}");
+    }
+    if let Err(why) = &delayed {
+        println!("Longer round trips were not tried: {why}");
+    }
+    println!();
+    let targets = [
+        ("of the script's wall time", wall[0] / wall[1], 0.15),
+        ("of the script's processor time", cpu[0] / cpu[1], 0.06),
+        ("MB of peak memory", memory[0], 5.0),
+        ("processes", processes[0], 1.0),
+        ("connections", connections[0], 2.0),
+        ("MB on disk", disk[0], 2.1),
+    ];
+    for (what, value, limit) in targets {
+        let verdict = if value.is_nan() {
+            "????"
+        } else if value <= limit {
+            "PASS"
+        } else {
+            "FAIL"
+        };
+        println!("{verdict}: {value:.3} {what}, at most {limit}");
+    }
+    ExitCode::from(u8::from(targets.iter().any(|(_, value, limit)| value > limit)))
+}
+
+/// The row of wall times with longer round trips, or why there is none: it takes a network of its own, and netem.
+fn delayed(exe: &str) -> Result<String, String> {
+    let as_root = if rustix::process::geteuid().is_root() { &[][..] } else { &["--map-root-user"] };
+    let output = Command::new("unshare")
+        .args(as_root)
+        .args(["--net", "sh", "-c", DELAYED])
+        .arg(env::current_exe().unwrap())
+        .args(["delayed", exe])
+        .output()
+        .map_err(|error| format!("unshare: {error}"))?;
+    let log = String::from_utf8_lossy(&output.stderr);
+    assert_ne!(output.status.code(), Some(PANICKED), "{log}");
+    if output.status.success() {
+        return Ok(String::from_utf8(output.stdout).unwrap());
+    }
+    Err(log.lines().last().unwrap_or("unshare failed").to_owned())
+}
+
+/// A row of the table; the ratio of the first two figures is its third.
+fn row(what: &str, values: &[f64], unit: &str) -> String {
+    let digits = usize::from(!unit.is_empty());
+    let cell = |value: &f64| if value.is_nan() { " – |".to_owned() } else { format!(" {value:.digits$}{unit} |") };
+    let mut cells: Vec<String> = values.iter().map(cell).collect();
+    cells.insert(2, format!(" {:.2} |", values[0] / values[1]));
+    format!("| {what} |{}", cells.concat())
+}
+
+fn medians(measured: &[Vec<Run>], of: fn(&Run) -> f64) -> Vec<f64> {
+    let median = |runs: &Vec<Run>| {
+        let mut values: Vec<f64> = runs.iter().map(of).collect();
+        values.sort_by(f64::total_cmp);
+        (values[(values.len() - 1) / 2] + values[values.len() / 2]) / 2.0
+    };
+    measured.iter().map(median).collect()
+}
+
+/// The peak memory that is measured of a program that needs next to none.
+fn launcher_mb() -> f64 {
+    let figures = said(&measure(), &["true"]).unwrap();
+    figures.split_whitespace().nth(2).unwrap().parse().unwrap()
+}
+
+/// The first line that a program prints, or why it failed.
+fn said(program: &str, args: &[&str]) -> Result<String, String> {
+    let output = Command::new(program).args(args).output().map_err(|error| format!("{program}: {error}"))?;
+    let first_line = |text: &[u8]| String::from_utf8_lossy(text).lines().next().unwrap_or_default().to_owned();
+    if output.status.success() { Ok(first_line(&output.stdout)) } else { Err(first_line(&output.stderr)) }
+}
+
+/// Where a program is.
+fn found(program: &str) -> String {
+    said("sh", &["-c", "command -v \"$0\"", program]).unwrap_or_else(|_| panic!("{program} is missing"))
+}
+
+/// The program that was built beside this one, and runs commands.
+fn measure() -> String {
+    env::current_exe().unwrap().with_file_name("measure").into_os_string().into_string().unwrap()
+}
+
+/// A file beside this one's source.
+fn file(name: &str) -> String {
+    format!("{}/tests/bench/{name}", env!("CARGO_MANIFEST_DIR"))
+}
+
+/// A program and the shared libraries that it loads.
+fn loaded(program: &str) -> BTreeSet<PathBuf> {
+    let ldd = Command::new("ldd").arg(program).output().unwrap();
+    let libraries = String::from_utf8(ldd.stdout).unwrap();
+    let files = libraries.split_whitespace().filter(|word| word.starts_with('/')).chain([program]);
+    files.map(|file| fs::canonicalize(file).unwrap()).collect()
+}
+
+fn megabytes(files: &BTreeSet<PathBuf>) -> f64 {
+    files.iter().map(|file| fs::metadata(file).unwrap().len() as f64).sum::<f64>() / 1e6
+}
+
+/// What the figures depend on.
+fn machine() -> String {
+    let cpus = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    let model = cpus.lines().find_map(|line| line.strip_prefix("model name")).unwrap_or("unknown processor");
+    let count = std::thread::available_parallelism().unwrap();
+    let programs = [("uname", "-sr"), ("curl", "--version"), ("jq", "--version"), ("python3", "--version")];
+    let versions = programs.iter().filter_map(|(program, option)| said(program, &[option]).ok());
+    let versions: Vec<String> =
+        versions.map(|said| said.split_whitespace().take(2).collect::<Vec<_>>().join(" ")).collect();
+    format!("{} of {}; {}.", count, model.trim_start_matches(['\t', ':', ' ']), versions.join("; "))
+}
