@@ -130,18 +130,9 @@ impl Bench {
     /// How many processes a command takes, from one more run, which is traced.
     fn processes(&self, command: &[String]) -> f64 {
         let trace = self.folder.path().join("trace");
-        let strace = [
-            "strace",
-            "-f",
-            "-qq",
-            "-e",
-            "signal=none",
-            "-e",
-            "trace=fork,vfork,clone,clone3",
-            "-o",
-            trace.to_str().unwrap(),
-        ];
-        self.run(&[&strace.map(str::to_owned), command].concat());
+        let strace = "strace -f -qq -e signal=none -e trace=fork,vfork,clone,clone3 -o".split(' ');
+        let strace: Vec<String> = strace.chain([trace.to_str().unwrap()]).map(str::to_owned).collect();
+        self.run(&[&strace, command].concat());
         let trace = fs::read_to_string(trace).unwrap();
         // `PID CALL(…`; where another process came in between, the rest of it is a line of its own.
         let forks = trace.lines().filter(|line| !line.contains("CLONE_THREAD") && !line.contains(" resumed>"));
