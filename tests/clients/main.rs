@@ -16,6 +16,7 @@ mod container;
 #[cfg(feature = "system-roots")]
 mod google;
 mod machine;
+mod places;
 #[cfg(feature = "system-roots")]
 mod proxy;
 mod shells;

@@ -1,4 +1,5 @@
-//! Faults of the machine: disks, descriptors, pipes, name servers; and what is left in memory.
+//! Faults of the machine: pipes, file descriptors; and what is left in memory. Those that take root are with the upload clients
+//! (`tests/clients/places.rs`).
 
 use std::fs::File;
 use std::os::unix::fs::{FileExt, PermissionsExt};
@@ -9,37 +10,6 @@ use rustix::process::{Pid, Signal, kill_process};
 
 use crate::harness::{Raw, SLACK, Step, said_by, spawned, wait_until, wrapped};
 use crate::stand_in::{Setup, StandIn};
-
-/// The command in a mount namespace of its own, where this was done first.
-fn in_namespace(step: &Step, preparation: &str) -> Command {
-    let script = format!("{preparation} && exec \"$0\" \"$@\"");
-    wrapped(&["unshare", "--map-root-user", "--mount", "sh", "-c", &script], &step.command())
-}
-
-#[test]
-fn a_read_only_step_output_is_noticed_before_anything_is_sent() {
-    let servers = StandIn::start(Setup::default());
-    let read_only = "mount --bind \"$GITHUB_OUTPUT\" \"$GITHUB_OUTPUT\" && mount -o remount,bind,ro \"$GITHUB_OUTPUT\"";
-    let (status, stderr) = said_by(&mut in_namespace(&Step::of(&servers), read_only));
-    assert_eq!(status, Some(6), "{stderr}");
-    assert!(stderr.contains("the step output can't be written to") && stderr.contains("Read-only"), "{stderr}");
-    assert_eq!(servers.requests(), [""; 0]);
-}
-
-#[test]
-fn a_token_that_finds_the_disk_full_is_revoked() {
-    let servers = StandIn::start(Setup::default());
-    let step = Step::of(&servers);
-    let disk = step.dir.path().join("disk");
-    std::fs::create_dir(&disk).unwrap();
-    let step = step.env("DISK", disk.to_str().unwrap()).env("GITHUB_OUTPUT", disk.join("output").to_str().unwrap());
-    let full =
-        "mount -t tmpfs -o size=4k tmpfs \"$DISK\" && touch \"$DISK/output\" && head -c 4096 /dev/zero >\"$DISK/x\"";
-    let (status, stderr) = said_by(&mut in_namespace(&step, full));
-    assert_eq!(status, Some(6), "{stderr}");
-    assert!(stderr.contains("No space left on device") && stderr.contains("API token was revoked"), "{stderr}");
-    assert_eq!((servers.api_tokens().len(), servers.burned().len()), (1, 1));
-}
 
 #[test]
 fn a_token_that_nobody_reads_is_revoked() {
@@ -90,20 +60,6 @@ fn without_file_descriptors_a_signal_still_ends_it() {
     kill_process(Pid::from_child(&child), Signal::TERM).unwrap();
     let status = child.wait().unwrap();
     assert!(status.code().is_none() && start.elapsed() < SLACK, "{status} after {:?}", start.elapsed());
-}
-
-#[test]
-fn without_a_name_server_it_says_so_and_ends_in_time() {
-    let step =
-        Step::with_endpoints("https://index.example.test/", "https://index.example.test").args(&["--timeout", "8"]);
-    let preparation = "mount --bind /dev/null /etc/resolv.conf";
-    let script = format!("{preparation} && exec \"$0\" \"$@\"");
-    let words = ["unshare", "--map-root-user", "--mount", "--net", "sh", "-c", &script];
-    let start = Instant::now();
-    let (status, stderr) = said_by(&mut wrapped(&words, &step.command()));
-    assert_eq!(status, Some(5), "{stderr}");
-    assert!(stderr.contains("asking GitHub for an ID token (https://index.example.test): "), "{stderr}");
-    assert!(start.elapsed() < Duration::from_secs(8) + SLACK, "{stderr}");
 }
 
 /// While the upload tool runs, only what is needed to revoke the API token is left. As root, who may look.
