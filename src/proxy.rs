@@ -44,7 +44,8 @@ pub enum ProxyFlaw {
     Host,
     /// Not a number from 1 to 65535.
     Port,
-    /// A percent sign without two hexadecimal digits, or what it stands for is not UTF-8 text or a control character.
+    /// A percent sign without two hexadecimal digits, or what it stands for is not UTF-8 text or a control character. Or a
+    /// character that has to be encoded, since the host could be taken to end there.
     Credentials,
 }
 
@@ -84,6 +85,8 @@ impl Proxy {
         };
         let authority = authority.strip_suffix('/').unwrap_or(authority);
         let (credentials, address) = match authority.rsplit_once('@') {
+            // For curl, the host ends at the first of these.
+            Some((credentials, _)) if credentials.contains(['/', '?', '#']) => return Err(ProxyFlaw::Credentials),
             Some((credentials, address)) => (Some(decode(credentials).ok_or(ProxyFlaw::Credentials)?), address),
             None => (None, authority),
         };
@@ -191,6 +194,8 @@ mod tests {
             ("http://p:80/path", ProxyFlaw::Port),
             ("http://a%0d%0ab@p", ProxyFlaw::Credentials),
             ("http://a%4@p", ProxyFlaw::Credentials),
+            ("http://p.example/@q.example:80", ProxyFlaw::Credentials),
+            ("http://me:a#b@p:80", ProxyFlaw::Credentials),
             ("http://a%zz@p", ProxyFlaw::Credentials),
             ("http://a%ff@p", ProxyFlaw::Credentials),
         ] {

@@ -122,10 +122,10 @@ impl Url {
 
     /// The same URL with one parameter more. `name` is ours; `value` may be any text.
     pub fn with_parameter(&self, name: &str, value: &str) -> Url {
-        let separator = match &self.path_and_query {
-            p if !p.contains('?') => "?",
-            p if p.ends_with(['?', '&']) => "",
-            _ => "&",
+        let separator = match self.path_and_query.split_once('?') {
+            None => "?",
+            Some((_, query)) if query.is_empty() || query.ends_with('&') => "",
+            Some(_) => "&",
         };
         let path_and_query = format!("{}{separator}{name}={}", self.path_and_query, percent_encode(value));
         Url { path_and_query, ..self.clone() }
@@ -168,8 +168,8 @@ impl fmt::Display for UrlError {
     }
 }
 
-/// An IPv4 address, or the labels of a host name. rustls takes no other, and a last label of digits alone could
-/// be a number's disguise (`127.1`).
+/// An IPv4 address, or the labels of a host name. rustls takes no other, and a last label that is a number could be an
+/// address in disguise (`127.1`, `0x7f000001`).
 fn is_host(host: &str) -> bool {
     let is_label = |label: &str| {
         (1..=63).contains(&label.len())
@@ -179,8 +179,14 @@ fn is_host(host: &str) -> bool {
     };
     let is_name = host.len() <= 253
         && host.split('.').all(is_label)
-        && host.rsplit('.').next().is_some_and(|last| !last.bytes().all(|b| b.is_ascii_digit()));
+        && host.rsplit('.').next().is_some_and(|last| !is_number(last));
     is_name || host.parse::<Ipv4Addr>().is_ok()
+}
+
+/// What resolvers and browsers may take for a number: digits alone, or `0x` and hexadecimal digits, if any.
+fn is_number(label: &str) -> bool {
+    label.bytes().all(|b| b.is_ascii_digit())
+        || label.strip_prefix("0x").is_some_and(|rest| rest.bytes().all(|b| b.is_ascii_hexdigit()))
 }
 
 /// A number from 1 to 65535, in digits alone.
@@ -241,6 +247,8 @@ mod tests {
             ("http://localhost.example.org", PlainHttp),
             ("http://127.1/", Host),
             ("http://2130706433/", Host),
+            ("https://0x7f000001/", Host),
+            ("https://a.0X/", Host),
             ("https://1.2.3.256/", Host),
             ("https://a..b/", Host),
             ("https://a.b./", Host),
@@ -284,6 +292,7 @@ mod tests {
             ("https://h?x=1", "https://h/?x=1&audience=a%20b%26c%2F%C3%A4~"),
             ("https://h/p?api-version=2.0", "https://h/p?api-version=2.0&audience=a%20b%26c%2F%C3%A4~"),
             ("https://h/p?", "https://h/p?audience=a%20b%26c%2F%C3%A4~"),
+            ("https://h/p?x?", "https://h/p?x?&audience=a%20b%26c%2F%C3%A4~"),
             ("https://h/p?x&", "https://h/p?x&audience=a%20b%26c%2F%C3%A4~"),
         ] {
             let url = Url::parse(text).unwrap();

@@ -6,7 +6,12 @@ use crate::env::{Env, GITLAB_CI};
 use crate::error::{Error, Result};
 use crate::http::Http;
 use crate::secret::IdToken;
+use crate::secret::redact_tokens;
 use crate::workflow::neutralise;
+
+/// The most that is shown of an audience and of the variable named after it: it may be a server's word, or a secret that was
+/// put into the wrong place.
+const MAX_NAME_CHARS: usize = 100;
 
 pub const SYSTEM: System = System {
     name: "GitLab",
@@ -22,7 +27,10 @@ impl Source for GitLab {
         let variable = variable(audience);
         match id_token_in(env, &variable)? {
             Some(id_token) => Ok(id_token),
-            None => Err(Error::NoGitLabToken { variable, audience: neutralise(audience, 100) }),
+            None => Err(Error::NoGitLabToken {
+                variable: neutralise(&variable, MAX_NAME_CHARS),
+                audience: neutralise(&redact_tokens(audience), MAX_NAME_CHARS),
+            }),
         }
     }
 
@@ -44,6 +52,10 @@ fn variable(audience: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::deadline::Deadline;
+    use crate::log::{Log, Verbosity};
+    use crate::proxy::Proxies;
+    use std::time::Duration;
 
     #[test]
     fn the_variable_is_named_after_the_audience() {
@@ -56,5 +68,15 @@ mod tests {
         ] {
             assert_eq!(variable(audience), name);
         }
+    }
+
+    #[test]
+    fn what_is_said_of_a_missing_id_token_is_short_and_repeats_no_secret() {
+        let env = Env::from([]);
+        let http = Http::new(Deadline::after(Duration::ZERO), Log::new(Verbosity::Quiet), Proxies::of(&env).unwrap());
+        let said = |audience: &str| GitLab.id_token(audience, &env, &http).unwrap_err().to_string();
+        assert!(said(&"a".repeat(60_000)).chars().count() < 400);
+        let misplaced = said("pypi-AgEIcHlwaS5vcmc");
+        assert!(misplaced.contains("audience ***") && !misplaced.contains("AgEIcHlwaS5vcmc"), "{misplaced}");
     }
 }
