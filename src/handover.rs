@@ -214,6 +214,11 @@ fn json_object(minted: &Minted, index: &Index) -> String {
 mod tests {
     use super::*;
     use crate::secret::ApiToken;
+    use proptest::collection::vec;
+    use proptest::prelude::*;
+    use std::collections::BTreeMap;
+    #[cfg(unix)]
+    use std::process::Command;
 
     fn minted() -> Minted {
         Minted { token: ApiToken::new("pypi-x".to_owned()).unwrap(), expires_unix_secs: Some(1_790_000_000) }
@@ -223,5 +228,120 @@ mod tests {
     fn quotes_in_an_upload_url_stay_inside_their_quotes() {
         let lines = env_lines(&minted(), &Index::parse("https://example.org/a';touch$IFS'b").unwrap());
         assert!(lines.contains("export UV_PUBLISH_URL='https://example.org/a'\\'';touch$IFS'\\''b'\n"), "{lines}");
+    }
+
+    /// Any API token there can be.
+    fn any_minted() -> impl Strategy<Value = Minted> {
+        let expires = proptest::option::of(0..253_402_300_800_u64);
+        ("[A-Za-z0-9_.~+/=-]{1,200}", expires)
+            .prop_map(|(token, expires_unix_secs)| Minted { token: ApiToken::new(token).unwrap(), expires_unix_secs })
+    }
+
+    /// `$GITHUB_OUTPUT` as the runner reads it, but on Windows (actions/runner, `EnvFileKeyValuePairs` in
+    /// `src/Runner.Worker/FileCommandManager.cs`). `None` where it would complain.
+    fn read_outputs(file: &str) -> Option<BTreeMap<String, String>> {
+        let mut outputs = BTreeMap::new();
+        let mut lines = file.split_terminator('\n');
+        while let Some(line) = lines.next() {
+            let heredoc = line.find("<<").unwrap_or(usize::MAX);
+            let (name, value) = match line.split_once('=') {
+                _ if line.is_empty() => continue,
+                Some((name, value)) if name.len() < heredoc => (name, value.to_owned()),
+                _ => {
+                    let (name, end) =
+                        line.split_once("<<").filter(|(name, end)| !name.is_empty() && !end.is_empty())?;
+                    let mut value = Vec::new();
+                    loop {
+                        match lines.next()? {
+                            line if line == end => break,
+                            line => value.push(line),
+                        }
+                    }
+                    (name, value.join("\n"))
+                }
+            };
+            outputs.insert(name.to_owned(), value);
+        }
+        Some(outputs)
+    }
+
+    /// What a step may have written before us, its last line ended or not.
+    fn any_file() -> impl Strategy<Value = String> {
+        let line = prop_oneof![
+            "[a-z-]{1,3}=[ -~]{0,8}\r?",
+            "[a-z]{1,2}<<(E|api-token=x)",
+            "E|api-token=x|expires=1|",
+            "[ -~\u{e4}\r]{0,6}",
+        ];
+        (vec(line, 0..8), any::<bool>()).prop_map(|(lines, ended)| lines.join("\n") + if ended { "\n" } else { "" })
+    }
+
+    /// An index whose URL has all that a shell could trip over.
+    #[cfg(unix)]
+    fn any_index() -> impl Strategy<Value = Index> {
+        let piece = prop_oneof![
+            r"'|''|\\|`|\$x|\$\{HOME\}|;|&&|\||>x|\*|~|!!|%27",
+            r"'\$\(touch\$IFS.x\)'|`touch\$\{IFS\}x`|';touch\$\{IFS\}x;'",
+            "[!-~]{1,5}",
+        ];
+        let url = vec(piece, 0..6).prop_map(|pieces| format!("https://index.example/{}", pieces.concat()));
+        prop_oneof![Just("pypi".to_owned()), url].prop_filter_map("a number sign", |text| Index::parse(&text).ok())
+    }
+
+    /// A failing case is printed, not kept in a file of proptest's.
+    fn cases(cases: u32) -> ProptestConfig {
+        ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(cases) }
+    }
+
+    proptest! {
+        #![proptest_config(cases(500))]
+
+        #[test]
+        fn the_runner_reads_the_step_outputs_after_whatever_is_there(before in any_file(), minted in any_minted()) {
+            let place = tempfile::NamedTempFile::new().unwrap();
+            fs::write(place.path(), &before).unwrap();
+            append(place.path(), &mut open_regular_file(place.path()).unwrap(), &minted).unwrap();
+            let after = fs::read_to_string(place.path()).unwrap();
+            prop_assert!(after.starts_with(&before));
+            // A file that the runner complains about is not ours to mend.
+            if let Some(mut outputs) = read_outputs(&before) {
+                outputs.insert("api-token".to_owned(), minted.token.reveal().to_owned());
+                outputs.extend(minted.expires_unix_secs.map(|secs| ("expires".to_owned(), secs.to_string())));
+                prop_assert_eq!(read_outputs(&after), Some(outputs));
+            }
+        }
+    }
+
+    #[cfg(unix)]
+    proptest! {
+        #![proptest_config(cases(16))]
+
+        #[test]
+        fn eval_of_the_env_format_gives_each_variable_back_and_runs_nothing(
+            all in vec((any_minted(), any_index()), 10)
+        ) {
+            // Each two arguments: the lines, and the names of the variables.
+            let script = "set -eu; while test $# -gt 0; do \
+                (eval \"$1\"; for name in $2; do eval \"printf '%s\\n' \\\"\\$$name\\\"\"; done); shift 2; done";
+            let (mut arguments, mut expected) = (Vec::new(), String::new());
+            for (minted, index) in &all {
+                let variables = clients::variables(minted, index);
+                arguments.push(env_lines(minted, index));
+                arguments.push(variables.iter().map(|(name, _)| *name).collect::<Vec<_>>().join(" "));
+                expected.extend(variables.iter().map(|(_, value)| format!("{value}\n")));
+            }
+            for shell in [&["sh"][..], &["dash"], &["bash"], &["busybox", "sh"]] {
+                let folder = tempfile::tempdir().unwrap();
+                let mut command = Command::new(shell[0]);
+                command.args(&shell[1..]).args(["-c", script, "sh"]).args(&arguments).current_dir(folder.path());
+                let output = match command.output() {
+                    Err(error) if error.kind() == io::ErrorKind::NotFound && shell != ["sh"] => continue,
+                    output => output.unwrap(),
+                };
+                prop_assert!(output.status.success() && output.stderr.is_empty(), "{:?}: {:?}", shell, output);
+                prop_assert_eq!(String::from_utf8(output.stdout).unwrap(), &*expected, "{:?}", shell);
+                prop_assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0, "{:?} has run something", shell);
+            }
+        }
     }
 }
