@@ -96,8 +96,11 @@ impl ApiToken {
 
 /// `text` without anything that looks like a PyPI API token or a JSON Web Token, whoever's it may be.
 pub fn redact_tokens(text: &str) -> String {
-    let is_token =
-        |word: &str| word.len() > MIN_REDACTED_BYTES && (word.starts_with("pypi-Ag") || word.starts_with("eyJ"));
+    // Something may be glued to its front.
+    let is_token = |word: &str| {
+        word.len() > MIN_REDACTED_BYTES
+            && (word.contains("pypi-Ag") || word.split(['.', '-', '_']).any(|part| part.starts_with("eyJ")))
+    };
     let is_token_char = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
     let mut redacted = String::with_capacity(text.len());
     for piece in text.split_inclusive(|c| !is_token_char(c)) {
@@ -187,6 +190,7 @@ mod tests {
             redact_tokens("got eyJhbGciOiJ9.eyJzdWIi.c2ln, 'pypi-AgEIcHlwaS5vcmc' (äöü): eyJ, pypi-project@eyJhbGciOi"),
             "got ***, '***' (äöü): eyJ, pypi-project@***"
         );
+        assert_eq!(redact_tokens("tokenpypi-AgEI ..eyJhbGci id_token-eyJhbGci."), "*** *** ***");
         assert_eq!(redact_tokens(""), "");
     }
 

@@ -17,7 +17,7 @@ use crate::workflow::neutralise;
 /// The most that is kept of each stream. An ID token has some two thousand bytes.
 const MAX_OUTPUT_BYTES: u64 = 64 * 1024;
 /// The most that is shown of what it says on stderr; the end tells most.
-const MAX_WORDS_BYTES: usize = 600;
+const MAX_WORDS_CHARS: usize = 600;
 /// How often to look whether it has ended.
 const POLL: Duration = Duration::from_millis(5);
 
@@ -53,11 +53,16 @@ fn output(program: &str, arguments: &[String], deadline: Deadline) -> std::resul
     };
     if !status.success() {
         let words = received(&stderr, deadline).unwrap_or_default();
-        let tail = words.get(words.len().saturating_sub(MAX_WORDS_BYTES)..).unwrap_or_default();
-        let words = neutralise(&redact_tokens(&String::from_utf8_lossy(tail)), MAX_WORDS_BYTES);
-        return Err(HelperFlaw::Failed { status: status.to_string(), words });
+        return Err(HelperFlaw::Failed { status: status.to_string(), words: last_words(&words) });
     }
     Ok(String::from_utf8_lossy(&stdout).into_owned())
+}
+
+/// The end of what it said, fit for a line. Tokens are taken out first: half a one would not be recognised.
+fn last_words(bytes: &[u8]) -> String {
+    let text = redact_tokens(&String::from_utf8_lossy(bytes));
+    let start = text.chars().count().saturating_sub(MAX_WORDS_CHARS);
+    neutralise(&text.chars().skip(start).collect::<String>(), MAX_WORDS_CHARS)
 }
 
 fn wait(child: &mut Child, deadline: Deadline) -> Option<ExitStatus> {
@@ -89,4 +94,18 @@ fn collected(stream: Option<impl Read + Send + 'static>) -> Receiver<Vec<u8>> {
 
 fn received(stream: &Receiver<Vec<u8>>, deadline: Deadline) -> Option<Vec<u8>> {
     stream.recv_timeout(deadline.remaining()).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_last_words_are_bounded_and_hold_no_part_of_a_token() {
+        let said = format!("{} got eyJhbGci.eyJzdWIi.{} and failed: \u{e4}\n", "x".repeat(900), "c2ln".repeat(160));
+        let words = last_words(said.as_bytes());
+        assert!(words.ends_with("x got *** and failed: \u{e4}"), "{words}");
+        assert_eq!((words.chars().count() <= MAX_WORDS_CHARS, words.contains("c2ln")), (true, false));
+        assert_eq!(last_words(b"\xff"), "\u{fffd}");
+    }
 }
