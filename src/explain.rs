@@ -8,7 +8,7 @@ use crate::claims::Claims;
 use crate::cli::UsageError;
 use crate::diagnosis::{self, Cause, Finding, Job};
 use crate::env::{REQUEST_TOKEN, REQUEST_URL};
-use crate::error::{Error, HelperFlaw, Leg, Refusal, SettingFlaw, Subject};
+use crate::error::{Error, HelperFlaw, Leg, SettingFlaw, Subject};
 use crate::expiry;
 use crate::form::{ENVIRONMENT_NAME, Form, Provider};
 use crate::http::HttpError;
@@ -136,7 +136,9 @@ pub fn explain(error: &Error) -> Explanation {
             explanation.link = link(&findings, &job, project.as_deref());
             explanation.causes = causes(&findings, &job);
         }
-        explanation.hints = refusal_hints(refusal, &explanation.causes);
+        if !explanation.causes.is_empty() {
+            explanation.hints.clear(); // each cause says what to do
+        }
     }
     explanation
 }
@@ -205,7 +207,8 @@ fn hints(error: &Error) -> Vec<&'static str> {
         Error::IdentityRefused { system: GOOGLE, .. } => vec![SERVICE_ACCOUNT],
         Error::IdentityRefused { .. } => vec![OTHER_SYSTEM],
         Error::Refused { leg: Leg::Burn, .. } => vec![NOT_REVOKED],
-        Error::Refused { refusal, .. } if refusal.status == 403 => vec![NOT_ENABLED],
+        Error::Refused { leg: Leg::Mint, refusal, .. } if !refusal.reasons.is_empty() => vec![OTHER_REASON],
+        Error::Refused { leg: Leg::Audience, refusal, .. } if refusal.status == 403 => vec![NOT_ENABLED],
         Error::Refused { refusal, .. } if refusal.status == 404 => vec![NO_TRUSTED_PUBLISHING],
         Error::Refused { .. } => vec![NOT_AN_INDEX],
         Error::Exchange { error: HttpError::Certificate(_), .. } => {
@@ -232,17 +235,6 @@ fn hints(error: &Error) -> Vec<&'static str> {
         Error::StepOutput { .. } | Error::Stdout(_) | Error::StartProgram { .. } => vec![LOST],
         Error::NoGitLabToken { .. } | Error::NoStdout | Error::Print(_) | Error::Mask(_) | Error::Signal(_) => vec![],
     }
-}
-
-/// Where the findings say nothing, so do the hints, but for where to look.
-fn refusal_hints(refusal: &Refusal, causes: &[(bool, String)]) -> Vec<String> {
-    let hint = match (causes.is_empty(), refusal.reasons.is_empty()) {
-        (false, _) => return vec![],
-        (true, true) if refusal.status == 404 => NO_TRUSTED_PUBLISHING,
-        (true, true) => NOT_AN_INDEX,
-        (true, false) => OTHER_REASON,
-    };
-    vec![hint.to_owned()]
 }
 
 fn known_systems() -> String {
