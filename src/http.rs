@@ -104,6 +104,8 @@ pub enum HttpError {
     Late(u64),
     /// No connection could be made, so nothing was sent.
     Unreachable(String),
+    /// Nobody listens at a server that is next door, or there is none.
+    Absent(String),
     /// The connection broke.
     Network(String),
     /// The server's certificate is not one that we trust.
@@ -130,7 +132,7 @@ impl HttpError {
     /// True if it may go away by itself.
     pub fn may_pass(&self) -> bool {
         match self {
-            HttpError::TimedOut(_) | HttpError::Certificate(_) => false,
+            HttpError::TimedOut(_) | HttpError::Absent(_) | HttpError::Certificate(_) => false,
             HttpError::ProxyRefused(_) | HttpError::ProxyCredentials => false,
             HttpError::Late(_) | HttpError::Unreachable(_) | HttpError::Network(_) | HttpError::Tls(_) => true,
             HttpError::NoReply | HttpError::Malformed(_) | HttpError::Short(..) | HttpError::TooLong => true,
@@ -181,7 +183,7 @@ impl Http {
     /// Says whether anyone listens at a URL's server, reached directly.
     ///
     /// # Errors
-    /// [`HttpError::Network`] if there was no connection within `patience`.
+    /// [`HttpError::Absent`] if there was no connection within `patience`.
     pub fn can_connect(&self, url: &Url, patience: Duration) -> Result<(), HttpError> {
         let patience = patience.min(self.deadline.remaining()).max(Duration::from_millis(1));
         let (host, port) = (url.host().to_owned(), url.port());
@@ -192,8 +194,8 @@ impl Http {
         });
         match connected {
             Some(Ok(_)) => Ok(()),
-            Some(Err(error)) => Err(HttpError::Network(neutralise(&error.to_string(), MAX_WORDS_CHARS))),
-            None => Err(HttpError::Network(format!("no connection within {} ms", patience.as_millis()))),
+            Some(Err(error)) => Err(HttpError::Absent(neutralise(&error.to_string(), MAX_WORDS_CHARS))),
+            None => Err(HttpError::Absent(format!("no connection within {} ms", patience.as_millis()))),
         }
     }
 
@@ -408,7 +410,9 @@ impl fmt::Display for HttpError {
             HttpError::TimedOut(1) => f.write_str("no whole answer within the timeout of 1 second"),
             HttpError::TimedOut(secs) => write!(f, "no whole answer within the timeout of {secs} seconds"),
             HttpError::Late(secs) => write!(f, "no whole answer within {secs} seconds"),
-            HttpError::Network(text) | HttpError::Unreachable(text) => write!(f, "network trouble: {text}"),
+            HttpError::Network(text) | HttpError::Unreachable(text) | HttpError::Absent(text) => {
+                write!(f, "network trouble: {text}")
+            }
             HttpError::Certificate(text) => write!(f, "its certificate is not trusted: {text}"),
             HttpError::Tls(text) => write!(f, "no secure connection: {text}"),
             HttpError::NoReply => f.write_str("it closed the connection without an HTTP reply"),
