@@ -5,20 +5,23 @@ export CARGO CARGO_TARGET_DIR
 PREFIX ?= /usr/local
 DESTDIR ?=
 BINDIR = $(DESTDIR)$(PREFIX)/bin
+FUZZ_SECS ?= 20
 # A release's assets: built here, and downloaded.
 DIST ?= dist
 PUBLISHED ?= published
 # The same executable, trusting the system's certificate authorities instead of Mozilla's.
 SYSTEM_ROOTS = --no-default-features --features system-roots
 
-.PHONY: help demo test test-action test-clients bench check static install uninstall dist reproducible pin release verify clean
+.PHONY: help demo test test-action test-clients fuzz fuzz-keep bench check static install uninstall dist reproducible pin release verify clean
 
 help:
 	@echo 'make demo          build, and run the whole exchange against stand-in servers on loopback'
-	@echo 'make test          run all tests but those of the next two'
+	@echo 'make test          run all tests but those of the next four'
 	@echo 'make test-action   run the tests of the action; they need $$RUN_ACTION (see tests/action/main.rs)'
 	@echo 'make test-clients  run the tests with real upload clients (see tests/clients/main.rs); downloads them'
-	@echo 'make bench         measure the static executable beside a script with curl and jq, against stand-ins on loopback (Linux)'
+	@echo 'make fuzz          fuzz each target of tests/fuzz for $$(FUZZ_SECS) seconds, now: $(FUZZ_SECS). It needs a C++ compiler'
+	@echo 'make fuzz-keep     add what earlier runs found to the corpus in tests/fuzz'
+	@echo 'make bench         measure the static executable beside a script with curl and jq, on loopback (Linux)'
 	@echo 'make check         formatting and lints'
 	@echo 'make static        build the static executable for this processor (Linux, musl) as it is released'
 	@echo 'make install       build and install to $$(DESTDIR)$$(PREFIX)/bin, now: $(BINDIR).'
@@ -51,16 +54,18 @@ test-clients:
 	CLIENTS=$$(.ci/install-clients) && export CLIENTS && $(CARGO) test --locked $(SYSTEM_ROOTS) --test clients
 	$(CARGO) build --locked
 
-# What is measured trusts the system's roots, so that it can trust the stand-ins; what is weighed is the usual executable,
-# built second, so that it is what stays. $$BENCH_EXE and $$BENCH_STATIC name others that were built before.
+fuzz:
+	@.ci/fuzz '$(FUZZ_SECS)'
+
+fuzz-keep:
+	@.ci/fuzz keep
+
 bench:
-	$(CARGO) build --locked --example bench --example measure
-	@exe=$${BENCH_EXE:-$(CARGO_TARGET_DIR)/token-mint-system-roots}; \
-	  { [ -n "$$BENCH_EXE" ] || cp "$$(.ci/build "$$(uname -m)-unknown-linux-musl" $(SYSTEM_ROOTS))" "$$exe"; } && \
-	  static=$${BENCH_STATIC:-$$(.ci/build)} && $(CARGO_TARGET_DIR)/debug/examples/bench "$$exe" "$$static"
+	@.ci/bench
 
 check:
 	$(CARGO) fmt --check
+	$(CARGO) fmt --check --manifest-path tests/fuzz/Cargo.toml
 	$(CARGO) clippy --locked --all-targets -- -D warnings
 	$(CARGO) clippy --locked --all-targets $(SYSTEM_ROOTS) -- -D warnings
 

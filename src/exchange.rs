@@ -14,7 +14,7 @@ use crate::index::Minted;
 use crate::log::Log;
 use crate::report;
 use crate::retry::Retry;
-use crate::secret::IdToken;
+use crate::secret::{IdToken, redact_tokens};
 use crate::settings::Settings;
 use crate::signals::Signals;
 use crate::workflow::neutralise;
@@ -68,7 +68,7 @@ impl Exchange<'_> {
             Some(_) => index.known_audience(),
         };
         let audience = audience.clone().or_else(|| expected.clone()).unwrap_or_default();
-        self.log.line(&format!("{}, audience {}", self.identity.how(), neutralise(&audience, 100)));
+        self.log.line(&format!("{}, audience {}", self.identity.how(), neutralise(&redact_tokens(&audience), 100)));
         self.retry.run(None, Error::may_pass, |_| self.prove(&audience, &expected, &self.http))
     }
 

@@ -468,8 +468,7 @@ fn link(findings: &[Finding], job: &Job, project: Option<&str>) -> Option<(Strin
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::error::Reason;
-    use crate::error::Refusal;
+    use crate::error::{Reason, Refusal};
 
     const NOT_FOUND: &str =
         "valid token, but no corresponding publisher (Publisher with matching claims was not found)";

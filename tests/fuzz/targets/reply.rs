@@ -1,0 +1,227 @@
+//! What servers answer: each reply of the protocol, read by the code that reads it in earnest, and the JSON door by itself.
+//!
+//! The first byte of an input says which reply, the second its status and index; the rest is the body. Of a reply to the
+//! exchange, the ID token's claims may come first, up to a zero byte. In a body, `@OWN@` stands for the secret that was sent
+//! with the request, `@OWN-U@` for the same with its first character escaped, `@API@` and `@JWT@` for tokens of others.
+
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use nanoserde::DeJson;
+use serde_json::Value;
+
+use super::shown::{check_error, unguessable};
+use crate::claims::Claims;
+use crate::deadline::Deadline;
+use crate::env::Env;
+use crate::error::{Error, Subject};
+use crate::expiry;
+use crate::http::{Http, Reply};
+use crate::identity::{self, github, google};
+use crate::index::Index;
+use crate::json::{self, JsonError, Members};
+use crate::log::{Log, Verbosity};
+use crate::proxy::Proxies;
+use crate::secret::{ApiToken, IdToken, RequestToken};
+use crate::url::Url;
+
+const STATUSES: [u16; 16] = [200, 422, 400, 401, 403, 404, 408, 429, 500, 503, 202, 204, 302, 301, 101, 599];
+const INDEXES: [&str; 3] = ["pypi", "testpypi", "https://index.example:8443/upload"];
+const NOW: u64 = 1_790_000_000;
+
+const GITHUB_CLAIMS: &str = r#"{"iss": "https://token.actions.githubusercontent.com", "aud": "pypi", "exp": 1790000300,
+"repository": "octo-org/octo-repo", "repository_owner": "octo-org", "repository_owner_id": "65", "run_number": "7",
+"job_workflow_ref": "octo-org/octo-repo/.github/workflows/release.yml@refs/tags/v1", "environment": "pypi"}"#;
+
+pub fn fuzz(input: &[u8]) {
+    let [leg, status, rest @ ..] = input else { return };
+    let index = INDEXES[usize::from(status >> 4) % INDEXES.len()];
+    let index = Index::parse(index).unwrap();
+    let status = STATUSES[usize::from(status % 16)];
+    let server = Url::parse("https://server.example/").unwrap();
+    let secrets = Secrets::of(input);
+    let reply = |own: &str| Reply { status, body: secrets.planted(rest, own), retry_after: None };
+    let own = &secrets.own;
+    match leg % 8 {
+        0 => audience(&index, &reply(""), &secrets),
+        1 => mint(&index, status, rest, &secrets),
+        2 => {
+            let token = ApiToken::new(secrets.api.clone()).unwrap();
+            check(index.read_burnt(&reply(&secrets.api), &token), &secrets);
+        }
+        3 => {
+            let read = github::read_id_token(&reply(own), server.origin(), &RequestToken::new(own).unwrap());
+            check_id_token(read, &reply(own), "value", &secrets);
+        }
+        4 => {
+            let reply = reply("");
+            if let Some(token) = check(google::read_access_token(&reply, &server), &secrets) {
+                assert_eq!(member(&reply, "access_token"), token.reveal());
+                assert!(token.reveal().bytes().all(|b| b.is_ascii_graphic()));
+            }
+        }
+        5 => {
+            let read = google::read_generated(&reply(own), &server, &RequestToken::new(own).unwrap());
+            check_id_token(read, &reply(own), "token", &secrets);
+        }
+        6 => {
+            let reply = reply("");
+            if let Some(id_token) = check(google::read_id_token(&reply, &Url::google_metadata()), &secrets) {
+                assert_eq!(String::from_utf8_lossy(&reply.body).trim(), id_token.reveal());
+            }
+        }
+        _ => door(rest),
+    }
+}
+
+/// What no text may hold.
+struct Secrets {
+    /// Sent with the request, or the signature of what was.
+    own: String,
+    api: String,
+    jwt: String,
+}
+
+impl Secrets {
+    fn of(input: &[u8]) -> Secrets {
+        let core = unguessable(input);
+        Secrets {
+            own: format!("ghs_{core}"),
+            api: format!("pypi-Ag{core}"),
+            jwt: format!("eyJhbGciOiJSUzI1NiJ9.eyJzdWIiOiJvY3RvIn0.{core}"),
+        }
+    }
+
+    /// A body with secrets in it; `own` was sent with the request, if anything was. Of others', a JSON Web Token is recognised where
+    /// a word begins.
+    fn planted(&self, body: &[u8], own: &str) -> Vec<u8> {
+        let Ok(text) = std::str::from_utf8(body) else { return body.to_owned() };
+        let escaped = own.chars().next().map(|c| format!("\\u{:04x}{}", u32::from(c), &own[1..]));
+        let text = text.replace("@OWN@", own).replace("@OWN-U@", &escaped.unwrap_or_default());
+        let text = text.replace("@API@", &self.api).replace("@JWT@", &format!(" {}", self.jwt));
+        text.into_bytes()
+    }
+}
+
+/// What was read, or `None` after a look at the error.
+fn check<T>(read: Result<T, Error>, Secrets { own, api, jwt }: &Secrets) -> Option<T> {
+    read.map_err(|error| check_error(&error, &[own, api, jwt])).ok()
+}
+
+/// A text that was read, as another decoder sees it.
+fn member(reply: &Reply, name: &str) -> String {
+    let value: Value = serde_json::from_slice(&reply.body).unwrap();
+    value[name].as_str().unwrap().to_owned()
+}
+
+fn check_id_token(read: Result<IdToken, Error>, reply: &Reply, name: &str, secrets: &Secrets) {
+    if let Some(id_token) = check(read, secrets) {
+        assert_eq!(member(reply, name), id_token.reveal());
+    }
+}
+
+/// The audience, and what is said where GitLab has no ID token for it.
+fn audience(index: &Index, reply: &Reply, secrets: &Secrets) {
+    let Some(audience) = check(index.read_audience(reply), secrets) else { return };
+    assert_eq!(member(reply, "audience"), audience);
+    let env: Env = [("GITLAB_CI".into(), "true".into())].into_iter().collect();
+    let identity = identity::recognise(None, &env).unwrap();
+    let http =
+        Http::new(Deadline::after(std::time::Duration::ZERO), Log::new(Verbosity::Quiet), Proxies::of(&env).unwrap());
+    check(identity.id_token(&audience, &env, &http), secrets);
+    let url = Url::parse("https://server.example/?a=b").unwrap().with_parameter("audience", &audience).to_string();
+    assert!(url.bytes().all(|b| b.is_ascii_graphic()));
+}
+
+fn mint(index: &Index, status: u16, rest: &[u8], secrets: &Secrets) {
+    let (claims, body) = match rest.iter().position(|b| *b == 0) {
+        Some(at) => (&rest[..at], &rest[at + 1..]),
+        None => (GITHUB_CLAIMS.as_bytes(), rest),
+    };
+    let signature = &secrets.own;
+    let id_token = format!("eyJhbGciOiJSUzI1NiJ9.{}.{signature}", URL_SAFE_NO_PAD.encode(claims));
+    let Ok(id_token) = IdToken::new(id_token) else { return };
+    let reply = Reply { status, body: secrets.planted(body, id_token.reveal()), retry_after: None };
+    let mut discarded = None;
+    let read = index.read_minted(&reply, &id_token, |token| discarded = Some(token.reveal().to_owned()));
+    if let Some(token) = &discarded {
+        assert!(read.is_err());
+        assert_eq!(&member(&reply, "token"), token);
+    }
+    let subject = Claims::of(&id_token).map(|claims| Subject {
+        claims,
+        audience: index.known_audience(),
+        project: status.is_multiple_of(2).then(|| "octo-project".to_owned()),
+        now_unix_secs: NOW,
+    });
+    let read = read.map_err(|error| error.about(subject));
+    let Some(minted) = check(read, secrets) else { return };
+    assert_eq!(member(&reply, "token"), minted.token.reveal());
+    let value: Value = serde_json::from_slice(&reply.body).unwrap();
+    assert_eq!(value["expires"].as_u64(), minted.expires_unix_secs);
+    let line = expiry::describe(minted.expires_unix_secs.unwrap_or_default(), NOW);
+    assert!(line.is_ascii() && line.len() < 100, "{line:?}");
+}
+
+/// Every kind of field there is in a reply.
+#[derive(DeJson)]
+struct Probe {
+    #[nserde(default)]
+    text: Option<String>,
+    #[nserde(default)]
+    number: Option<u64>,
+    #[nserde(default)]
+    list: Option<Vec<Item>>,
+}
+
+#[derive(DeJson)]
+struct Item {
+    #[nserde(default)]
+    text: Option<String>,
+}
+
+/// The door lets through what another decoder takes, with the same meaning, and nothing else. It is stricter in two things:
+/// depth, and equal keys.
+fn door(bytes: &[u8]) {
+    let other = serde_json::from_slice::<Value>(bytes);
+    let members = Members::read(bytes);
+    match (&members, &other) {
+        (Ok(members), Ok(Value::Object(object))) => {
+            assert!(members.iter().map(|(key, _)| key).eq(object.keys().map(String::as_str)));
+            for (key, value) in object {
+                let text = members.json(key).unwrap();
+                assert_eq!(&serde_json::from_str::<Value>(text).unwrap(), value);
+                assert_eq!(members.text(key).as_deref(), value.as_str());
+                assert_eq!(members.object(key).is_some(), value.is_object());
+            }
+        }
+        (Err(JsonError::Depth | JsonError::DuplicateKey), _) => return,
+        (Err(JsonError::Shape), Ok(value)) => assert!(!value.is_object()),
+        (Err(_), Err(_)) => {}
+        (members, other) => panic!("{:?} but {other:?}", members.as_ref().map(drop)),
+    }
+    match (json::decode::<Probe>(bytes, &["text", "number", "list"]), other) {
+        (Ok(probe), Ok(value)) => {
+            assert_eq!(probe.text.as_deref(), value["text"].as_str());
+            assert_eq!(probe.number, value["number"].as_u64());
+            let texts = |item: &Value| item["text"].as_str().map(str::to_owned);
+            let list = value["list"].as_array().map(|items| items.iter().map(texts).collect::<Vec<_>>());
+            assert_eq!(probe.list.map(|items| items.into_iter().map(|item| item.text).collect()), list);
+        }
+        // nanoserde refuses some numbers in whatever field (see `JsonError::Shape`).
+        (Err(JsonError::Shape), Ok(value)) => {
+            assert!(!fits(&value) || bytes.iter().any(u8::is_ascii_digit), "{value}");
+        }
+        (Err(_), Err(_)) => {}
+        (probe, other) => panic!("{:?} but {other:?}", probe.map(drop)),
+    }
+}
+
+/// True if each field of a [`Probe`] is of the right type.
+fn fits(value: &Value) -> bool {
+    let text = |value: &Value| value["text"].is_null() || value["text"].is_string();
+    let item = |item: &Value| item.is_object() && text(item);
+    value.is_object()
+        && text(value)
+        && (value["number"].is_null() || value["number"].is_u64())
+        && (value["list"].is_null() || value["list"].as_array().is_some_and(|list| list.iter().all(item)))
+}
