@@ -5,6 +5,9 @@ use std::fmt;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, IsTerminal, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
+use std::sync::mpsc;
+use std::thread;
+use std::time::Duration;
 
 use crate::clients;
 use crate::deadline::Deadline;
@@ -13,8 +16,11 @@ use crate::error::{Error, Result, SettingFlaw};
 use crate::index::{Index, Minted};
 use crate::log;
 use crate::secret::ApiToken;
+use crate::signals::Signals;
 use crate::workflow;
 
+/// How often to look for a signal while nobody reads stdout.
+const POLL: Duration = Duration::from_millis(20);
 /// Far more than an API token has.
 const MAX_GIVEN_BYTES: u64 = 64 * 1024;
 
@@ -69,8 +75,8 @@ impl Handover {
     /// Hands the API token over; it was masked before.
     ///
     /// # Errors
-    /// [`Error::StepOutput`], [`Error::Stdout`].
-    pub fn deliver(&mut self, minted: &Minted, index: &Index) -> Result<()> {
+    /// [`Error::StepOutput`], [`Error::Stdout`]; [`Error::Signal`] if one came while nobody read stdout.
+    pub fn deliver(&mut self, minted: &Minted, index: &Index, signals: &mut Signals) -> Result<()> {
         match self {
             Handover::StepOutput { path, file } => {
                 append(path, file, minted).map_err(|error| Error::StepOutput { path: printable(path), error })
@@ -81,9 +87,24 @@ impl Handover {
                     Format::Env => env_lines(minted, index),
                     Format::Json => json_object(minted, index),
                 };
-                let mut stdout = io::stdout();
-                stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()).map_err(Error::Stdout)
+                print(text, signals)
             }
+        }
+    }
+}
+
+/// Writes to stdout, in a thread of its own: a pipe that nobody reads would hold us for ever, and a signal shall end it.
+fn print(text: String, signals: &mut Signals) -> Result<()> {
+    let (sender, receiver) = mpsc::channel();
+    let write = move || {
+        let mut stdout = io::stdout();
+        sender.send(stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()))
+    };
+    thread::Builder::new().spawn(write).map_err(Error::Stdout)?;
+    loop {
+        match receiver.recv_timeout(POLL) {
+            Ok(written) => return written.map_err(Error::Stdout),
+            Err(_) => signals.check()?,
         }
     }
 }

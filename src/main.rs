@@ -88,8 +88,8 @@ fn hand_over(settings: &Settings, env: &Env) -> Result<u8> {
     let proof = exchange.request_id_token()?;
     let mut signals = Signals::note(); // from here on there may be a token to revoke
     let minted = exchange.mint(proof, &mut signals)?;
+    handover.deliver(&minted, &settings.index, &mut signals).inspect_err(|_| exchange.burn(&minted))?;
     drop(signals);
-    handover.deliver(&minted, &settings.index).inspect_err(|_| exchange.burn(&minted))?;
 
     exchange.log.line(&format!("API token handed over {handover}"));
     exchange.log.line(&exchange::validity(&minted));

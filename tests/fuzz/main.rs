@@ -5,7 +5,7 @@
 
 /// The program's own modules. They know each other as `crate::json` and so on, hence the `use` below.
 #[path = "../../src"]
-#[allow(dead_code, reason = "not everything is fuzzed")]
+#[allow(dead_code, unused_imports, reason = "not everything is fuzzed")]
 mod program {
     pub mod claims;
     pub mod cli;
@@ -30,6 +30,7 @@ mod program {
     pub mod report;
     pub mod secret;
     pub mod settings;
+    pub mod signals;
     pub mod tunnel;
     pub mod url;
     pub mod workflow;

@@ -251,7 +251,8 @@ fn a_hand_over_that_waits_for_ever_can_be_ended() {
     wait_until(|| !servers.api_tokens().is_empty());
     thread::sleep(Duration::from_millis(200));
     send("-TERM", &pid(&child));
-    assert_eq!(status(&mut child), None, "by the signal");
+    assert_eq!(status(&mut child), Some(143));
+    assert_burned_after(&servers, None);
     drop(reader);
 }
 
