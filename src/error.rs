@@ -58,7 +58,7 @@ pub enum Error {
     StartProgram { name: String, error: io::Error },
     /// No API token was given that could be revoked.
     NoApiToken,
-    /// stdout is closed or leads to nowhere; nothing was minted.
+    /// stdout is closed, can't be written to, or leads to nowhere; nothing was minted.
     NoStdout,
     /// The API token could not be written to stdout.
     Stdout(io::Error),
@@ -268,7 +268,9 @@ impl fmt::Display for Error {
             Error::NoApiToken => f.write_str(
                 "no API token was given: TOKEN_MINT_API_TOKEN is not set, and stdin is empty or does not end",
             ),
-            Error::NoStdout => f.write_str("the API token would be lost: stdout is closed, or is /dev/null"),
+            Error::NoStdout => {
+                f.write_str("the API token would be lost: stdout is closed, not open for writing, or /dev/null")
+            }
             Error::Stdout(error) => write!(f, "the API token can't be written to stdout: {error}"),
             Error::Print(error) => write!(f, "stdout can't be written to: {error}"),
             Error::Signal(_) => f.write_str("a signal came, so no API token was handed over"),

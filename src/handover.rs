@@ -97,8 +97,8 @@ impl Handover {
 fn print(text: String, signals: &mut Signals) -> Result<()> {
     let (sender, receiver) = mpsc::channel();
     let write = move || {
-        let mut stdout = io::stdout();
-        sender.send(stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()))
+        let written = stdout().and_then(|mut stdout| stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()));
+        sender.send(written)
     };
     thread::Builder::new().spawn(write).map_err(Error::Stdout)?;
     loop {
@@ -159,15 +159,29 @@ fn printable(path: &Path) -> String {
     workflow::neutralise(&path.to_string_lossy(), 300)
 }
 
-/// True where stdout is /dev/null. Rust opens that where the caller closed stdout (library/std/src/sys/pal/unix), so
-/// that writing there would look like a success.
+/// stdout as a file: std's own handle takes a stdout that is not open for writing for a success (`handle_ebadf` in
+/// library/std/src/io/stdio.rs).
+#[cfg(unix)]
+fn stdout() -> io::Result<File> {
+    use std::os::fd::AsFd;
+    Ok(File::from(io::stdout().as_fd().try_clone_to_owned()?))
+}
+
+#[cfg(not(unix))]
+fn stdout() -> io::Result<io::Stdout> {
+    Ok(io::stdout())
+}
+
+/// True where stdout can't be written to, or is /dev/null. Rust opens that where the caller closed stdout
+/// (library/std/src/sys/pal/unix), so that writing there would look like a success.
 #[cfg(unix)]
 fn stdout_leads_nowhere() -> bool {
-    use std::os::fd::AsFd;
     use std::os::unix::fs::MetadataExt;
-    let stdout = io::stdout().as_fd().try_clone_to_owned().and_then(|fd| File::from(fd).metadata());
-    let null = fs::metadata("/dev/null");
-    matches!((stdout, null), (Ok(stdout), Ok(null)) if (stdout.dev(), stdout.ino()) == (null.dev(), null.ino()))
+    let writable = stdout().and_then(|mut stdout| stdout.write(&[]).and_then(|_| stdout.metadata()));
+    match (writable, fs::metadata("/dev/null")) {
+        (Ok(stdout), Ok(null)) => (stdout.dev(), stdout.ino()) == (null.dev(), null.ino()),
+        (stdout, _) => stdout.is_err(),
+    }
 }
 
 #[cfg(not(unix))]

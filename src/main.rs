@@ -56,7 +56,7 @@ use upload::Upload;
 fn main() -> ExitCode {
     memory::keep_to_ourselves();
     http::end_panics_as_bad_replies();
-    signals::keep_exit_statuses();
+    signals::take_note();
     let env = Env::of_this_process();
     match run(&env) {
         Ok(status) => ExitCode::from(status),

@@ -1,7 +1,7 @@
 //! The signals that ask a program to end: noted, and sent on to the upload tool, so that we are still there to revoke the
 //! API token when it has ended.
 
-pub use platform::{Signals, Spawned, keep_exit_statuses, spawn};
+pub use platform::{Signals, Spawned, spawn, take_note};
 
 /// The exit status that a shell gives to what a signal ended.
 pub fn status(signal: i32) -> u8 {
@@ -20,7 +20,7 @@ mod platform {
     use std::time::{Duration, Instant};
 
     use rustix::process::{Pid, Signal, kill_process, kill_process_group, test_kill_process_group};
-    use signal_hook::consts::{SIGCHLD, SIGHUP, SIGINT, SIGQUIT, SIGTERM};
+    use signal_hook::consts::{SIGCHLD, SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGXFSZ};
     use signal_hook::iterator::SignalsInfo;
     use signal_hook::iterator::exfiltrator::WithOrigin;
     use signal_hook::low_level::siginfo::Cause;
@@ -78,10 +78,13 @@ mod platform {
         }
     }
 
-    /// Has the exit status of children kept for us. Whoever started us may ignore SIGCHLD, which we inherit, and then it
-    /// is lost (`waitpid(2)`); a handler, even for nothing, undoes that. Call it first of all.
-    pub fn keep_exit_statuses() {
-        let _ = signal_hook::flag::register(SIGCHLD, Arc::new(AtomicBool::new(false)));
+    /// Has two things told to us that would be lost otherwise. The exit status of children: whoever started us may ignore
+    /// SIGCHLD, which we inherit (`waitpid(2)`). And that a file may not grow (`setrlimit(2)`): SIGXFSZ would end us, with the
+    /// API token in hand. A handler, even for nothing, does it. Call it first of all.
+    pub fn take_note() {
+        for signal in [SIGCHLD, SIGXFSZ] {
+            let _ = signal_hook::flag::register(signal, Arc::default());
+        }
     }
 
     impl Signals {
@@ -198,7 +201,7 @@ mod platform {
     }
 
     /// Nothing to be done.
-    pub fn keep_exit_statuses() {}
+    pub fn take_note() {}
 
     impl Signals {
         /// From now on Ctrl-C is noted, and does not end this process.

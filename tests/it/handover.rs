@@ -3,7 +3,7 @@
 use std::fs::File;
 use std::process::{Command, Stdio};
 
-use crate::harness::{Step, output};
+use crate::harness::{Step, output, said_by};
 use crate::stand_in::{Setup, StandIn};
 
 #[test]
@@ -62,32 +62,36 @@ fn a_write_that_fails_halfway_is_no_success_and_leaves_no_half_token() {
     let step = Step::of(&servers);
     let before = format!("a={}\n", "x".repeat(497));
     std::fs::write(step.step_output_path(), &before).unwrap();
-    // One block of 512 bytes is all that a file may have, and a write beyond it fails instead of killing.
-    let output = step.command_in_shell("trap '' XFSZ; ulimit -f 1; exec \"$0\" \"$@\"").output().unwrap();
+    // One block of 512 bytes is all that a file may have. A signal tells of more, and would kill.
+    let output = output(&mut step.command_in_shell("ulimit -f 1; exec \"$0\" \"$@\""));
     let stderr = String::from_utf8(output.stderr).unwrap();
     assert_eq!(output.status.code(), Some(6), "{stderr}");
     assert!(stderr.contains("step output can't be written") && !stderr.contains("handed over as"), "{stderr}");
     assert_eq!(std::fs::read_to_string(step.step_output_path()).unwrap(), before);
-    assert_eq!(servers.api_tokens().len(), 1);
+    assert_eq!((servers.api_tokens().len(), servers.burned().len()), (1, 1));
 }
 
 #[test]
 fn stdout_that_can_not_be_written_to_is_no_success() {
     let servers = StandIn::start(Setup::default());
     let step = Step::of(&servers).args(&["--format", "token"]);
-    let full = File::options().write(true).open("/dev/full").unwrap();
-    assert_eq!(step.command().stdout(full).stderr(Stdio::null()).status().unwrap().code(), Some(6));
     let (reader, writer) = std::io::pipe().unwrap();
     drop(reader);
-    assert_eq!(step.command().stdout(writer).stderr(Stdio::null()).status().unwrap().code(), Some(6));
-    assert_eq!(servers.api_tokens().len(), 2);
+    let file = File::create(step.dir.path().join("file")).unwrap();
+    let limited = || step.command_in_shell("ulimit -f 0; exec \"$0\" \"$@\"");
+    for (mut command, stdout) in [(step.command(), Stdio::from(writer)), (limited(), Stdio::from(file))] {
+        let (status, stderr) = said_by(command.stdout(stdout));
+        assert_eq!(status, Some(6), "{stderr}");
+    }
+    assert_eq!((servers.api_tokens().len(), servers.burned().len()), (2, 2));
 }
 
 #[test]
 fn stdout_that_leads_nowhere_is_noticed_before_anything_is_sent() {
     let servers = StandIn::start(Setup::default());
     let step = Step::of(&servers).args(&["--format", "token"]);
-    for mut command in [step.command_in_shell("exec \"$0\" \"$@\" >&-"), step.command()] {
+    let shell = |redirected: &str| step.command_in_shell(&format!("exec \"$0\" \"$@\" {redirected}"));
+    for mut command in [shell(">&-"), shell("1</dev/zero"), shell("1</"), shell(">/dev/full"), step.command()] {
         let output = output(command.stdout(Stdio::null()));
         let stderr = String::from_utf8(output.stderr).unwrap();
         assert_eq!(output.status.code(), Some(6), "{stderr}");

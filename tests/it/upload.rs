@@ -436,16 +436,6 @@ fn a_revocation_has_a_deadline_of_its_own() {
 }
 
 #[test]
-fn a_hand_over_that_fails_revokes_the_token() {
-    let servers = StandIn::start(Setup::default());
-    let step = Step::of(&servers).args(&["--format", "token"]);
-    let script = "\"$0\" \"$@\" >/dev/full";
-    let output = output(&mut step.command_in_shell(script));
-    assert_eq!(output.status.code(), Some(6));
-    assert_burned_after(&servers, None);
-}
-
-#[test]
 fn a_token_that_can_not_be_masked_is_revoked_and_used_by_nobody() {
     let servers = StandIn::start(Setup { minting_takes: Duration::from_millis(500), ..Setup::default() });
     let step = running(&servers, "touch ran");
