@@ -253,7 +253,10 @@ impl fmt::Display for Error {
             Error::Status { leg, server, status, words, retry_after } => {
                 write!(f, "{leg} ({server}): it answered with status {status}")?;
                 if let Some(pause) = retry_after {
-                    write!(f, " and asks for a pause of {} s", pause.as_secs())?;
+                    match pause.as_secs() {
+                        secs @ 0..=86_400 => write!(f, " and asks for a pause of {secs} s")?,
+                        _ => f.write_str(" and asks for a pause of more than a day")?,
+                    }
                 }
                 Words(words).fmt(f)
             }

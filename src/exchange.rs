@@ -10,11 +10,11 @@ use crate::expiry;
 use crate::handover;
 use crate::http::Http;
 use crate::identity::{self, Identity};
-use crate::index::Minted;
+use crate::index::{Index, Minted};
 use crate::log::Log;
 use crate::report;
 use crate::retry::Retry;
-use crate::secret::{IdToken, redact_tokens};
+use crate::secret::{ApiToken, IdToken, redact_tokens};
 use crate::settings::Settings;
 use crate::signals::Signals;
 use crate::workflow::neutralise;
@@ -102,7 +102,7 @@ impl Exchange<'_> {
             if failed > 0 {
                 proof = self.prove(&proof.audience, &proof.expected, &http)?;
             }
-            self.settings.index.mint(&proof.id_token, &http)
+            self.settings.index.mint(&proof.id_token, &http, |useless| self.burn(useless))
         });
         let minted = tried.map_err(|error| error.about(self.subject(&proof)));
         signals.check().inspect_err(|_| minted.iter().for_each(|minted| self.burn(minted)))?;
@@ -117,7 +117,7 @@ impl Exchange<'_> {
         let Settings { index, .. } = self.settings;
         let deadline = Deadline::after(BURN_TIMEOUT);
         let http = self.http.until(deadline);
-        match (Retry { deadline, ..self.retry }).run(None, Error::may_pass, |_| index.burn(&minted.token, &http)) {
+        match revoke(&minted.token, index, &http, Retry { deadline, ..self.retry }) {
             Ok(true) => self.log.line("the API token was revoked"),
             Ok(false) => self.log.line(&format!("{} can't revoke API tokens; {}", index.name(), validity(minted))),
             Err(error) => {
@@ -135,6 +135,11 @@ impl Exchange<'_> {
         if *keep_identity { vec![] } else { identity::variables(id_token_env.as_deref(), &proof.audience) }
     }
 
+    /// When everything has to be done.
+    pub fn deadline(&self) -> Deadline {
+        self.retry.deadline
+    }
+
     fn subject(&self, proof: &Proof) -> Option<Subject> {
         Some(Subject {
             claims: Claims::of(&proof.id_token)?,
@@ -143,6 +148,22 @@ impl Exchange<'_> {
             now_unix_secs: expiry::now_unix_secs(),
         })
     }
+}
+
+/// Revokes an API token, in several attempts if need be. True if the index did; false if it can't.
+///
+/// # Errors
+/// Those of [`Index::burn`].
+pub fn revoke(token: &ApiToken, index: &Index, http: &Http, retry: Retry) -> Result<bool> {
+    let mut reply_was_lost = false;
+    retry.run(None, Error::may_pass, |_| match index.burn(token, http) {
+        // An earlier attempt did it, whose reply did not come through.
+        Err(Error::Refused { .. }) if reply_was_lost => Ok(true),
+        burned => {
+            reply_was_lost = matches!(&burned, Err(error @ Error::Exchange { .. }) if error.was_sent());
+            burned
+        }
+    })
 }
 
 /// Until when an API token is valid, in words.

@@ -61,6 +61,8 @@ const PROXY: &str =
     "the variable is used as curl uses it: http://USER:PASSWORD@HOST:PORT. To go without a proxy, unset it";
 const PROXY_CREDENTIALS: &str = "in https_proxy, they go in front of the host, percent-encoded: \
                                  http://USER:PASSWORD@HOST:PORT";
+const PROXY_REFUSED: &str = "the proxy does not let this job connect to that server: ask whoever runs it, or put the server into \
+                             no_proxy";
 const BURN: &str = "pipe the API token in, or set TOKEN_MINT_API_TOKEN in the environment of this one command";
 const STILL_VALID: &str = "the API token was not revoked: it stays valid until it expires (PyPI's, 15 minutes after they were \
                            minted). Try again";
@@ -216,6 +218,7 @@ fn hints(error: &Error) -> Vec<&'static str> {
         }
         Error::Exchange { leg: Leg::Burn, .. } | Error::Status { leg: Leg::Burn, .. } => vec![STILL_VALID],
         Error::Exchange { error: HttpError::ProxyCredentials, .. } => vec![PROXY_CREDENTIALS],
+        Error::Exchange { error: HttpError::ProxyRefused(_), .. } => vec![PROXY_REFUSED],
         // The metadata server is the one without TLS.
         Error::Exchange { leg: Leg::IdToken(GOOGLE), server, .. } if server.starts_with("http:") => {
             vec![METADATA, AGAIN]

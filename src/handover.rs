@@ -76,7 +76,7 @@ impl Handover {
     ///
     /// # Errors
     /// [`Error::StepOutput`], [`Error::Stdout`]; [`Error::Signal`] if one came while nobody read stdout.
-    pub fn deliver(&mut self, minted: &Minted, index: &Index, signals: &mut Signals) -> Result<()> {
+    pub fn deliver(&mut self, minted: &Minted, index: &Index, signals: &mut Signals, deadline: Deadline) -> Result<()> {
         match self {
             Handover::StepOutput { path, file } => {
                 append(path, file, minted).map_err(|error| Error::StepOutput { path: printable(path), error })
@@ -87,14 +87,15 @@ impl Handover {
                     Format::Env => env_lines(minted, index),
                     Format::Json => json_object(minted, index),
                 };
-                print(text, signals)
+                print(text, signals, deadline)
             }
         }
     }
 }
 
-/// Writes to stdout, in a thread of its own: a pipe that nobody reads would hold us for ever, and a signal shall end it.
-fn print(text: String, signals: &mut Signals) -> Result<()> {
+/// Writes to stdout, in a thread of its own: a pipe that nobody reads would hold us for ever, and a signal or the deadline
+/// shall end that.
+fn print(text: String, signals: &mut Signals, deadline: Deadline) -> Result<()> {
     let (sender, receiver) = mpsc::channel();
     let write = move || {
         let written = stdout().and_then(|mut stdout| stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()));
@@ -104,6 +105,7 @@ fn print(text: String, signals: &mut Signals) -> Result<()> {
     loop {
         match receiver.recv_timeout(POLL) {
             Ok(written) => return written.map_err(Error::Stdout),
+            Err(_) if deadline.remaining().is_zero() => return Err(Error::Stdout(io::ErrorKind::TimedOut.into())),
             Err(_) => signals.check()?,
         }
     }

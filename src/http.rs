@@ -13,7 +13,6 @@
 //! - it sends no `User-Agent`: set here, the index expects one;
 //! - what it does with proxies is in `tunnel.rs`.
 
-use std::cell::Cell;
 use std::io::{self, Read};
 use std::net::{TcpStream, ToSocketAddrs};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -76,7 +75,7 @@ pub struct Http {
     proxies: Proxies,
     hurry: Arc<AtomicBool>,
     /// A request took too long: perhaps one of the server's addresses leads nowhere.
-    was_late: Cell<bool>,
+    was_late: Arc<AtomicBool>,
 }
 
 /// What a server answered.
@@ -108,6 +107,8 @@ pub enum HttpError {
     Absent(String),
     /// The connection broke.
     Network(String),
+    /// A signal came before it was sent.
+    Cancelled,
     /// The server's certificate is not one that we trust.
     Certificate(String),
     /// TLS failed in another way.
@@ -132,7 +133,8 @@ impl HttpError {
     /// True if it may go away by itself.
     pub fn may_pass(&self) -> bool {
         match self {
-            HttpError::TimedOut(_) | HttpError::Absent(_) | HttpError::Certificate(_) => false,
+            HttpError::TimedOut(_) | HttpError::Cancelled => false,
+            HttpError::Absent(_) | HttpError::Certificate(_) => false,
             HttpError::ProxyRefused(_) | HttpError::ProxyCredentials => false,
             HttpError::Late(_) | HttpError::Unreachable(_) | HttpError::Network(_) | HttpError::Tls(_) => true,
             HttpError::NoReply | HttpError::Malformed(_) | HttpError::Short(..) | HttpError::TooLong => true,
@@ -161,16 +163,16 @@ impl Reply {
 impl Http {
     /// A client for requests that are to be done by this deadline.
     pub fn new(deadline: Deadline, log: Log, proxies: Proxies) -> Http {
-        Http { deadline, log, proxies, hurry: Arc::default(), was_late: Cell::default() }
+        Http { deadline, log, proxies, hurry: Arc::default(), was_late: Arc::default() }
     }
 
     /// The same client with another deadline.
     pub fn until(&self, deadline: Deadline) -> Http {
-        let (hurry, was_late) = (Arc::clone(&self.hurry), self.was_late.clone());
+        let (hurry, was_late) = (Arc::clone(&self.hurry), Arc::clone(&self.was_late));
         Http { deadline, log: self.log, proxies: self.proxies.clone(), hurry, was_late }
     }
 
-    /// The same client, which waits for no more than five seconds once this is true.
+    /// The same client, which sends nothing more once this is true, and waits for no more than five seconds.
     pub fn hurried_by(&self, hurry: Arc<AtomicBool>) -> Http {
         Http { hurry, ..self.until(self.deadline) }
     }
@@ -229,12 +231,15 @@ impl Http {
     }
 
     fn exchange_before_deadline(&self, url: &Url, request: minreq::Request) -> Result<Reply, HttpError> {
+        if self.hurry.load(Ordering::SeqCst) {
+            return Err(HttpError::Cancelled);
+        }
         let patience = self.deadline.remaining().min(PATIENCE);
         if patience.is_zero() {
             return Err(self.late(patience));
         }
         let proxy = self.proxies.for_url(url);
-        let tunnel = match proxy.is_some() || self.proxies.minreq_finds_one || self.was_late.get() {
+        let tunnel = match proxy.is_some() || self.proxies.minreq_finds_one || self.was_late.load(Ordering::SeqCst) {
             true => Some(Tunnel::open(url, proxy, self.deadline)?),
             false => None,
         };
@@ -266,7 +271,11 @@ impl Http {
         loop {
             match receiver.recv_timeout(patience.remaining().min(POLL)) {
                 Err(RecvTimeoutError::Timeout) if !patience.remaining().is_zero() => {}
-                answer => return answer.ok(),
+                Err(_) => {
+                    WAS_ABANDONED.store(true, Ordering::SeqCst);
+                    return None;
+                }
+                Ok(answer) => return Some(answer),
             }
             if !hurried && self.hurry.load(Ordering::SeqCst) {
                 hurried = true;
@@ -279,7 +288,7 @@ impl Http {
         match self.deadline.remaining().is_zero() {
             true => HttpError::TimedOut(self.deadline.timeout().as_secs()),
             false => {
-                self.was_late.set(true);
+                self.was_late.store(true, Ordering::SeqCst);
                 HttpError::Late(patience.as_secs())
             }
         }
@@ -290,6 +299,8 @@ type Answer = Result<Reply, HttpError>;
 
 /// Where the outcome of the request under way is awaited. (minreq runs it in a thread of its own.)
 static AWAITED: Mutex<Option<Sender<Answer>>> = Mutex::new(None);
+/// True once a request was left to itself.
+static WAS_ABANDONED: AtomicBool = AtomicBool::new(false);
 
 fn await_panics(sender: Option<Sender<Answer>>) {
     if let Ok(mut awaited) = AWAITED.lock() {
@@ -305,15 +316,20 @@ pub fn end_panics_as_bad_replies() {
             let file = place.file().rsplit(['/', '\\']).next().unwrap_or_default();
             format!(" ({file}, line {})", place.line())
         });
-        if let Some(awaited) = AWAITED.lock().ok().and_then(|mut awaited| awaited.take()) {
-            let _ = awaited.send(Err(HttpError::Malformed(format!("it took a library by surprise{place}"))));
-            // What returned from here would abort the process.
-            loop {
-                thread::park();
-            }
+        if thread::current().name() == Some("main") {
+            let _ = log::to_stderr(&format!("token-mint: error: something unexpected{place}. Please report it\n"));
+            std::process::exit(5);
         }
-        let _ = log::to_stderr(&format!("token-mint: error: something unexpected{place}. Please report it\n"));
-        std::process::exit(5);
+        // It may be a request's that nobody waits for any more. Then the one under way has to end by itself.
+        if !WAS_ABANDONED.load(Ordering::SeqCst)
+            && let Some(awaited) = AWAITED.lock().ok().and_then(|mut awaited| awaited.take())
+        {
+            let _ = awaited.send(Err(HttpError::Malformed(format!("it took a library by surprise{place}"))));
+        }
+        // What returned from here would abort the process.
+        loop {
+            thread::park();
+        }
     }));
 }
 
@@ -409,6 +425,7 @@ impl fmt::Display for HttpError {
         match self {
             HttpError::TimedOut(1) => f.write_str("no whole answer within the timeout of 1 second"),
             HttpError::TimedOut(secs) => write!(f, "no whole answer within the timeout of {secs} seconds"),
+            HttpError::Cancelled => f.write_str("it was not asked: a signal came"),
             HttpError::Late(secs) => write!(f, "no whole answer within {secs} seconds"),
             HttpError::Network(text) | HttpError::Unreachable(text) | HttpError::Absent(text) => {
                 write!(f, "network trouble: {text}")

@@ -177,25 +177,22 @@ impl Index {
         if audience.is_empty() { Err(self.flawed(leg)(ReplyFlaw::Audience)) } else { Ok(audience) }
     }
 
-    /// Exchanges an ID token for an API token. The ID token is spent by it, even when the reply is lost.
+    /// Exchanges an ID token for an API token. The ID token is spent by it, even when the reply is lost. `discard` gets an API
+    /// token that nobody will use.
     ///
     /// # Errors
     /// [`Error::Refused`], [`Error::Exchange`], [`Error::Status`] or [`Error::Reply`] of this leg.
-    pub fn mint(&self, id_token: &IdToken, http: &Http) -> Result<Minted> {
+    pub fn mint(&self, id_token: &IdToken, http: &Http, discard: impl FnOnce(&Minted)) -> Result<Minted> {
         let leg = Leg::Mint;
         // An ID token has no character that JSON would want escaped: its type sees to that.
         let json = format!("{{\"token\":\"{}\"}}", id_token.reveal());
         let reply = http.post_json(&self.url.with_path(MINT_PATH), &[], json).map_err(self.no_reply(leg))?;
-        self.read_minted(&reply, id_token, |useless| {
-            let _ = self.burn(useless, http);
-        })
+        self.read_minted(&reply, id_token, discard)
     }
 
-    /// `discard` gets an API token that nobody will use.
-    ///
     /// # Errors
     /// As for [`Index::mint`].
-    pub fn read_minted(&self, reply: &Reply, id_token: &IdToken, discard: impl FnOnce(&ApiToken)) -> Result<Minted> {
+    pub fn read_minted(&self, reply: &Reply, id_token: &IdToken, discard: impl FnOnce(&Minted)) -> Result<Minted> {
         let leg = Leg::Mint;
         if reply.status != 200 {
             return Err(self.refusal_or_trouble(leg, reply, |text| id_token.redact(text)));
@@ -209,8 +206,18 @@ impl Index {
             Some(YEAR_10000_UNIX_SECS..) => Err(ReplyFlaw::Expires),
             expires => Ok(expires),
         });
-        let expires = expires.inspect_err(|_| discard(&token)).map_err(self.flawed(leg))?;
-        Ok(Minted { token, expires_unix_secs: expires })
+        let (expires, flaw) = match expires {
+            Ok(expires) => (expires, None),
+            Err(flaw) => (None, Some(flaw)),
+        };
+        let minted = Minted { token, expires_unix_secs: expires };
+        match flaw {
+            None => Ok(minted),
+            Some(flaw) => {
+                discard(&minted);
+                Err(self.flawed(leg)(flaw))
+            }
+        }
     }
 
     /// Revokes an API token at once. True if the index did; false if it has no such endpoint, as older ones.

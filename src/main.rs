@@ -88,7 +88,9 @@ fn hand_over(settings: &Settings, env: &Env) -> Result<u8> {
     let proof = exchange.request_id_token()?;
     let mut signals = Signals::note(); // from here on there may be a token to revoke
     let minted = exchange.mint(proof, &mut signals)?;
-    handover.deliver(&minted, &settings.index, &mut signals).inspect_err(|_| exchange.burn(&minted))?;
+    handover
+        .deliver(&minted, &settings.index, &mut signals, exchange.deadline())
+        .inspect_err(|_| exchange.burn(&minted))?;
     drop(signals);
 
     exchange.log.line(&format!("API token handed over {handover}"));
@@ -132,7 +134,7 @@ fn burn(settings: &Settings, env: &Env) -> Result<()> {
     handover::mask(token.reveal(), env)?;
     let index = &settings.index;
     let http = Http::new(deadline, log, settings.proxies.clone());
-    match (Retry { deadline, log }).run(None, Error::may_pass, |_| index.burn(&token, &http))? {
+    match exchange::revoke(&token, index, &http, Retry { deadline, log })? {
         true => log.line(&format!("{index} has revoked the API token")),
         false => log.line(&format!("{index} can't revoke API tokens; this one expires by itself")),
     }

@@ -45,6 +45,7 @@ impl Retry {
             if failed == MAX_ATTEMPTS || !may_help(&error) || pause >= self.deadline.remaining() {
                 return Err(error);
             }
+            signals.as_mut().map_or(Ok(()), |signals| signals.check())?;
             let (secs, next) = (pause.as_secs_f32(), failed + 1);
             self.log.line(&format!("{error}; trying again in {secs:.1} seconds (attempt {next} of {MAX_ATTEMPTS})"));
             match &mut signals {

@@ -134,11 +134,20 @@ fn connect_through(proxy: &Proxy, end: &End) -> Result<TcpStream, HttpError> {
         }
         (Some(version), Some("407")) if version.starts_with("HTTP/1.") => Err(HttpError::ProxyCredentials),
         (_, status) => {
-            let words = format!("it answered: {}", neutralise(status_line, 100));
+            let words = format!("it answered: {}", neutralise(&without_credentials(status_line, proxy), 100));
             let ours = status.is_some_and(|status| status.starts_with('4'));
             Err(if ours { HttpError::ProxyRefused(words) } else { HttpError::Proxy(words) })
         }
     }
+}
+
+/// A proxy's words, should it send back what it was sent.
+fn without_credentials(words: &str, proxy: &Proxy) -> String {
+    let Some(credentials) = &proxy.credentials else { return words.to_owned() };
+    let password = credentials.split_once(':').map_or("", |(_, password)| password);
+    let encoded = [credentials.clone(), format!("{credentials}:")].map(|text| STANDARD.encode(text));
+    let secrets = encoded.iter().map(String::as_str).chain([credentials.as_str(), password]);
+    secrets.filter(|secret| !secret.is_empty()).fold(words.to_owned(), |words, secret| words.replace(secret, "***"))
 }
 
 /// Tries a host's addresses one after another, IPv6 and IPv4 in turn: it is not rare that one of the two leads nowhere.

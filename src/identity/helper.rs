@@ -81,7 +81,8 @@ fn wait(child: &mut Child, deadline: Deadline) -> Option<ExitStatus> {
 /// Reads a stream to its end in a thread of its own, and keeps its first part.
 fn collected(stream: Option<impl Read + Send + 'static>) -> Receiver<Vec<u8>> {
     let (sender, receiver) = mpsc::channel();
-    thread::spawn(move || {
+    // Without a thread, nothing comes.
+    let _ = thread::Builder::new().spawn(move || {
         let mut stream = stream?;
         let mut bytes = Vec::new();
         stream.by_ref().take(MAX_OUTPUT_BYTES).read_to_end(&mut bytes).ok()?;

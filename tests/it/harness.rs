@@ -270,7 +270,7 @@ impl Outcome {
 
     /// stderr but for the masks and annotations.
     pub fn said(&self) -> String {
-        let ours = ["::add-mask::", "::error title=token-mint::"];
+        let ours = ["::add-mask::", "::error title=token-mint::", "::warning title=token-mint::"];
         let lines = self.stderr.lines().filter(|line| !ours.iter().any(|command| line.starts_with(command)));
         lines.map(|line| format!("{line}\n")).collect()
     }

@@ -141,6 +141,11 @@ fn a_proxys_credentials_are_decoded_and_show_nowhere() {
     assert_eq!(proxy.requests()[0].header("Proxy-Authorization"), Some(credentials));
     let user = self::step().env("https_proxy", &proxy.url().replace("http://", "http://me@"));
     user.run().assert_failed(5, &["the proxy"]);
+    // Nor where the proxy says them itself.
+    let echo = Raw::answering("HTTP/1.1 403 me:hunter2-hunter2: hunter2-hunter2: bWU6aHVudGVyMi1odW50ZXIyOg==\r\n\r\n");
+    let url = echo.url().replace("http://", "http://me:hunter2%2Dhunter2%3A@");
+    let step = self::step().secret("hunter2").secret("aHVudGVy").env("https_proxy", &url);
+    step.run().assert_failed(5, &["it answered: HTTP/1.1 403 *** *** ***", "ask whoever runs it"]);
     // `me:`
     assert_eq!(proxy.requests()[1].header("Proxy-Authorization"), Some("Basic bWU6"));
     let bad = self::step().secret("hunter2").env("https_proxy", "http://me:hunter2%zz@p:1");

@@ -1,5 +1,6 @@
 //! What is tried again, how often, after which pause, and with which ID token.
 
+use std::io::Write;
 use std::process::Stdio;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
@@ -12,7 +13,7 @@ fn at_first(times: usize, first: &'static str, then: &'static str) -> Raw {
     let answered = AtomicUsize::new(0);
     Raw::serving(move |stream| {
         let answer = if answered.fetch_add(1, Ordering::SeqCst) < times { first } else { then };
-        let _ = std::io::Write::write_all(stream, answer.as_bytes());
+        let _ = stream.write_all(answer.as_bytes());
     })
 }
 
@@ -144,15 +145,70 @@ fn a_signal_ends_a_pause_at_once_and_a_wait_for_a_reply_soon() {
     assert!(took >= Duration::from_secs(4) && took < Duration::from_secs(5) + SLACK, "{took:?}");
 }
 
+/// And what it gets after that changes nothing any more: it makes minreq panic (see `faults`) while the command runs.
 #[test]
 fn a_request_has_thirty_seconds_whatever_the_deadline_is() {
     let answered = AtomicUsize::new(0);
-    let index = Raw::serving(move |stream| match answered.fetch_add(1, Ordering::SeqCst) {
-        0 => std::thread::sleep(Duration::from_secs(60)),
-        _ => drop(std::io::Write::write_all(stream, GOOD.as_bytes())),
+    let github = Raw::serving(move |stream| {
+        if answered.fetch_add(1, Ordering::SeqCst) == 0 {
+            std::thread::sleep(Duration::from_millis(31_500));
+            let _ = write!(stream, "HTTP/1.1 200 OK\r\n{}\n\r\n{{}}", "x".repeat(32 * 1024 - 1));
+        } else {
+            let _ = stream.write_all(GOOD.as_bytes());
+        }
     });
-    let outcome = Step::with_endpoints(&Raw::answering(GOOD).url(), &index.url()).run_within(Duration::from_secs(45));
-    outcome.assert_done();
+    let index = Raw::answering(GOOD);
+    let step = Step::with_endpoints(&github.url(), &index.url()).env("PATH", "/usr/bin:/bin");
+    let outcome = step.args(&["--", "sh", "-c", "sleep 3; exit 7"]).run_within(Duration::from_secs(50));
+    assert_eq!(outcome.status, 7, "{outcome}");
     assert!(outcome.stderr.contains("no whole answer within 30 seconds; trying again"), "{outcome}");
-    assert!(outcome.elapsed > Duration::from_secs(30), "{outcome}");
+    assert!(outcome.elapsed > Duration::from_secs(33), "{outcome}");
+    assert_eq!(index.requests().last().unwrap().path(), "/_/oidc/burn-token");
+}
+
+#[test]
+fn a_signal_between_two_attempts_to_mint_keeps_the_second_one_from_being_made() {
+    let asked = AtomicUsize::new(0);
+    let github = Raw::serving(move |stream| {
+        if asked.fetch_add(1, Ordering::SeqCst) == 1 {
+            std::thread::sleep(Duration::from_secs(2));
+        }
+        let _ = stream.write_all(GOOD.as_bytes());
+    });
+    let index = Raw::answering(BUSY);
+    let step = Step::with_endpoints(&github.url(), &index.url());
+    let mut child = spawned(&mut step.command());
+    wait_until(|| github.requests().len() == 2);
+    let pid = rustix::process::Pid::from_child(&child);
+    rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
+    assert_eq!(child.wait().unwrap().code(), Some(143));
+    assert_eq!(index.requests().len(), 1);
+}
+
+/// An index may refuse to revoke twice.
+#[test]
+fn a_revocation_whose_reply_is_lost_is_taken_for_done_if_the_next_one_is_refused() {
+    let refused = "HTTP/1.1 422 X\r\nContent-Length: 2\r\n\r\n{}";
+    let burn = |index: &Raw| {
+        let step = Step::on_github().args(&["burn", "--index", &index.url()]).env("TOKEN_MINT_API_TOKEN", "pypi-abc");
+        step.run()
+    };
+    burn(&at_first(1, "", refused)).assert_done();
+    burn(&at_first(1, BUSY, refused)).assert_failed(4, &["refused to revoke"]);
+}
+
+#[test]
+fn a_useless_token_is_revoked_in_several_attempts_too() {
+    let burning = AtomicUsize::new(0);
+    let index = Raw::serving_requests(move |request, stream| {
+        let answer = match request.path().ends_with("burn-token") {
+            false => "HTTP/1.1 200 OK\r\n\r\n{\"token\":\"pypi-abc\",\"expires\":-1}",
+            true if burning.fetch_add(1, Ordering::SeqCst) == 0 => BUSY,
+            true => "HTTP/1.1 202 Accepted\r\nContent-Length: 0\r\n\r\n",
+        };
+        let _ = stream.write_all(answer.as_bytes());
+    });
+    let outcome = Step::with_endpoints(&Raw::answering(GOOD).url(), &index.url()).run();
+    outcome.assert_failed(5, &["one of another type", "the API token was revoked"]);
+    assert_eq!(index.requests().len(), 3, "{outcome}");
 }

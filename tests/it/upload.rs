@@ -8,7 +8,7 @@ use std::process::{Child, Stdio};
 use std::thread;
 use std::time::{Duration, Instant, SystemTime};
 
-use crate::harness::{Outcome, Raw, SLACK, Step, output, spawned, wait_until, wrapped};
+use crate::harness::{Outcome, Raw, SLACK, Step, output, said_by, spawned, wait_until, wrapped};
 use crate::stand_in::{Setup, StandIn};
 
 const PATH: &str = "/usr/local/bin:/usr/bin:/bin";
@@ -252,6 +252,19 @@ fn a_hand_over_that_waits_for_ever_can_be_ended() {
     thread::sleep(Duration::from_millis(200));
     send("-TERM", &pid(&child));
     assert_eq!(status(&mut child), Some(143));
+    assert_burned_after(&servers, None);
+    drop(reader);
+}
+
+/// The same, and nobody ends it.
+#[test]
+fn a_hand_over_that_waits_for_ever_ends_at_the_deadline() {
+    let servers = StandIn::start(Setup::default());
+    let (reader, mut full) = std::io::pipe().unwrap();
+    full.write_all(&[0; 65_536]).unwrap();
+    let step = Step::of(&servers).args(&["--format", "token", "--timeout", "2"]);
+    let (code, stderr) = said_by(step.command().stdout(full));
+    assert!(code == Some(6) && stderr.contains("can't be written to stdout"), "{stderr}");
     assert_burned_after(&servers, None);
     drop(reader);
 }

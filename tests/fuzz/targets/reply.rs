@@ -142,7 +142,7 @@ fn mint(index: &Index, status: u16, rest: &[u8], secrets: &Secrets) {
     let Ok(id_token) = IdToken::new(id_token) else { return };
     let reply = Reply { status, body: secrets.planted(body, id_token.reveal()), retry_after: None };
     let mut discarded = None;
-    let read = index.read_minted(&reply, &id_token, |token| discarded = Some(token.reveal().to_owned()));
+    let read = index.read_minted(&reply, &id_token, |minted| discarded = Some(minted.token.reveal().to_owned()));
     if let Some(token) = &discarded {
         assert!(read.is_err());
         assert_eq!(&member(&reply, "token"), token);
