@@ -16,7 +16,7 @@ SYSTEM_ROOTS = --no-default-features --features system-roots
 
 help:
 	@echo 'make demo          build, and run the whole exchange against stand-in servers on loopback'
-	@echo 'make test          run all tests but those of the next four'
+	@echo 'make test          run all tests but those of the next two, and no fuzzing'
 	@echo 'make test-action   run the tests of the action; they need $$RUN_ACTION (see tests/action/main.rs)'
 	@echo 'make test-clients  run the tests with real upload clients (see tests/clients/main.rs); downloads them'
 	@echo 'make fuzz          fuzz each target of tests/fuzz for $$(FUZZ_SECS) seconds, now: $(FUZZ_SECS). It needs a C++ compiler'

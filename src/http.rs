@@ -8,7 +8,7 @@
 //! - it gives a header that was cut off back as if whole: a reply with neither header nor body is none;
 //! - its timeout holds for each read of a body rather than for the sum (over TLS, a byte at a time can go on
 //!   for hours), and takes `$MINREQ_TIMEOUT` where none is set: set, and the request runs in a thread of its
-//!   own that we stop waiting for at the deadline;
+//!   own that we stop waiting for after 30 seconds, or at the deadline;
 //! - it makes a reply without a status line a 503: told apart by the words it uses;
 //! - it sends no `User-Agent`: set here, the index expects one;
 //! - what it does with proxies is in `tunnel.rs`.
