@@ -16,9 +16,12 @@ use crate::report;
 use crate::retry::Retry;
 use crate::secret::{ApiToken, IdToken, redact_tokens};
 use crate::settings::Settings;
-use crate::signals::Signals;
+use crate::signals;
 use crate::workflow::neutralise;
 
+/// How long an answer with an API token is waited for after a signal. GitHub kills a cancelled job's processes ten seconds after
+/// the first signal.
+const MINT_GRACE: Duration = Duration::from_secs(5);
 /// For the revocation, which comes when the job is done but for this.
 const BURN_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -64,12 +67,12 @@ impl Exchange<'_> {
         let Settings { index, audience, .. } = self.settings;
         self.log.line(&format!("version {}, index {index}", env!("CARGO_PKG_VERSION")));
         let expected = match audience {
-            None => Some(self.retry.run(None, Error::may_pass, |_| index.audience(&self.http))?),
+            None => Some(self.retry.run(Error::may_pass, |_| index.audience(&self.http))?),
             Some(_) => index.known_audience(),
         };
         let audience = audience.clone().or_else(|| expected.clone()).unwrap_or_default();
         self.log.line(&format!("{}, audience {}", self.identity.how(), neutralise(&redact_tokens(&audience), 100)));
-        self.retry.run(None, Error::may_pass, |_| self.prove(&audience, &expected, &self.http))
+        self.retry.run(Error::may_pass, |_| self.prove(&audience, &expected, &self.http))
     }
 
     /// The same, for an ID token that the index never gets: the index is asked for nothing.
@@ -80,7 +83,7 @@ impl Exchange<'_> {
         let Settings { index, audience, .. } = self.settings;
         let expected = index.known_audience();
         let audience = audience.clone().or_else(|| expected.clone()).unwrap_or_else(|| NO_AUDIENCE.to_owned());
-        self.retry.run(None, Error::may_pass, |_| self.prove(&audience, &expected, &self.http))
+        self.retry.run(Error::may_pass, |_| self.prove(&audience, &expected, &self.http))
     }
 
     fn prove(&self, audience: &str, expected: &Option<String>, http: &Http) -> Result<Proof> {
@@ -95,18 +98,22 @@ impl Exchange<'_> {
     /// # Errors
     /// Those of [`crate::index::Index::mint`] and [`Identity::id_token`], and [`Error::Mask`]. [`Error::Signal`] if a signal
     /// came meanwhile; then an API token is not used.
-    pub fn mint(&self, mut proof: Proof, signals: &mut Signals) -> Result<Minted> {
+    pub fn mint(&self, mut proof: Proof) -> Result<Minted> {
         let may_help = |error: &Error| error.may_pass() && (self.identity.gives_fresh() || !error.was_sent());
-        let http = self.http.hurried_by(signals.came());
-        let tried = self.retry.run(Some(&mut *signals), may_help, |failed| {
+        let deadline = self.retry.deadline.with_grace(MINT_GRACE);
+        let http = self.http.until(deadline);
+        let tried = Retry { deadline, ..self.retry }.run(may_help, |failed| {
             if failed > 0 {
                 proof = self.prove(&proof.audience, &proof.expected, &http)?;
             }
             self.settings.index.mint(&proof.id_token, &http, |useless| self.burn(useless))
         });
         let minted = tried.map_err(|error| error.about(self.subject(&proof)));
-        signals.check().inspect_err(|_| minted.iter().for_each(|minted| self.burn(minted)))?;
         let minted = minted?;
+        if let Some(signal) = deadline.signal() {
+            self.burn(&minted);
+            return Err(Error::Signal(signals::status(signal)));
+        }
         // Where it can't be hidden, it is not used.
         handover::mask(minted.token.reveal(), self.env).inspect_err(|_| self.burn(&minted))?;
         Ok(minted)
@@ -115,7 +122,7 @@ impl Exchange<'_> {
     /// Revokes the API token. A failure is a warning: the token expires by itself.
     pub fn burn(&self, minted: &Minted) {
         let Settings { index, .. } = self.settings;
-        let deadline = Deadline::after(BURN_TIMEOUT);
+        let deadline = Deadline::after(BURN_TIMEOUT).despite_signals();
         let http = self.http.until(deadline);
         match revoke(&minted.token, index, &http, Retry { deadline, ..self.retry }) {
             Ok(true) => self.log.line("the API token was revoked"),
@@ -156,7 +163,7 @@ impl Exchange<'_> {
 /// Those of [`Index::burn`].
 pub fn revoke(token: &ApiToken, index: &Index, http: &Http, retry: Retry) -> Result<bool> {
     let mut reply_was_lost = false;
-    retry.run(None, Error::may_pass, |_| match index.burn(token, http) {
+    retry.run(Error::may_pass, |_| match index.burn(token, http) {
         // An earlier attempt did it, whose reply did not come through.
         Err(Error::Refused { .. }) if reply_was_lost => Ok(true),
         burned => {

@@ -7,20 +7,17 @@ use std::io::{self, IsTerminal, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::sync::mpsc;
 use std::thread;
-use std::time::Duration;
 
 use crate::clients;
-use crate::deadline::Deadline;
+use crate::deadline::{Deadline, Ended};
 use crate::env::{API_TOKEN, Env, GITHUB_OUTPUT};
 use crate::error::{Error, Result, SettingFlaw};
 use crate::index::{Index, Minted};
 use crate::log;
 use crate::secret::ApiToken;
-use crate::signals::Signals;
+use crate::signals;
 use crate::workflow;
 
-/// How often to look for a signal while nobody reads stdout.
-const POLL: Duration = Duration::from_millis(20);
 /// Far more than an API token has.
 const MAX_GIVEN_BYTES: u64 = 64 * 1024;
 
@@ -76,7 +73,7 @@ impl Handover {
     ///
     /// # Errors
     /// [`Error::StepOutput`], [`Error::Stdout`]; [`Error::Signal`] if one came while nobody read stdout.
-    pub fn deliver(&mut self, minted: &Minted, index: &Index, signals: &mut Signals, deadline: Deadline) -> Result<()> {
+    pub fn deliver(&mut self, minted: &Minted, index: &Index, deadline: Deadline) -> Result<()> {
         match self {
             Handover::StepOutput { path, file } => {
                 append(path, file, minted).map_err(|error| Error::StepOutput { path: printable(path), error })
@@ -87,7 +84,7 @@ impl Handover {
                     Format::Env => env_lines(minted, index),
                     Format::Json => json_object(minted, index),
                 };
-                print(text, signals, deadline)
+                print(text, deadline)
             }
         }
     }
@@ -95,19 +92,17 @@ impl Handover {
 
 /// Writes to stdout, in a thread of its own: a pipe that nobody reads would hold us for ever, and a signal or the deadline
 /// shall end that.
-fn print(text: String, signals: &mut Signals, deadline: Deadline) -> Result<()> {
+fn print(text: String, deadline: Deadline) -> Result<()> {
     let (sender, receiver) = mpsc::channel();
     let write = move || {
         let written = stdout().and_then(|mut stdout| stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()));
         sender.send(written)
     };
     thread::Builder::new().spawn(write).map_err(Error::Stdout)?;
-    loop {
-        match receiver.recv_timeout(POLL) {
-            Ok(written) => return written.map_err(Error::Stdout),
-            Err(_) if deadline.remaining().is_zero() => return Err(Error::Stdout(io::ErrorKind::TimedOut.into())),
-            Err(_) => signals.check()?,
-        }
+    match deadline.receive(&receiver) {
+        Ok(written) => written.map_err(Error::Stdout),
+        Err(Ended::Signal(signal)) => Err(Error::Signal(signals::status(signal))),
+        Err(Ended::TimedOut(_)) => Err(Error::Stdout(io::ErrorKind::TimedOut.into())),
     }
 }
 
@@ -145,7 +140,7 @@ fn read_stdin(deadline: Deadline) -> Option<String> {
         let mut bytes = Vec::new();
         io::stdin().take(MAX_GIVEN_BYTES).read_to_end(&mut bytes).map(|_| bytes)
     });
-    Some(String::from_utf8_lossy(&read?.ok()?).into_owned())
+    Some(String::from_utf8_lossy(&read.ok()?.ok()?).into_owned())
 }
 
 impl fmt::Display for Handover {

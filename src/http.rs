@@ -16,7 +16,7 @@
 use std::io::{self, Read};
 use std::net::{TcpStream, ToSocketAddrs};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
+use std::sync::mpsc::{self, Receiver, Sender};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 use std::{fmt, thread};
@@ -63,17 +63,12 @@ const BAD_CERTIFICATE: &str = "invalid peer certificate: ";
 
 /// How long one request may take, however much is left until the deadline: time for another attempt remains.
 const PATIENCE: Duration = Duration::from_secs(30);
-/// The same once we were told to end. GitHub kills a cancelled job's processes ten seconds after the first signal.
-const HURRIED_PATIENCE: Duration = Duration::from_secs(5);
-/// How often to look whether we were.
-const POLL: Duration = Duration::from_millis(50);
 
 /// Sends requests until the deadline.
 pub struct Http {
     deadline: Deadline,
     log: Log,
     proxies: Proxies,
-    hurry: Arc<AtomicBool>,
     /// A request took too long: perhaps one of the server's addresses leads nowhere.
     was_late: Arc<AtomicBool>,
 }
@@ -163,18 +158,12 @@ impl Reply {
 impl Http {
     /// A client for requests that are to be done by this deadline.
     pub fn new(deadline: Deadline, log: Log, proxies: Proxies) -> Http {
-        Http { deadline, log, proxies, hurry: Arc::default(), was_late: Arc::default() }
+        Http { deadline, log, proxies, was_late: Arc::default() }
     }
 
     /// The same client with another deadline.
     pub fn until(&self, deadline: Deadline) -> Http {
-        let (hurry, was_late) = (Arc::clone(&self.hurry), Arc::clone(&self.was_late));
-        Http { deadline, log: self.log, proxies: self.proxies.clone(), hurry, was_late }
-    }
-
-    /// The same client, which sends nothing more once this is true, and waits for no more than five seconds.
-    pub fn hurried_by(&self, hurry: Arc<AtomicBool>) -> Http {
-        Http { hurry, ..self.until(self.deadline) }
+        Http { deadline, log: self.log, proxies: self.proxies.clone(), was_late: Arc::clone(&self.was_late) }
     }
 
     /// When it gives up.
@@ -195,9 +184,9 @@ impl Http {
             TcpStream::connect_timeout(&address, patience)
         });
         match connected {
-            Some(Ok(_)) => Ok(()),
-            Some(Err(error)) => Err(HttpError::Absent(neutralise(&error.to_string(), MAX_WORDS_CHARS))),
-            None => Err(HttpError::Absent(format!("no connection within {} ms", patience.as_millis()))),
+            Ok(Ok(_)) => Ok(()),
+            Ok(Err(error)) => Err(HttpError::Absent(neutralise(&error.to_string(), MAX_WORDS_CHARS))),
+            Err(_) => Err(HttpError::Absent(format!("no connection within {} ms", patience.as_millis()))),
         }
     }
 
@@ -231,7 +220,7 @@ impl Http {
     }
 
     fn exchange_before_deadline(&self, url: &Url, request: minreq::Request) -> Result<Reply, HttpError> {
-        if self.hurry.load(Ordering::SeqCst) {
+        if self.deadline.signal().is_some() {
             return Err(HttpError::Cancelled);
         }
         let patience = self.deadline.remaining().min(PATIENCE);
@@ -260,33 +249,21 @@ impl Http {
         thread::Builder::new()
             .spawn(move || sender.send(exchange(request)))
             .map_err(|error| HttpError::Network(format!("no thread for the request: {error}")))?;
-        let result = self.answer(&receiver, Deadline::after(patience)).unwrap_or_else(|| Err(self.late(patience)));
+        let result = self.answer(&receiver).unwrap_or_else(|| Err(self.late(patience)));
         await_panics(None);
         result.map_err(|error| tunnel.and_then(|tunnel| tunnel.trouble()).unwrap_or(error))
     }
 
     /// What the request's thread sends. It sends what came of it, be it a panic; so no word from it is a timeout.
-    fn answer(&self, receiver: &Receiver<Answer>, mut patience: Deadline) -> Option<Answer> {
-        let mut hurried = false;
-        loop {
-            match receiver.recv_timeout(patience.remaining().min(POLL)) {
-                Err(RecvTimeoutError::Timeout) if !patience.remaining().is_zero() => {}
-                Err(_) => {
-                    WAS_ABANDONED.store(true, Ordering::SeqCst);
-                    return None;
-                }
-                Ok(answer) => return Some(answer),
-            }
-            if !hurried && self.hurry.load(Ordering::SeqCst) {
-                hurried = true;
-                patience = Deadline::after(patience.remaining().min(HURRIED_PATIENCE));
-            }
-        }
+    fn answer(&self, receiver: &Receiver<Answer>) -> Option<Answer> {
+        let answer = self.deadline.within(PATIENCE).receive(receiver).ok();
+        WAS_ABANDONED.fetch_or(answer.is_none(), Ordering::SeqCst);
+        answer
     }
 
     fn late(&self, patience: Duration) -> HttpError {
         match self.deadline.remaining().is_zero() {
-            true => HttpError::TimedOut(self.deadline.timeout().as_secs()),
+            true => HttpError::TimedOut(self.deadline.timeout_secs()),
             false => {
                 self.was_late.store(true, Ordering::SeqCst);
                 HttpError::Late(patience.as_secs())

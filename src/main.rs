@@ -50,13 +50,12 @@ use http::Http;
 use log::Log;
 use retry::Retry;
 use settings::Settings;
-use signals::Signals;
 use upload::Upload;
 
 fn main() -> ExitCode {
     memory::keep_to_ourselves();
     http::end_panics_as_bad_replies();
-    signals::take_note();
+    signals::note();
     let env = Env::of_this_process();
     match run(&env) {
         Ok(status) => ExitCode::from(status),
@@ -86,12 +85,8 @@ fn hand_over(settings: &Settings, env: &Env) -> Result<u8> {
     let exchange = Exchange::prepare(settings, env)?;
     let mut handover = Handover::plan(settings.format, env)?;
     let proof = exchange.request_id_token()?;
-    let mut signals = Signals::note(); // from here on there may be a token to revoke
-    let minted = exchange.mint(proof, &mut signals)?;
-    handover
-        .deliver(&minted, &settings.index, &mut signals, exchange.deadline())
-        .inspect_err(|_| exchange.burn(&minted))?;
-    drop(signals);
+    let minted = exchange.mint(proof)?;
+    handover.deliver(&minted, &settings.index, exchange.deadline()).inspect_err(|_| exchange.burn(&minted))?;
 
     exchange.log.line(&format!("API token handed over {handover}"));
     exchange.log.line(&exchange::validity(&minted));
@@ -104,11 +99,9 @@ fn upload(words: Vec<OsString>, settings: &Settings, env: &Env) -> Result<u8> {
     let upload = Upload::plan(words, &settings.index, env)?;
     let proof = exchange.request_id_token()?;
     let withheld = exchange.identity_variables(&proof);
-    let mut signals = Signals::note(); // as in `hand_over`
-    let minted = exchange.mint(proof, &mut signals)?;
-    let ended = upload.run(&minted, &withheld, &mut signals, exchange.log);
+    let minted = exchange.mint(proof)?;
+    let ended = upload.run(&minted, &withheld, exchange.deadline(), exchange.log);
     exchange.burn(&minted);
-    drop(signals);
     let ended = ended?;
     exchange.log.line(&ended.how);
     Ok(ended.status)
@@ -120,8 +113,7 @@ fn check(settings: &Settings, env: &Env) -> Result<u8> {
     let name = settings.index.name();
     exchange.log.line(&format!("a pending publisher is used up by this: its project comes into being on {name}"));
     let proof = exchange.request_id_token()?;
-    let mut signals = Signals::note(); // as in `hand_over`
-    let minted = exchange.mint(proof, &mut signals)?;
+    let minted = exchange.mint(proof)?;
     exchange.burn(&minted);
     exchange.log.line(&format!("{name} mints API tokens for this job: a release from it would work"));
     Ok(0)

@@ -2,13 +2,12 @@
 
 use std::collections::hash_map::RandomState;
 use std::hash::{BuildHasher, Hasher};
-use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::deadline::Deadline;
 use crate::error::{Error, Result};
 use crate::log::Log;
-use crate::signals::Signals;
+use crate::signals;
 
 const MAX_ATTEMPTS: u32 = 4;
 /// The shortest pause, after the first attempt; it doubles each time, and up to half of it is added at random, so that
@@ -27,32 +26,30 @@ impl Retry {
     /// (`Retry-After`) is made; where that, or ours, would outlast the deadline, there is no further attempt.
     ///
     /// # Errors
-    /// Those of `attempt`; [`Error::Signal`] if a signal came that was noted.
-    pub fn run<T>(
-        self,
-        mut signals: Option<&mut Signals>,
-        may_help: impl Fn(&Error) -> bool,
-        mut attempt: impl FnMut(u32) -> Result<T>,
-    ) -> Result<T> {
+    /// Those of `attempt`; [`Error::Signal`] if a signal came.
+    pub fn run<T>(self, may_help: impl Fn(&Error) -> bool, mut attempt: impl FnMut(u32) -> Result<T>) -> Result<T> {
         let mut failed = 0;
         loop {
+            self.end_on_signal()?;
             let error = match attempt(failed) {
                 Ok(done) => return Ok(done),
                 Err(error) => error,
             };
             failed += 1;
             let pause = pause_after(failed).max(error.retry_after().unwrap_or_default());
+            self.end_on_signal()?;
             if failed == MAX_ATTEMPTS || !may_help(&error) || pause >= self.deadline.remaining() {
                 return Err(error);
             }
-            signals.as_mut().map_or(Ok(()), |signals| signals.check())?;
             let (secs, next) = (pause.as_secs_f32(), failed + 1);
             self.log.line(&format!("{error}; trying again in {secs:.1} seconds (attempt {next} of {MAX_ATTEMPTS})"));
-            match &mut signals {
-                Some(signals) => signals.pause(pause)?,
-                None => thread::sleep(pause),
-            }
+            let start = Instant::now();
+            let _ = self.deadline.wait(|| (start.elapsed() >= pause || self.deadline.signal().is_some()).then_some(()));
         }
+    }
+
+    fn end_on_signal(&self) -> Result<()> {
+        self.deadline.signal().map_or(Ok(()), |signal| Err(Error::Signal(signals::status(signal))))
     }
 }
 

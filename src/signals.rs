@@ -1,11 +1,44 @@
-//! The signals that ask a program to end: noted, and sent on to the upload tool, so that we are still there to revoke the
-//! API token when it has ended.
+//! The signals that ask a program to end. They are noted from the first moment on, so that whatever waits can end, and whatever
+//! token there is can be revoked; and they are forwarded to COMMAND.
 
-pub use platform::{Signals, Spawned, spawn, take_note};
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
+
+pub use platform::{Spawned, forward, note, spawn};
+
+/// More than any signal's number.
+const NUMBERS: usize = 32;
+
+/// True for each signal that came and was not taken yet.
+static NOTED: [AtomicBool; NUMBERS] = [const { AtomicBool::new(false) }; NUMBERS];
+/// The first one that was seen, and when.
+static FIRST: OnceLock<(i32, Instant)> = OnceLock::new();
+
+/// The first signal that asked this program to end, and when it was seen.
+pub fn came() -> Option<(i32, Instant)> {
+    if FIRST.get().is_none()
+        && let Some(number) = NOTED.iter().position(|noted| noted.load(Ordering::SeqCst))
+    {
+        let _ = FIRST.set((number as i32, Instant::now()));
+    }
+    FIRST.get().copied()
+}
+
+/// The signals that came since the last call.
+pub fn take() -> impl Iterator<Item = i32> {
+    let _ = came(); // else the first one would be forgotten
+    (0..).zip(&NOTED).filter(|(_, noted)| noted.swap(false, Ordering::SeqCst)).map(|(number, _)| number)
+}
 
 /// The exit status that a shell gives to what a signal ended.
 pub fn status(signal: i32) -> u8 {
     u8::try_from(128 + signal).unwrap_or(u8::MAX)
+}
+
+/// `SIGTERM` and the like.
+pub fn name(signal: i32) -> &'static str {
+    signal_hook::low_level::signal_name(signal).unwrap_or("a signal")
 }
 
 #[cfg(unix)]
@@ -15,29 +48,37 @@ mod platform {
     use std::os::unix::process::CommandExt;
     use std::process::{Child, Command};
     use std::sync::Arc;
-    use std::sync::atomic::{AtomicBool, Ordering};
     use std::thread;
     use std::time::{Duration, Instant};
 
     use rustix::process::{Pid, Signal, kill_process, kill_process_group, test_kill_process_group};
-    use signal_hook::consts::{SIGCHLD, SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGXFSZ};
-    use signal_hook::iterator::SignalsInfo;
-    use signal_hook::iterator::exfiltrator::WithOrigin;
-    use signal_hook::low_level::siginfo::Cause;
+    use signal_hook::consts::{
+        SIGALRM, SIGCHLD, SIGHUP, SIGINT, SIGIO, SIGPROF, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2, SIGVTALRM, SIGXCPU,
+        SIGXFSZ,
+    };
 
-    use crate::error::{Error, Result};
+    /// Whatever ends a program that does not note it, but for what says that the program itself is broken.
+    const ENDING: [i32; 11] =
+        [SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2, SIGALRM, SIGVTALRM, SIGPROF, SIGXCPU, SIGIO];
 
-    /// The signals that came since the last look. Once this is dropped, they end this process again.
-    pub struct Signals {
-        /// None where they can't be noted; then they end this process anyhow.
-        noted: Option<SignalsInfo<WithOrigin>>,
-        /// True once one came.
-        came: Arc<AtomicBool>,
-        is_over: Arc<AtomicBool>,
+    /// From now on a signal that would end this process is noted instead. One that is ignored (`nohup`, a shell's background
+    /// job) stays so, here and in COMMAND. Call it first of all: the kernel drops a signal to a container's first process that
+    /// has no handler for it (`kill(2)`).
+    ///
+    /// Two more get a handler that does nothing, for what would be lost otherwise. The exit status of children: whoever started us
+    /// may ignore SIGCHLD, which we inherit (`waitpid(2)`). And that a file may not grow (`setrlimit(2)`): SIGXFSZ would end
+    /// us, with the API token in hand.
+    pub fn note() {
+        let ignored = ignored();
+        for signal in ENDING {
+            if let Some(noted) = super::NOTED.get(signal as usize).filter(|_| ignored & (1 << (signal - 1)) == 0) {
+                let _ = signal_hook::flag::register(signal, noted);
+            }
+        }
+        for signal in [SIGCHLD, SIGXFSZ] {
+            let _ = signal_hook::flag::register(signal, Arc::default());
+        }
     }
-
-    /// How often to look for one.
-    const POLL: Duration = Duration::from_millis(20);
 
     /// How long to wait for what a program has started, once both were told to end.
     const STRAGGLERS_PATIENCE: Duration = Duration::from_secs(5);
@@ -78,81 +119,18 @@ mod platform {
         }
     }
 
-    /// Has two things told to us that would be lost otherwise. The exit status of children: whoever started us may ignore
-    /// SIGCHLD, which we inherit (`waitpid(2)`). And that a file may not grow (`setrlimit(2)`): SIGXFSZ would end us, with the
-    /// API token in hand. A handler, even for nothing, does it. Call it first of all.
-    pub fn take_note() {
-        for signal in [SIGCHLD, SIGXFSZ] {
-            let _ = signal_hook::flag::register(signal, Arc::default());
-        }
-    }
-
-    impl Signals {
-        /// From now on a signal that would end this process is noted instead. One that is ignored (`nohup`, a shell's
-        /// background job) stays so, here and in the upload tool.
-        pub fn note() -> Signals {
-            let ignored = ignored();
-            let is_ignored = |signal: &i32| ignored & (1 << (signal - 1)) != 0;
-            let wanted: Vec<i32> =
-                [SIGHUP, SIGINT, SIGQUIT, SIGTERM].into_iter().filter(|signal| !is_ignored(signal)).collect();
-            let noted = SignalsInfo::new(&wanted).ok();
-            let (came, is_over) = (Arc::default(), Arc::new(AtomicBool::new(noted.is_none())));
-            for signal in &wanted {
-                let _ = signal_hook::flag::register_conditional_default(*signal, Arc::clone(&is_over));
-                let _ = signal_hook::flag::register(*signal, Arc::clone(&came));
-            }
-            Signals { noted, came, is_over }
-        }
-
-        /// Becomes true when a signal comes.
-        pub fn came(&self) -> Arc<AtomicBool> {
-            Arc::clone(&self.came)
-        }
-
-        /// Looks whether a signal came.
-        ///
-        /// # Errors
-        /// [`Error::Signal`] if one did. It is told once.
-        pub fn check(&mut self) -> Result<()> {
-            match self.noted.iter_mut().flat_map(|signals| signals.pending()).next() {
-                Some(origin) => Err(Error::Signal(super::status(origin.signal))),
-                None => Ok(()),
-            }
-        }
-
-        /// Waits that long.
-        ///
-        /// # Errors
-        /// [`Error::Signal`] as soon as one comes.
-        pub fn pause(&mut self, pause: Duration) -> Result<()> {
-            let start = Instant::now();
-            while start.elapsed() < pause {
-                self.check()?;
-                thread::sleep(POLL.min(pause));
-            }
-            Ok(())
-        }
-
-        /// Sends what came on to a program that was not waited for yet: a CI system, or whoever stops a container, tells this
-        /// process alone. A terminal's keys reach the program by themselves, and not twice; they come from the kernel
-        /// (Linux says so; elsewhere twice is better than never).
-        pub fn send_on(&mut self, child: &mut Spawned) {
-            for origin in self.noted.iter_mut().flat_map(|signals| signals.pending()) {
-                let by_key = matches!(origin.cause, Cause::Kernel) && [SIGINT, SIGQUIT].contains(&origin.signal);
-                let (Some(pid), Some(signal)) = (child.pid, Signal::from_named_raw(origin.signal)) else { continue };
-                let _ = match child.leads {
-                    true => kill_process_group(pid, signal),
-                    false if by_key => Ok(()),
-                    false => kill_process(pid, signal),
-                };
-                child.was_told_to_end = true;
-            }
-        }
-    }
-
-    impl Drop for Signals {
-        fn drop(&mut self) {
-            self.is_over.store(true, Ordering::SeqCst);
+    /// Forwards what came to a program that was not waited for yet: a CI system, or whoever stops a container, tells this
+    /// process alone.
+    pub fn forward(child: &mut Spawned) {
+        for signal in super::take() {
+            let (Some(pid), Some(named)) = (child.pid, Signal::from_named_raw(signal)) else { continue };
+            let _ = match child.leads {
+                true => kill_process_group(pid, named),
+                // A terminal's keys reach the whole group by themselves.
+                false if [SIGINT, SIGQUIT].contains(&signal) => Ok(()),
+                false => kill_process(pid, named),
+            };
+            child.was_told_to_end = true;
         }
     }
 
@@ -165,26 +143,24 @@ mod platform {
     }
 }
 
-/// On Windows, Ctrl-C reaches all programs of a console, so there is nothing to send on.
+/// On Windows, Ctrl-C reaches all programs of a console, so there is nothing to forward.
 #[cfg(not(unix))]
 mod platform {
     use std::io;
     use std::process::{Child, Command};
-    use std::sync::Arc;
-    use std::sync::atomic::{AtomicBool, Ordering};
-    use std::thread;
-    use std::time::Duration;
 
     use signal_hook::consts::SIGINT;
-
-    use crate::error::{Error, Result};
-
-    /// Whether Ctrl-C came since the last look.
-    pub struct Signals(Arc<AtomicBool>);
 
     /// A running program.
     pub struct Spawned {
         pub process: Child,
+    }
+
+    /// From now on Ctrl-C is noted, and does not end this process.
+    pub fn note() {
+        if let Some(noted) = super::NOTED.get(SIGINT as usize) {
+            let _ = signal_hook::flag::register(SIGINT, noted);
+        }
     }
 
     /// Starts a program.
@@ -201,39 +177,5 @@ mod platform {
     }
 
     /// Nothing to be done.
-    pub fn take_note() {}
-
-    impl Signals {
-        /// From now on Ctrl-C is noted, and does not end this process.
-        pub fn note() -> Signals {
-            let noted = Arc::new(AtomicBool::new(false));
-            let _ = signal_hook::flag::register(SIGINT, Arc::clone(&noted));
-            Signals(noted)
-        }
-
-        /// Becomes true when a signal comes.
-        pub fn came(&self) -> Arc<AtomicBool> {
-            Arc::clone(&self.0)
-        }
-
-        /// Looks whether Ctrl-C came.
-        ///
-        /// # Errors
-        /// [`Error::Signal`] if it did. It is told once.
-        pub fn check(&mut self) -> Result<()> {
-            if self.0.swap(false, Ordering::SeqCst) { Err(Error::Signal(super::status(SIGINT))) } else { Ok(()) }
-        }
-
-        /// Waits that long.
-        ///
-        /// # Errors
-        /// [`Error::Signal`] once it has come.
-        pub fn pause(&mut self, pause: Duration) -> Result<()> {
-            thread::sleep(pause);
-            self.check()
-        }
-
-        /// Nothing to be done.
-        pub fn send_on(&mut self, _: &mut Spawned) {}
-    }
+    pub fn forward(_: &mut Spawned) {}
 }

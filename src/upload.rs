@@ -8,11 +8,12 @@ use std::thread;
 use std::time::Duration;
 
 use crate::clients;
+use crate::deadline::Deadline;
 use crate::env::Env;
 use crate::error::{Error, Result};
 use crate::index::{Index, Minted};
 use crate::log::Log;
-use crate::signals::{self, Signals, Spawned};
+use crate::signals::{self, Spawned};
 use crate::workflow::neutralise;
 
 /// Where `execvp` looks where there is no `PATH` (musl's; glibc leaves the first out).
@@ -48,9 +49,11 @@ impl Upload<'_> {
     ///
     /// # Errors
     /// [`Error::StartProgram`]; [`Error::Signal`] if one came before.
-    pub fn run(&self, minted: &Minted, withheld: &[String], signals: &mut Signals, log: Log) -> Result<Ended> {
+    pub fn run(&self, minted: &Minted, withheld: &[String], deadline: Deadline, log: Log) -> Result<Ended> {
         let name = printable(&self.program);
-        signals.check()?;
+        if let Some(signal) = deadline.signal() {
+            return Err(Error::Signal(signals::status(signal)));
+        }
         log.line(&format!("running {name} with the API token in its environment"));
         let mut command = Command::new(&self.program);
         command.args(&self.arguments);
@@ -59,7 +62,7 @@ impl Upload<'_> {
         }
         let variables = clients::variables(minted, self.index);
         command.envs(variables.iter().filter(|(variable, _)| !clients::is_users_url(variable, self.env)).cloned());
-        let status = signals::spawn(&mut command).and_then(|child| wait(child, signals));
+        let status = signals::spawn(&mut command).and_then(wait);
         let status = status.map_err(|error| Error::StartProgram { name: name.clone(), error })?;
         Ok(Ended { status: code(status), how: format!("{name} has ended: {status}") })
     }
@@ -73,13 +76,13 @@ pub struct Ended {
     pub how: String,
 }
 
-fn wait(mut child: Spawned, signals: &mut Signals) -> std::io::Result<ExitStatus> {
+fn wait(mut child: Spawned) -> std::io::Result<ExitStatus> {
     loop {
         if let Some(status) = child.process.try_wait()? {
             child.await_stragglers();
             return Ok(status);
         }
-        signals.send_on(&mut child);
+        signals::forward(&mut child);
         thread::sleep(POLL);
     }
 }

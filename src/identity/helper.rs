@@ -4,7 +4,6 @@ use std::io::{self, Read};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{self, Receiver};
 use std::thread;
-use std::time::Duration;
 
 use super::Source;
 use crate::deadline::Deadline;
@@ -18,8 +17,6 @@ use crate::workflow::neutralise;
 const MAX_OUTPUT_BYTES: u64 = 64 * 1024;
 /// The most that is shown of what it says on stderr; the end tells most.
 const MAX_WORDS_CHARS: usize = 600;
-/// How often to look whether it has ended.
-const POLL: Duration = Duration::from_millis(5);
 
 /// A program that prints an ID token.
 pub struct Helper {
@@ -49,7 +46,7 @@ fn output(program: &str, arguments: &[String], deadline: Deadline) -> std::resul
     let Some((status, stdout)) = result else {
         let _ = child.kill();
         let _ = child.wait();
-        return Err(HelperFlaw::TimedOut(deadline.timeout().as_secs()));
+        return Err(HelperFlaw::TimedOut(deadline.timeout_secs()));
     };
     if !status.success() {
         let words = received(&stderr, deadline).unwrap_or_default();
@@ -65,17 +62,9 @@ fn last_words(bytes: &[u8]) -> String {
     neutralise(&text.chars().skip(start).collect::<String>(), MAX_WORDS_CHARS)
 }
 
+/// How it ended; `None` if it did not, or can't be waited for.
 fn wait(child: &mut Child, deadline: Deadline) -> Option<ExitStatus> {
-    loop {
-        // What can't be waited for has no status either.
-        if let Some(status) = child.try_wait().ok()? {
-            return Some(status);
-        }
-        if deadline.remaining().is_zero() {
-            return None;
-        }
-        thread::sleep(POLL);
-    }
+    deadline.wait(|| child.try_wait().transpose()).ok()?.ok()
 }
 
 /// Reads a stream to its end in a thread of its own, and keeps its first part.
@@ -94,7 +83,7 @@ fn collected(stream: Option<impl Read + Send + 'static>) -> Receiver<Vec<u8>> {
 }
 
 fn received(stream: &Receiver<Vec<u8>>, deadline: Deadline) -> Option<Vec<u8>> {
-    stream.recv_timeout(deadline.remaining()).ok()
+    deadline.receive(stream).ok()
 }
 
 #[cfg(test)]

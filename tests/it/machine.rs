@@ -6,7 +6,6 @@ use std::os::unix::fs::{FileExt, PermissionsExt};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use rustix::process::{Pid, Signal, kill_process};
 
 use crate::harness::{Raw, SLACK, Step, said_by, spawned, wait_until, wrapped};
 use crate::stand_in::{Setup, StandIn};
@@ -47,19 +46,6 @@ fn without_file_descriptors_it_fails_in_an_orderly_way() {
         ends.extend(status);
     }
     assert!(ends.contains(&0) && ends.contains(&5), "{ends:?}");
-}
-
-/// There is none left for the pipe through which signals are noted.
-#[test]
-fn without_file_descriptors_a_signal_still_ends_it() {
-    let servers = StandIn::start(Setup { minting_takes: Duration::from_secs(5), ..Setup::default() });
-    let step = Step::of(&servers);
-    let mut child = spawned(&mut step.command_in_shell("ulimit -n 5; exec \"$0\" \"$@\""));
-    wait_until(|| servers.index.requests().len() == 2);
-    let start = Instant::now();
-    kill_process(Pid::from_child(&child), Signal::TERM).unwrap();
-    let status = child.wait().unwrap();
-    assert!(status.code().is_none() && start.elapsed() < SLACK, "{status} after {:?}", start.elapsed());
 }
 
 /// While the upload tool runs, only what is needed to revoke the API token is left. As root, who may look.
