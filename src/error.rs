@@ -6,11 +6,12 @@ use std::{fmt, io};
 
 use crate::claims::Claims;
 use crate::cli::UsageError;
-use crate::http::HttpError;
+use crate::http_error::HttpError;
 use crate::index::Index;
 use crate::json::JsonError;
 use crate::proxy::ProxyFlaw;
 use crate::secret::SecretError;
+use crate::signals;
 use crate::url::UrlError;
 
 /// The result of whatever a run attempts.
@@ -66,8 +67,8 @@ pub enum Error {
     Print(io::Error),
     /// The mask that hides a token in the log could not be written, so no token was handed over.
     Mask(io::Error),
-    /// A signal came while there could have been a token; the exit status for it. No token was handed over.
-    Signal(u8),
+    /// This signal came first. No API token was handed over, or revoked by `burn`.
+    Signal(i32),
 }
 
 /// Whose ID token was refused, and when: what an explanation needs.
@@ -174,18 +175,20 @@ impl Error {
 
     /// True if it may go away by itself, so that another attempt may help. A refusal doesn't, nor does a reply that is whole
     /// and well formed, but wrong.
-    pub fn may_pass(&self) -> bool {
+    pub fn is_transient(&self) -> bool {
         match self {
-            Error::Exchange { error, .. } => error.may_pass(),
+            Error::Exchange { error, .. } => error.is_transient(),
             Error::Status { status, .. } => matches!(status, 408 | 429 | 500..=599),
+            // A whole reply to a request to mint: the ID token is spent, and perhaps an API token was made.
+            Error::Reply { leg: Leg::Mint, .. } => false,
             Error::Reply { flaw: ReplyFlaw::Json(flaw), .. } => !flaw.is_well_formed(),
             _ => false,
         }
     }
 
     /// False if the server can't have seen the request.
-    pub fn was_sent(&self) -> bool {
-        !matches!(self, Error::Exchange { error: HttpError::Unreachable(_), .. })
+    pub fn may_have_reached_server(&self) -> bool {
+        !matches!(self, Error::Exchange { error, .. } if !error.may_have_reached_server())
     }
 
     /// The pause that the server asks for.
@@ -208,7 +211,7 @@ impl Error {
             Error::Exchange { .. } | Error::Status { .. } | Error::Claims | Error::Reply { .. } => 5,
             Error::NoStepOutputFile | Error::OpenStepOutput { .. } | Error::StepOutput { .. } => 6,
             Error::StartProgram { .. } | Error::NoStdout | Error::Stdout(_) | Error::Print(_) | Error::Mask(_) => 6,
-            Error::Signal(status) => *status,
+            Error::Signal(signal) => signals::status(*signal),
         }
     }
 }
@@ -276,7 +279,9 @@ impl fmt::Display for Error {
             }
             Error::Stdout(error) => write!(f, "the API token can't be written to stdout: {error}"),
             Error::Print(error) => write!(f, "stdout can't be written to: {error}"),
-            Error::Signal(_) => f.write_str("a signal came, so no API token was handed over"),
+            Error::Signal(signal) => {
+                write!(f, "{} asked token-mint to end, so this is not done", signals::name(*signal))
+            }
             Error::Mask(error) => write!(f, "the line that hides tokens in the log can't be written: {error}"),
         }
     }

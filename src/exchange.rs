@@ -1,5 +1,6 @@
 //! The exchange step by step: the audience, the ID token, the API token; and in the end its revocation.
 
+use std::ops::Deref;
 use std::time::Duration;
 
 use crate::claims::Claims;
@@ -10,23 +11,25 @@ use crate::expiry;
 use crate::handover;
 use crate::http::Http;
 use crate::identity::{self, Identity};
-use crate::index::{Index, Minted};
+use crate::index::{Index, MintReply, Minted};
 use crate::log::Log;
 use crate::report;
 use crate::retry::Retry;
-use crate::secret::{ApiToken, IdToken, redact_tokens};
+use crate::secret::{IdToken, redact_tokens};
 use crate::settings::Settings;
-use crate::signals;
 use crate::workflow::neutralise;
 
 /// How long an answer with an API token is waited for after a signal. GitHub kills a cancelled job's processes ten seconds after
 /// the first signal.
 const MINT_GRACE: Duration = Duration::from_secs(5);
 /// For the revocation, which comes when the job is done but for this.
-const BURN_TIMEOUT: Duration = Duration::from_secs(10);
+const REVOCATION_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// The audience of an ID token that is only looked at, where the index's own is not known without asking it.
 const NO_AUDIENCE: &str = "token-mint-claims";
+
+/// What there is to say of a token without a time of expiry.
+const UNKNOWN_VALIDITY: &str = "the index does not say until when it is valid (PyPI's tokens live 15 minutes)";
 
 /// One run's exchange.
 pub struct Exchange<'a> {
@@ -67,12 +70,15 @@ impl Exchange<'_> {
         let Settings { index, audience, .. } = self.settings;
         self.log.line(&format!("version {}, index {index}", env!("CARGO_PKG_VERSION")));
         let expected = match audience {
-            None => Some(self.retry.run(Error::may_pass, |_| index.audience(&self.http))?),
+            None => Some(self.retry.run(Error::is_transient, |_| index.audience(&self.http))?),
             Some(_) => index.known_audience(),
         };
         let audience = audience.clone().or_else(|| expected.clone()).unwrap_or_default();
+        if self.identity.takes_time() {
+            index.connect_early(&self.http);
+        }
         self.log.line(&format!("{}, audience {}", self.identity.how(), neutralise(&redact_tokens(&audience), 100)));
-        self.retry.run(Error::may_pass, |_| self.prove(&audience, &expected, &self.http))
+        self.retry.run(Error::is_transient, |_| self.prove(&audience, &expected, &self.http))
     }
 
     /// The same, for an ID token that the index never gets: the index is asked for nothing.
@@ -83,7 +89,7 @@ impl Exchange<'_> {
         let Settings { index, audience, .. } = self.settings;
         let expected = index.known_audience();
         let audience = audience.clone().or_else(|| expected.clone()).unwrap_or_else(|| NO_AUDIENCE.to_owned());
-        self.retry.run(Error::may_pass, |_| self.prove(&audience, &expected, &self.http))
+        self.retry.run(Error::is_transient, |_| self.prove(&audience, &expected, &self.http))
     }
 
     fn prove(&self, audience: &str, expected: &Option<String>, http: &Http) -> Result<Proof> {
@@ -96,42 +102,43 @@ impl Exchange<'_> {
     /// after a reply that was lost, only a fresh one will do.
     ///
     /// # Errors
-    /// Those of [`crate::index::Index::mint`] and [`Identity::id_token`], and [`Error::Mask`]. [`Error::Signal`] if a signal
-    /// came meanwhile; then an API token is not used.
-    pub fn mint(&self, mut proof: Proof) -> Result<Minted> {
-        let may_help = |error: &Error| error.may_pass() && (self.identity.gives_fresh() || !error.was_sent());
+    /// Those of [`Index::mint`] and [`Identity::id_token`], and [`Error::Mask`]. [`Error::Signal`] if a signal came meanwhile;
+    /// then an API token is not used.
+    pub fn mint(&self, mut proof: Proof) -> Result<LiveToken<'_>> {
+        let may_help =
+            |error: &Error| error.is_transient() && (self.identity.gives_fresh() || !error.may_have_reached_server());
         let deadline = self.retry.deadline.with_grace(MINT_GRACE);
         let http = self.http.until(deadline);
-        let tried = Retry { deadline, ..self.retry }.run(may_help, |failed| {
+        let minted = Retry { deadline, ..self.retry }.run(may_help, |failed| {
             if failed > 0 {
                 proof = self.prove(&proof.audience, &proof.expected, &http)?;
             }
-            self.settings.index.mint(&proof.id_token, &http, |useless| self.burn(useless))
+            let MintReply { unusable, minted } = self.settings.index.mint(&proof.id_token, &http)?;
+            unusable.iter().for_each(|token| self.revoke(token.reveal(), None));
+            minted.map(|(minted, flaw)| (LiveToken { minted, exchange: self, is_kept: false }, flaw))
         });
-        let minted = tried.map_err(|error| error.about(self.subject(&proof)));
-        let minted = minted?;
+        let (live, expires_flaw) = minted.map_err(|error| error.about(self.subject(&proof)))?;
         if let Some(signal) = deadline.signal() {
-            self.burn(&minted);
-            return Err(Error::Signal(signals::status(signal)));
+            return Err(Error::Signal(signal));
         }
-        // Where it can't be hidden, it is not used.
-        handover::mask(minted.token.reveal(), self.env).inspect_err(|_| self.burn(&minted))?;
-        Ok(minted)
+        handover::mask(live.token.reveal(), self.env)?; // where it can't be hidden, it is not used
+        if let Some(flaw) = expires_flaw {
+            report::warning(&format!("{flaw}; {}", validity(&live)), self.env);
+        }
+        Ok(live)
     }
 
-    /// Revokes the API token. A failure is a warning: the token expires by itself.
-    pub fn burn(&self, minted: &Minted) {
+    /// Revokes an API token. A failure is a warning: the token expires by itself.
+    fn revoke(&self, token: &str, minted: Option<&Minted>) {
         let Settings { index, .. } = self.settings;
-        let deadline = Deadline::after(BURN_TIMEOUT).despite_signals();
+        let deadline = Deadline::after(REVOCATION_TIMEOUT).despite_signals();
         let http = self.http.until(deadline);
-        match revoke(&minted.token, index, &http, Retry { deadline, ..self.retry }) {
-            Ok(true) => self.log.line("the API token was revoked"),
-            Ok(false) => self.log.line(&format!("{} can't revoke API tokens; {}", index.name(), validity(minted))),
+        let validity = || minted.map_or_else(|| UNKNOWN_VALIDITY.to_owned(), validity);
+        match revoke(token, index, &http, Retry { deadline, ..self.retry }) {
+            Ok(true) => self.log.line(&format!("{} has accepted the API token for revocation", index.name())),
+            Ok(false) => self.log.line(&format!("{} can't revoke API tokens; {}", index.name(), validity())),
             Err(error) => {
-                report::warning(
-                    &format!("the API token could not be revoked; {}: {error}", validity(minted)),
-                    self.env,
-                );
+                report::warning(&format!("the API token could not be revoked; {}: {error}", validity()), self.env);
             }
         }
     }
@@ -157,26 +164,52 @@ impl Exchange<'_> {
     }
 }
 
-/// Revokes an API token, in several attempts if need be. True if the index did; false if it can't.
+/// An API token that was minted. It ends in one of two ways: it is kept, by whoever it was handed over to, or revoked when this
+/// is dropped.
+pub struct LiveToken<'a> {
+    minted: Minted,
+    exchange: &'a Exchange<'a>,
+    is_kept: bool,
+}
+
+impl LiveToken<'_> {
+    /// The token was handed over.
+    pub fn keep(mut self) {
+        self.is_kept = true;
+    }
+
+    /// The token is not needed any more.
+    pub fn revoke(self) {}
+}
+
+impl Deref for LiveToken<'_> {
+    type Target = Minted;
+
+    fn deref(&self) -> &Minted {
+        &self.minted
+    }
+}
+
+impl Drop for LiveToken<'_> {
+    fn drop(&mut self) {
+        if !self.is_kept {
+            self.exchange.revoke(self.minted.token.reveal(), Some(&self.minted));
+        }
+    }
+}
+
+/// Revokes an API token, in several attempts if need be. True if the index took the request; false if it can't revoke.
 ///
 /// # Errors
 /// Those of [`Index::burn`].
-pub fn revoke(token: &ApiToken, index: &Index, http: &Http, retry: Retry) -> Result<bool> {
-    let mut reply_was_lost = false;
-    retry.run(Error::may_pass, |_| match index.burn(token, http) {
-        // An earlier attempt did it, whose reply did not come through.
-        Err(Error::Refused { .. }) if reply_was_lost => Ok(true),
-        burned => {
-            reply_was_lost = matches!(&burned, Err(error @ Error::Exchange { .. }) if error.was_sent());
-            burned
-        }
-    })
+pub fn revoke(token: &str, index: &Index, http: &Http, retry: Retry) -> Result<bool> {
+    retry.run(Error::is_transient, |_| index.burn(token, http))
 }
 
 /// Until when an API token is valid, in words.
 pub fn validity(minted: &Minted) -> String {
     match minted.expires_unix_secs {
         Some(expires) => format!("it is valid until {}", expiry::describe(expires, expiry::now_unix_secs())),
-        None => "the index does not say until when it is valid (PyPI's tokens live 15 minutes)".to_owned(),
+        None => UNKNOWN_VALIDITY.to_owned(),
     }
 }

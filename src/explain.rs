@@ -11,7 +11,7 @@ use crate::env::{REQUEST_TOKEN, REQUEST_URL};
 use crate::error::{Error, HelperFlaw, Leg, SettingFlaw, Subject};
 use crate::expiry;
 use crate::form::{ENVIRONMENT_NAME, Form, Provider};
-use crate::http::HttpError;
+use crate::http_error::HttpError;
 use crate::identity::{self, GITHUB, GOOGLE};
 use crate::index::Index;
 use crate::url::UrlError;
@@ -67,7 +67,7 @@ const BURN: &str = "pipe the API token in, or set TOKEN_MINT_API_TOKEN in the en
 const STILL_VALID: &str = "the API token was not revoked: it stays valid until it expires (PyPI's, 15 minutes after they were \
                            minted). Try again";
 const NOT_REVOKED: &str =
-    "an API token that has expired, or was revoked before, can't be revoked. Is it of this index (--index)?";
+    "the API token may still be valid. Is it of this index (--index)? PyPI itself takes every request to revoke";
 const NOT_ENABLED: &str = "trusted publishing is switched off on this index. Its operators can switch it on";
 const NO_TRUSTED_PUBLISHING: &str = "what answers there knows no trusted publishing: an older or another kind of package \
                                      index, or none at all. Check --index; its operators know whether it could";

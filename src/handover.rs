@@ -15,7 +15,6 @@ use crate::error::{Error, Result, SettingFlaw};
 use crate::index::{Index, Minted};
 use crate::log;
 use crate::secret::ApiToken;
-use crate::signals;
 use crate::workflow;
 
 /// Far more than an API token has.
@@ -101,7 +100,7 @@ fn print(text: String, deadline: Deadline) -> Result<()> {
     thread::Builder::new().spawn(write).map_err(Error::Stdout)?;
     match deadline.receive(&receiver) {
         Ok(written) => written.map_err(Error::Stdout),
-        Err(Ended::Signal(signal)) => Err(Error::Signal(signals::status(signal))),
+        Err(Ended::Signal(signal)) => Err(Error::Signal(signal)),
         Err(Ended::TimedOut(_)) => Err(Error::Stdout(io::ErrorKind::TimedOut.into())),
     }
 }

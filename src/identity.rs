@@ -99,6 +99,11 @@ impl Identity {
         self.source.gives_fresh()
     }
 
+    /// True if the ID token is not at hand at once.
+    pub fn takes_time(&self) -> bool {
+        self.source.gives_fresh()
+    }
+
     /// How the ID token is had, in words.
     pub fn how(&self) -> &str {
         &self.how

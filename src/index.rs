@@ -11,8 +11,9 @@ use nanoserde::DeJson;
 
 use crate::error::{Error, Leg, Reason, Refusal, ReplyFlaw, Result};
 use crate::http::{Http, Reply};
+use crate::http_error::HttpError;
 use crate::json;
-use crate::secret::{ApiToken, IdToken, redact_tokens};
+use crate::secret::{ApiToken, IdToken, UnusableToken, redact, redact_tokens};
 use crate::url::{Url, UrlError};
 use crate::workflow::neutralise;
 
@@ -23,6 +24,8 @@ const BURN_PATH: &str = "/_/oidc/burn-token";
 
 /// The year 10000. An expiry from there on is a mistake, and no date that a person could read.
 const YEAR_10000_UNIX_SECS: u64 = 253_402_300_800;
+/// The most tokens in an unusable reply that are revoked. One is usual.
+const MAX_UNUSABLE: usize = 4;
 /// Far more reasons than an index ever gave.
 const MAX_REASONS: usize = 20;
 const MAX_CODE_CHARS: usize = 40;
@@ -62,13 +65,22 @@ pub struct Minted {
     pub expires_unix_secs: Option<u64>,
 }
 
+/// What came of a request to mint. A token is live as soon as the index has made it, so none that can be made out gets lost.
+pub struct MintReply {
+    /// API tokens in a reply that can't be used.
+    pub unusable: Vec<UnusableToken>,
+    /// The one that can be used, and what is wrong with the time at which it expires. If there is none: [`Error::Refused`],
+    /// [`Error::Exchange`], [`Error::Status`] or [`Error::Reply`] of this leg.
+    pub minted: Result<(Minted, Option<ReplyFlaw>)>,
+}
+
 #[derive(DeJson)]
 struct AudienceReply {
     audience: String,
 }
 
 #[derive(DeJson)]
-struct MintReply {
+struct MintedReply {
     token: String,
 }
 
@@ -177,72 +189,68 @@ impl Index {
         if audience.is_empty() { Err(self.flawed(leg)(ReplyFlaw::Audience)) } else { Ok(audience) }
     }
 
-    /// Exchanges an ID token for an API token. The ID token is spent by it, even when the reply is lost. `discard` gets an API
-    /// token that nobody will use.
+    /// Begins to connect to the index, for the request to mint that comes after the ID token's.
+    pub fn connect_early(&self, http: &Http) {
+        http.connect_early(&self.url);
+    }
+
+    /// Exchanges an ID token for an API token. The ID token is spent by it, even when the reply is lost.
     ///
     /// # Errors
-    /// [`Error::Refused`], [`Error::Exchange`], [`Error::Status`] or [`Error::Reply`] of this leg.
-    pub fn mint(&self, id_token: &IdToken, http: &Http, discard: impl FnOnce(&Minted)) -> Result<Minted> {
-        let leg = Leg::Mint;
+    /// [`Error::Exchange`] where nothing came.
+    pub fn mint(&self, id_token: &IdToken, http: &Http) -> Result<MintReply> {
         // An ID token has no character that JSON would want escaped: its type sees to that.
         let json = format!("{{\"token\":\"{}\"}}", id_token.reveal());
-        let reply = http.post_json(&self.url.with_path(MINT_PATH), &[], json).map_err(self.no_reply(leg))?;
-        self.read_minted(&reply, id_token, discard)
+        let url = self.url.with_path(MINT_PATH);
+        let reply = http.post_json_for_any_part(&url, &[], json).map_err(self.no_reply(Leg::Mint))?;
+        Ok(self.read_minted(reply, id_token))
     }
 
-    /// # Errors
-    /// As for [`Index::mint`].
-    pub fn read_minted(&self, reply: &Reply, id_token: &IdToken, discard: impl FnOnce(&Minted)) -> Result<Minted> {
+    /// Reads what came of a request to mint: perhaps a part of the reply.
+    pub fn read_minted(&self, mut reply: Reply, id_token: &IdToken) -> MintReply {
         let leg = Leg::Mint;
-        if reply.status != 200 {
-            return Err(self.refusal_or_trouble(leg, reply, |text| id_token.redact(text)));
-        }
-        let read = json::decode(&reply.body, &["token"]).map_err(ReplyFlaw::Json);
-        let token = read.and_then(|MintReply { token }| ApiToken::new(token).map_err(ReplyFlaw::Token));
-        let token = token.map_err(self.flawed(leg))?;
-        // The rest by itself: a token that was made shall not be lost to us because of it.
-        let read = json::decode(&reply.body, &["expires"]).map_err(ReplyFlaw::Json);
-        let expires = read.and_then(|Expiry { expires }| match expires {
-            Some(YEAR_10000_UNIX_SECS..) => Err(ReplyFlaw::Expires),
-            expires => Ok(expires),
-        });
-        let (expires, flaw) = match expires {
-            Ok(expires) => (expires, None),
-            Err(flaw) => (None, Some(flaw)),
+        let minted = match reply.flaw.take() {
+            Some(flaw) => Err(self.no_reply(leg)(flaw)),
+            None if reply.status == 200 => read_token(&reply.body).map_err(|flaw| match flaw {
+                // As far as can be told, it is not whole.
+                ReplyFlaw::Json(flaw) if reply.may_be_cut_off && !flaw.is_well_formed() => {
+                    self.no_reply(leg)(HttpError::CutOff)
+                }
+                flaw => self.flawed(leg)(flaw),
+            }),
+            None => Err(self.refusal_or_trouble(leg, &reply, |text| id_token.redact(text))),
         };
-        let minted = Minted { token, expires_unix_secs: expires };
-        match flaw {
-            None => Ok(minted),
-            Some(flaw) => {
-                discard(&minted);
-                Err(self.flawed(leg)(flaw))
-            }
-        }
+        let unusable = match minted {
+            Err(_) if (200..300).contains(&reply.status) => json::strings_after("token", &reply.body),
+            _ => vec![],
+        };
+        let unusable = unusable.into_iter().filter(|token| !token.is_empty() && token != id_token.reveal());
+        MintReply { unusable: unusable.take(MAX_UNUSABLE).map(UnusableToken::new).collect(), minted }
     }
 
-    /// Revokes an API token at once. True if the index did; false if it has no such endpoint, as older ones.
+    /// Asks the index to revoke an API token. True if the index took the request, which is all that PyPI says of it; false if it
+    /// has no such endpoint, as older ones.
     ///
     /// # Errors
-    /// As for [`Index::mint`], of this leg.
-    pub fn burn(&self, token: &ApiToken, http: &Http) -> Result<bool> {
+    /// As for [`Index::audience`], of this leg.
+    pub fn burn(&self, token: &str, http: &Http) -> Result<bool> {
         let leg = Leg::Burn;
-        // Nor has an API token a character that JSON would want escaped.
-        let json = format!("{{\"token\":\"{}\"}}", token.reveal());
+        let json = format!("{{\"token\":{}}}", json::quoted(token));
         let reply = http.post_json(&self.url.with_path(BURN_PATH), &[], json).map_err(self.no_reply(leg))?;
         self.read_burnt(&reply, token)
     }
 
     /// # Errors
     /// As for [`Index::burn`].
-    pub fn read_burnt(&self, reply: &Reply, token: &ApiToken) -> Result<bool> {
+    pub fn read_burnt(&self, reply: &Reply, token: &str) -> Result<bool> {
         match reply.status {
             202 => Ok(true),
             404 => Ok(false),
-            _ => Err(self.refusal_or_trouble(Leg::Burn, reply, |text| token.redact(text))),
+            _ => Err(self.refusal_or_trouble(Leg::Burn, reply, |text| redact(text, token))),
         }
     }
 
-    fn no_reply(&self, leg: Leg) -> impl Fn(crate::http::HttpError) -> Error {
+    fn no_reply(&self, leg: Leg) -> impl Fn(HttpError) -> Error {
         let server = self.origin().to_owned();
         move |error| Error::Exchange { leg, server: server.clone(), error }
     }
@@ -276,6 +284,18 @@ impl Index {
         let refusal = Refusal { status, words, reasons: reasons.collect(), unshown_reasons };
         Error::Refused { index: Box::new(self.clone()), leg, refusal: Box::new(refusal), subject: None }
     }
+}
+
+/// The API token in a sound reply. When it expires is read by itself: nothing that is wrong there makes the token less valid.
+fn read_token(body: &[u8]) -> std::result::Result<(Minted, Option<ReplyFlaw>), ReplyFlaw> {
+    let MintedReply { token } = json::decode(body, &["token"]).map_err(ReplyFlaw::Json)?;
+    let token = ApiToken::new(token).map_err(ReplyFlaw::Token)?;
+    let (expires_unix_secs, expires_flaw) = match json::decode(body, &["expires"]) {
+        Ok(Expiry { expires: Some(YEAR_10000_UNIX_SECS..) }) => (None, Some(ReplyFlaw::Expires)),
+        Ok(Expiry { expires }) => (expires, None),
+        Err(_) => (None, Some(ReplyFlaw::Expires)),
+    };
+    Ok((Minted { token, expires_unix_secs }, expires_flaw))
 }
 
 /// Codes are words such as `invalid-publisher`; nothing else of one is shown.

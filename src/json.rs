@@ -93,6 +93,20 @@ impl Members {
     }
 }
 
+/// Each string that follows this key in a text, be that well formed or not, as far as strings can be made out in it.
+pub fn strings_after(key: &str, bytes: &[u8]) -> Vec<String> {
+    let text = String::from_utf8_lossy(bytes);
+    let key = quoted(key);
+    let string_at = |at: usize| {
+        let mut rest = Cursor { text: &text, at };
+        rest.skip_blanks();
+        rest.expect(b':')?;
+        rest.skip_blanks();
+        rest.string()
+    };
+    text.match_indices(&key).filter_map(|(at, _)| string_at(at + key.len()).ok()).collect()
+}
+
 /// A JSON string.
 pub fn quoted(text: &str) -> String {
     let mut quoted = String::with_capacity(text.len() + 2);
@@ -428,6 +442,16 @@ mod tests {
         assert_eq!(reply(r#"{"value":"a","v\u0061lue":"b"}"#), Err(JsonError::DuplicateKey));
         assert_eq!(reply(r#"{"value":"a","x":{"y":1,"y":2}}"#), Err(JsonError::DuplicateKey));
         assert_eq!(reply(r#"{"value":"a","x":{"value":1}}"#), Ok("a".to_owned()));
+    }
+
+    #[test]
+    fn strings_are_found_in_what_is_no_json() {
+        let found = |text: &str| strings_after("token", text.as_bytes());
+        assert_eq!(found(r#"{"token" : "a\n","x":{"token":"b"},"token":1,"token":"cut"#), ["a\n", "b"]);
+        assert_eq!(strings_after("token", b"\xff\"token\":\"a\"]"), ["a"]);
+        for text in ["", "token", r#""token""#, r#""token":"#, r#""token":"a"#, r#"token:"a""#] {
+            assert!(found(text).is_empty(), "{text}");
+        }
     }
 
     #[test]

@@ -5,6 +5,7 @@
 mod claims;
 mod cli;
 mod clients;
+mod connection;
 mod deadline;
 mod diagnosis;
 mod env;
@@ -17,8 +18,10 @@ mod file;
 mod form;
 mod handover;
 mod http;
+mod http_error;
 mod identity;
 mod index;
+mod interim;
 mod json;
 mod log;
 mod memory;
@@ -29,7 +32,6 @@ mod retry;
 mod secret;
 mod settings;
 mod signals;
-mod tunnel;
 mod upload;
 mod url;
 mod workflow;
@@ -86,10 +88,12 @@ fn hand_over(settings: &Settings, env: &Env) -> Result<u8> {
     let mut handover = Handover::plan(settings.format, env)?;
     let proof = exchange.request_id_token()?;
     let minted = exchange.mint(proof)?;
-    handover.deliver(&minted, &settings.index, exchange.deadline()).inspect_err(|_| exchange.burn(&minted))?;
+    handover.deliver(&minted, &settings.index, exchange.deadline())?;
+    let validity = exchange::validity(&minted);
+    minted.keep();
 
     exchange.log.line(&format!("API token handed over {handover}"));
-    exchange.log.line(&exchange::validity(&minted));
+    exchange.log.line(&validity);
     Ok(0)
 }
 
@@ -101,7 +105,7 @@ fn upload(words: Vec<OsString>, settings: &Settings, env: &Env) -> Result<u8> {
     let withheld = exchange.identity_variables(&proof);
     let minted = exchange.mint(proof)?;
     let ended = upload.run(&minted, &withheld, exchange.deadline(), exchange.log);
-    exchange.burn(&minted);
+    minted.revoke();
     let ended = ended?;
     exchange.log.line(&ended.how);
     Ok(ended.status)
@@ -114,7 +118,7 @@ fn check(settings: &Settings, env: &Env) -> Result<u8> {
     exchange.log.line(&format!("a pending publisher is used up by this: its project comes into being on {name}"));
     let proof = exchange.request_id_token()?;
     let minted = exchange.mint(proof)?;
-    exchange.burn(&minted);
+    minted.revoke();
     exchange.log.line(&format!("{name} mints API tokens for this job: a release from it would work"));
     Ok(0)
 }
@@ -126,8 +130,8 @@ fn burn(settings: &Settings, env: &Env) -> Result<()> {
     handover::mask(token.reveal(), env)?;
     let index = &settings.index;
     let http = Http::new(deadline, log, settings.proxies.clone());
-    match exchange::revoke(&token, index, &http, Retry { deadline, log })? {
-        true => log.line(&format!("{index} has revoked the API token")),
+    match exchange::revoke(token.reveal(), index, &http, Retry { deadline, log })? {
+        true => log.line(&format!("{index} has accepted the API token for revocation")),
         false => log.line(&format!("{index} can't revoke API tokens; this one expires by itself")),
     }
     Ok(())

@@ -3,16 +3,15 @@
 
 use std::fmt;
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+
 use crate::env::Env;
 use crate::url::{Url, is_port};
 
 /// In the order in which they count. curl takes the lower-case ones first, too.
 const PROXY_VARIABLES: [&str; 4] = ["https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY"];
 const NO_PROXY_VARIABLES: [&str; 2] = ["no_proxy", "NO_PROXY"];
-/// What minreq reads by itself where it is given no proxy (`ParsedRequest::new` in its src/request.rs); on Windows, names have
-/// no case.
-const MINREQS_VARIABLES: [&str; 6] =
-    ["https_proxy", "HTTPS_PROXY", "http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"];
 /// curl's, for a proxy that names none.
 const DEFAULT_PORT: u16 = 1080;
 
@@ -21,8 +20,6 @@ const DEFAULT_PORT: u16 = 1080;
 pub struct Proxies {
     proxy: Option<Proxy>,
     no_proxy: String,
-    /// minreq would find a proxy by itself, whatever is decided here.
-    pub minreq_finds_one: bool,
 }
 
 /// A proxy that takes CONNECT.
@@ -61,11 +58,7 @@ impl Proxies {
             Proxy::parse(value).map_err(|flaw| (name, flaw))
         });
         let no_proxy = first(&NO_PROXY_VARIABLES).map(|(_, value)| value.to_string_lossy().into_owned());
-        Ok(Proxies {
-            proxy: proxy.transpose()?,
-            no_proxy: no_proxy.unwrap_or_default(),
-            minreq_finds_one: MINREQS_VARIABLES.iter().any(|name| env.is_set(name)),
-        })
+        Ok(Proxies { proxy: proxy.transpose()?, no_proxy: no_proxy.unwrap_or_default() })
     }
 
     /// The proxy for a URL. What is not https goes to this machine or next door, and needs none.
@@ -106,6 +99,15 @@ impl Proxy {
             return Err(ProxyFlaw::Host);
         }
         Ok(Proxy { host: host.to_owned(), port, credentials })
+    }
+
+    /// The proxy's own text without the credentials, should it send them back.
+    pub fn redact(&self, text: &str) -> String {
+        let Some(credentials) = &self.credentials else { return text.to_owned() };
+        let password = credentials.split_once(':').map_or("", |(_, password)| password);
+        let encoded = [credentials.clone(), format!("{credentials}:")].map(|text| STANDARD.encode(text));
+        let secrets = encoded.iter().map(String::as_str).chain([credentials.as_str(), password]);
+        secrets.filter(|secret| !secret.is_empty()).fold(text.to_owned(), |text, secret| text.replace(secret, "***"))
     }
 }
 

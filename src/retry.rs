@@ -7,7 +7,6 @@ use std::time::{Duration, Instant};
 use crate::deadline::Deadline;
 use crate::error::{Error, Result};
 use crate::log::Log;
-use crate::signals;
 
 const MAX_ATTEMPTS: u32 = 4;
 /// The shortest pause, after the first attempt; it doubles each time, and up to half of it is added at random, so that
@@ -49,7 +48,7 @@ impl Retry {
     }
 
     fn end_on_signal(&self) -> Result<()> {
-        self.deadline.signal().map_or(Ok(()), |signal| Err(Error::Signal(signals::status(signal))))
+        self.deadline.signal().map_or(Ok(()), |signal| Err(Error::Signal(signal)))
     }
 }
 

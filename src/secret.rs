@@ -30,6 +30,9 @@ pub struct IdToken(String);
 /// An API token of the index: whoever holds it may upload.
 pub struct ApiToken(String);
 
+/// An API token as it came, whatever is in it. It is good for being revoked only.
+pub struct UnusableToken(String);
+
 impl RequestToken {
     /// # Errors
     /// A character that could end the header line it travels in, or none at all.
@@ -45,7 +48,7 @@ impl RequestToken {
 
     /// `text` without this secret or any other token, should a server send one back.
     pub fn redact(&self, text: &str) -> String {
-        redact_tokens(&redact(text, &self.0))
+        redact(text, &self.0)
     }
 }
 
@@ -69,7 +72,7 @@ impl IdToken {
     /// `text` without this secret, its signature or any other token, should a server send one back.
     pub fn redact(&self, text: &str) -> String {
         let signature = self.0.rsplit('.').next().unwrap_or(&self.0);
-        redact_tokens(&redact(&redact(text, &self.0), signature))
+        redact(&without(text, &self.0), signature)
     }
 }
 
@@ -87,11 +90,23 @@ impl ApiToken {
     pub fn reveal(&self) -> &str {
         &self.0
     }
+}
 
-    /// `text` without this secret or any other token, should a server send one back.
-    pub fn redact(&self, text: &str) -> String {
-        redact_tokens(&redact(text, &self.0))
+impl UnusableToken {
+    /// Any text.
+    pub fn new(text: String) -> UnusableToken {
+        UnusableToken(text)
     }
+
+    /// For the revocation.
+    pub fn reveal(&self) -> &str {
+        &self.0
+    }
+}
+
+/// `text` without this secret or anything that looks like a token, should a server send one back.
+pub fn redact(text: &str, secret: &str) -> String {
+    redact_tokens(&without(text, secret))
 }
 
 /// `text` without anything that looks like a PyPI API token or a JSON Web Token, whoever's it may be.
@@ -132,7 +147,7 @@ fn checked(text: &str, in_alphabet: impl Fn(u8) -> bool) -> Result<(), SecretErr
     Ok(())
 }
 
-fn redact(text: &str, secret: &str) -> String {
+fn without(text: &str, secret: &str) -> String {
     if secret.len() < MIN_REDACTED_BYTES { text.to_owned() } else { text.replace(secret, REDACTED) }
 }
 
@@ -149,7 +164,7 @@ macro_rules! redacted_debug {
         }
     )*};
 }
-redacted_debug!(RequestToken IdToken ApiToken);
+redacted_debug!(RequestToken IdToken ApiToken UnusableToken);
 
 #[cfg(test)]
 mod tests {

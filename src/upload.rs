@@ -52,7 +52,7 @@ impl Upload<'_> {
     pub fn run(&self, minted: &Minted, withheld: &[String], deadline: Deadline, log: Log) -> Result<Ended> {
         let name = printable(&self.program);
         if let Some(signal) = deadline.signal() {
-            return Err(Error::Signal(signals::status(signal)));
+            return Err(Error::Signal(signal));
         }
         log.line(&format!("running {name} with the API token in its environment"));
         let mut command = Command::new(&self.program);

@@ -3,7 +3,6 @@
 //! "Create short-lived credentials for a service account").
 
 use std::path::Path;
-use std::time::Duration;
 
 use nanoserde::DeJson;
 
@@ -36,9 +35,6 @@ const PRODUCT_NAMES: [&str; 2] = ["Google", "Google Compute Engine"];
 
 const ACCOUNT_PATH: &str = "/computeMetadata/v1/instance/service-accounts/default";
 const IAM: &str = "https://iamcredentials.googleapis.com";
-
-/// The metadata server is next door: whatever takes longer to be connected with is not there.
-const CONNECT_PATIENCE: Duration = Duration::from_secs(1);
 
 struct Google {
     /// Another service account than the machine's.
@@ -81,7 +77,6 @@ fn is_googles_machine() -> bool {
 impl Source for Google {
     fn id_token(&self, audience: &str, _: &Env, http: &Http) -> Result<IdToken> {
         let metadata = Url::google_metadata();
-        http.can_connect(&metadata, CONNECT_PATIENCE).map_err(|error| no_reply(&metadata, error))?;
         match &self.account {
             None => {
                 let url = metadata.with_path(&format!("{ACCOUNT_PATH}/identity"));
@@ -134,7 +129,7 @@ pub fn read_generated(reply: &Reply, url: &Url, access_token: &RequestToken) -> 
     IdToken::new(reply.token).map_err(|flaw| bad(url, ReplyFlaw::Token(flaw)))
 }
 
-fn no_reply(url: &Url, error: crate::http::HttpError) -> Error {
+fn no_reply(url: &Url, error: crate::http_error::HttpError) -> Error {
     Error::Exchange { leg: LEG, server: url.origin().to_owned(), error }
 }
 

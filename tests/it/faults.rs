@@ -3,7 +3,7 @@
 
 use std::fmt;
 use std::io::{Read, Write};
-use std::net::TcpStream;
+use std::net::{Shutdown, TcpStream};
 use std::thread;
 use std::time::{Duration, SystemTime};
 
@@ -66,16 +66,26 @@ pub struct Fault {
     /// In each message.
     piece: &'static str,
     server: Raw,
+    /// How many API tokens can be made out in each reply, although it can't be used. Each is revoked.
+    tokens: usize,
 }
 
 pub fn fault(name: &'static str, ends: [End; 3], piece: &'static str, server: Raw) -> Fault {
-    Fault { name, ends, piece, server }
+    Fault { name, ends, piece, server, tokens: 0 }
+}
+
+impl Fault {
+    fn with_tokens(self, tokens: usize) -> Fault {
+        Fault { tokens, ..self }
+    }
 }
 
 /// What is tried again, on any leg.
 pub const PASSING: [End; 3] = [Retried(5); 3];
 /// What is not.
 pub const FINAL: [End; 3] = [Once(5); 3];
+/// A whole reply that makes no sense: to mint again could make a second API token.
+const SENSELESS: [End; 3] = [Retried(5), Retried(5), Once(5)];
 /// A 4xx: GitHub's endpoint has no business to say that, the index has.
 const REFUSED: [End; 3] = [Once(5), Once(4), Once(4)];
 
@@ -83,7 +93,22 @@ const REFUSED: [End; 3] = [Once(5), Once(4), Once(4)];
 fn reply(status: u16, headers: &str, body: impl AsRef<[u8]>) -> Raw {
     let body = body.as_ref();
     let head = format!("HTTP/1.1 {status} Status\r\n{headers}Content-Length: {}\r\n\r\n", body.len());
-    Raw::answering([head.as_bytes(), body].concat())
+    answering([head.as_bytes(), body].concat())
+}
+
+/// Answers so, but for requests to revoke.
+fn answering(bytes: impl Into<Vec<u8>>) -> Raw {
+    let bytes = bytes.into();
+    Raw::serving_requests(move |request, stream| {
+        let is_revocation = request.path().ends_with("burn-token");
+        let _ = stream.write_all(if is_revocation {
+            b"HTTP/1.1 202 Accepted\r\nContent-Length: 0\r\n\r\n"
+        } else {
+            &bytes
+        });
+        let _ = stream.shutdown(Shutdown::Write);
+        let _ = stream.read(&mut [0; 64]); // else a reset could overtake the bytes
+    })
 }
 
 /// The beginning of a reply, then silence.
@@ -155,12 +180,12 @@ fn faults_of_the_network() -> Vec<Fault> {
         fault("closed in the middle of a chunk", PASSING, "", Raw::answering(format!("{CHUNKED}40\r\n{{\"value\":"))),
         fault("closed between two chunks", PASSING, "", Raw::answering(format!("{CHUNKED}9\r\n{{\"value\":\r\n"))),
         fault("a chunk whose length is no number", PASSING, "not proper HTTP", Raw::answering(format!("{CHUNKED}zz\r\n{GOOD}"))),
-        fault("Content-Length too long", PASSING, "cut off", Raw::answering(format!("HTTP/1.1 200 OK\r\nContent-Length: 999\r\n\r\n{GOOD}"))),
-        fault("Content-Length too short", PASSING, "not well-formed JSON", Raw::answering(format!("HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n{GOOD}"))),
+        fault("Content-Length too long", PASSING, "cut off", answering(format!("HTTP/1.1 200 OK\r\nContent-Length: 999\r\n\r\n{GOOD}"))).with_tokens(1),
+        fault("Content-Length too short", SENSELESS, "not well-formed JSON", Raw::answering(format!("HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n{GOOD}"))),
         fault("Content-Length of -1", PASSING, "not proper HTTP", Raw::answering(format!("HTTP/1.1 200 OK\r\nContent-Length: -1\r\n\r\n{GOOD}"))),
         fault("endless status line", PASSING, "not proper HTTP", endless("HTTP/1.1 200 ", "and OK ", AT_ONCE)),
-        fault("endless headers", PASSING, "not proper HTTP", endless("HTTP/1.1 200 OK\r\n", "X-Header: and more\r\n", AT_ONCE)),
-        fault("a header that makes minreq panic", PASSING, "took a library by surprise", Raw::answering(long)),
+        fault("endless headers", PASSING, "longer than 256 KiB", endless("HTTP/1.1 200 OK\r\n", "X-Header: and more\r\n", AT_ONCE)),
+        fault("a header as long as minreq's limit", FINAL, "lacks a field", Raw::answering(long)),
         fault("endless body", PASSING, "longer than 64 KiB", endless("HTTP/1.1 200 OK\r\n\r\n", "                ", AT_ONCE)),
         fault("endless chunks", PASSING, "longer than 64 KiB", endless(CHUNKED, "4\r\n    \r\n", AT_ONCE)),
         fault("no HTTP at all", PASSING, "without an HTTP reply", Raw::answering("SSH-2.0-OpenSSH_9.2\r\n")),
@@ -171,14 +196,20 @@ fn faults_of_the_network() -> Vec<Fault> {
 /// What a whole reply can have in it.
 #[rustfmt::skip] // a line each
 fn faults_of_replies() -> Vec<Fault> {
+    let whole = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{GOOD}", GOOD.len());
+    let in_chunks: &str = format!("HTTP/1.1 100 Continue\r\n\r\n{CHUNKED}{:x}\r\n{GOOD}\r\n0\r\n\r\n", GOOD.len()).leak();
     let html = "<!DOCTYPE html><html><h1>We'll be back</h1></html>";
     let soon = httpdate::fmt_http_date(SystemTime::now() + SECOND);
     let token_of_60_kib = format!(r#"{{"token":"pypi-{}"}}"#, "x".repeat(60 * 1024));
     let passing_status = |name, status| fault(name, PASSING, "it answered with status", reply(status, "", html));
     vec![
-        fault("100 Continue, and no more", FINAL, "status 100", silent_after("HTTP/1.1 100 Continue\r\n\r\n")),
-        fault("103 Early Hints, and no more", FINAL, "status 103", silent_after("HTTP/1.1 103 Early Hints\r\n\r\n")),
-        fault("201 with the tokens", FINAL, "status 201", reply(201, "", GOOD)),
+        fault("100 Continue, then silence", [Deadline; 3], "timeout", silent_after("HTTP/1.1 100 Continue\r\n\r\n")),
+        fault("103 Early Hints, and no more", PASSING, "before its reply was whole", Raw::answering("HTTP/1.1 103 Early Hints\r\n\r\n")),
+        fault("101 Switching Protocols", FINAL, "status 101", silent_after("HTTP/1.1 101 Switching Protocols\r\n\r\n")),
+        fault("102, 103, then the reply", [Never, Never, Once(0)], "", Raw::answering(format!("HTTP/1.1 102 Processing\r\n\r\nHTTP/1.1 103 Early Hints\r\nLink: </x>\r\n\r\n{whole}"))),
+        fault("100, then the reply in chunks", [Never, Never, Once(0)], "", silent_after(in_chunks)),
+        fault("201 with the tokens", FINAL, "status 201", reply(201, "", GOOD)).with_tokens(1),
+        fault("202 with the tokens", FINAL, "status 202", reply(202, "", GOOD)).with_tokens(1),
         fault("204", FINAL, "status 204", silent_after("HTTP/1.1 204 No Content\r\n\r\n")),
         fault("301 to another server", FINAL, "redirects are not followed", reply(301, "Location: http://127.0.0.1:9/\r\n", "")),
         fault("302 to another server", FINAL, "redirects are not followed", reply(302, "Location: http://127.0.0.1:9/\r\n", "")),
@@ -202,30 +233,32 @@ fn faults_of_replies() -> Vec<Fault> {
         passing_status("502", 502),
         passing_status("503", 503),
         passing_status("504", 504),
-        fault("200 with an HTML page", PASSING, "not well-formed JSON", reply(200, "Content-Type: text/html\r\n", html)),
-        fault("200 with nothing", PASSING, "it is empty", reply(200, "", "")),
-        fault("gzip that nobody asked for", PASSING, "not UTF-8", reply(200, "Content-Encoding: gzip\r\n", b"\x1f\x8b\x08\0\0\0\0\0\0\x03\xab\xae\x05\0")),
-        fault("JSON cut off", PASSING, "not well-formed JSON", reply(200, "", r#"{"value":"a.b.c","x":["#)),
-        fault("JSON with a hole", PASSING, "not well-formed JSON", reply(200, "", r#"{"x":,"value":"a.b.c"}"#)),
-        fault("JSON with brackets that don't match", PASSING, "not well-formed JSON", reply(200, "", r#"{"x":[1},"value":"q"}"#)),
-        fault("JSON with a raw line break", PASSING, "not well-formed JSON", reply(200, "", "{\"value\":\"a\nb\"}")),
-        fault("JSON after a byte order mark", PASSING, "not well-formed JSON", reply(200, "", format!("\u{feff}{GOOD}"))),
-        fault("invalid UTF-8", PASSING, "not UTF-8", reply(200, "", b"{\"x\":\"\xff\"}")),
+        fault("200 with an HTML page", SENSELESS, "not well-formed JSON", reply(200, "Content-Type: text/html\r\n", html)),
+        fault("200 with nothing", SENSELESS, "it is empty", reply(200, "", "")),
+        fault("gzip that nobody asked for", SENSELESS, "not UTF-8", reply(200, "Content-Encoding: gzip\r\n", b"\x1f\x8b\x08\0\0\0\0\0\0\x03\xab\xae\x05\0")),
+        fault("JSON cut off", SENSELESS, "not well-formed JSON", reply(200, "", r#"{"value":"a.b.c","x":["#)),
+        fault("JSON with a hole", SENSELESS, "not well-formed JSON", reply(200, "", r#"{"x":,"value":"a.b.c"}"#)),
+        fault("JSON with brackets that don't match", SENSELESS, "not well-formed JSON", reply(200, "", r#"{"x":[1},"value":"q"}"#)),
+        fault("JSON with a raw line break", SENSELESS, "not well-formed JSON", reply(200, "", "{\"value\":\"a\nb\"}")),
+        fault("JSON after a byte order mark", SENSELESS, "not well-formed JSON", reply(200, "", format!("\u{feff}{GOOD}"))).with_tokens(1),
+        fault("invalid UTF-8", SENSELESS, "not UTF-8", reply(200, "", b"{\"x\":\"\xff\"}")),
         fault("JSON of other types", FINAL, "one of another type", reply(200, "", r#"{"value":1,"audience":[],"token":null}"#)),
         fault("JSON that is no object", FINAL, "lacks a field", reply(200, "", r#"["value"]"#)),
         fault("JSON without the field", FINAL, "lacks a field", reply(200, "", "{}")),
-        fault("the same key twice", FINAL, "same key twice", reply(200, "", r#"{"token":"a","token":"b"}"#)),
+        fault("the same key twice", FINAL, "same key twice", reply(200, "", r#"{"token":"a","token":"b"}"#)).with_tokens(2),
+        fault("another key twice", FINAL, "same key twice", reply(200, "", r#"{"x":1,"token":"pypi-AgEIsecret-secret","x":2}"#)).with_tokens(1),
         fault("60,000 brackets", FINAL, "nested deeper", reply(200, "", "[".repeat(60_000))),
-        fault("a token with a line break", [Once(5), Never, Once(5)], "unusable", reply(200, "", tokens(r"eyJ.b.c\nexpires=1"))),
-        fault("a token with `::`", [Once(5), Never, Once(5)], "unusable", reply(200, "", tokens("eyJ.b.c::add-mask::"))),
-        fault("a token with a blank", [Once(5), Never, Once(5)], "unusable", reply(200, "", tokens("eyJ. b.c"))),
+        fault("a token beside 40 brackets", FINAL, "nested deeper", reply(200, "", format!(r#"{{"token":"pypi-AgEIsecret-secret","x":{}}}"#, "[".repeat(40)))).with_tokens(1),
+        fault("a token with a line break", [Once(5), Never, Once(5)], "unusable", reply(200, "", tokens(r"eyJ.b.c\nexpires=1"))).with_tokens(1),
+        fault("a token with `::`", [Once(5), Never, Once(5)], "unusable", reply(200, "", tokens("eyJ.b.c::add-mask::"))).with_tokens(1),
+        fault("a token with a blank", [Once(5), Never, Once(5)], "unusable", reply(200, "", tokens("eyJ. b.c"))).with_tokens(1),
         fault("an empty token", [Once(5), Never, Once(5)], "unusable: it is empty", reply(200, "", tokens(""))),
         fault("a token of 60 KiB", [Never, Never, Once(0)], "", reply(200, "", token_of_60_kib)),
         fault("an empty audience", [Never, Once(5), Never], "the audience in its reply is empty", reply(200, "", r#"{"audience":""}"#)),
         fault("`expires` in the past", [Never, Never, Once(0)], "in the past: is this machine's clock right?", expiring("1000000000")),
-        fault("`expires` beyond the year 9999", [Never, Never, Once(5)], "makes no sense", expiring("253402300800")),
-        fault("`expires` beyond 64 bits", [Never, Never, Once(5)], "a number that is too large", expiring("18446744073709551616")),
-        fault("negative `expires`", [Never, Never, Once(5)], "another type", expiring("-1")),
+        fault("`expires` beyond the year 9999", [Never, Never, Once(0)], "makes no sense", expiring("253402300800")),
+        fault("`expires` beyond 64 bits", [Never, Never, Once(0)], "makes no sense", expiring("18446744073709551616")),
+        fault("negative `expires`", [Never, Never, Once(0)], "makes no sense", expiring("-1")),
     ]
 }
 
@@ -278,15 +311,20 @@ fn check_run(fault: &Fault, leg: Leg, end: End, prepare: &(impl Fn(Step) -> Step
     let connections = fault.server.connections().len();
     let expected = match end {
         Retried(_) => 4,
-        Once(5) if fault.name.contains("`expires`") => 2, // the second one revokes the token
         _ => 1,
     };
+    let (revocations, requests): (Vec<_>, Vec<_>) =
+        fault.server.requests().into_iter().partition(|request| request.path().ends_with("burn-token"));
+    let tokens = if leg == Leg::Mint { fault.tokens } else { 0 };
+    assert_eq!(revocations.len(), tokens * expected, "{what}: {outcome}");
+    // The connection that was opened early was closed before it was used, so another was made.
+    let stale = usize::from(leg == Leg::Mint && fault.name.ends_with("before the request"));
     if fault.server.listens() {
-        assert_eq!(connections, expected, "{what}: {outcome}");
+        assert_eq!(connections - revocations.len() - stale, expected, "{what}: {outcome}");
     }
     assert_eq!(retries, if matches!(end, Retried(_)) { 3 } else { 0 }, "{what}: {outcome}");
     if leg == Leg::Mint {
-        let mut bodies: Vec<_> = fault.server.requests().into_iter().map(|request| request.body).collect();
+        let mut bodies: Vec<_> = requests.into_iter().map(|request| request.body).collect();
         let sent = bodies.len();
         bodies.sort();
         bodies.dedup();

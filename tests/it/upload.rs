@@ -480,7 +480,10 @@ fn burn_revokes_the_token_that_it_is_given() {
     let outcome = burn().env("TOKEN_MINT_API_TOKEN", &in_env).run_with(&servers);
     outcome.assert_done();
     assert_eq!(outcome.masks(), [in_env.as_str()]);
-    assert!(outcome.stdout.is_empty() && outcome.stderr.contains("has revoked the API token"), "{outcome}");
+    assert!(
+        outcome.stdout.is_empty() && outcome.stderr.contains("has accepted the API token for revocation"),
+        "{outcome}"
+    );
 
     let mut child = spawned(burn().command().stdin(Stdio::piped()));
     child.stdin.take().unwrap().write_all(format!("{on_stdin}\n").as_bytes()).unwrap();
@@ -488,8 +491,9 @@ fn burn_revokes_the_token_that_it_is_given() {
     let burned: Vec<String> = servers.burned().into_iter().map(|(token, _)| token).collect();
     assert_eq!(burned, [in_env.clone(), on_stdin]);
 
+    // PyPI accepts everything; another index may not.
     let again = burn().env("TOKEN_MINT_API_TOKEN", &in_env).run_with(&servers);
-    again.assert_failed(4, &["refused to revoke the API token", "invalid-token: ", "was revoked before"]);
+    again.assert_failed(4, &["refused to revoke the API token", "invalid-token: ", "may still be valid"]);
 }
 
 #[test]
@@ -508,25 +512,6 @@ fn a_token_that_burn_could_not_revoke_is_said_to_be_valid_still() {
         let outcome = step.run();
         outcome.assert_failed(5, &["asking the index to revoke the API token", "stays valid until it expires"]);
         assert!(!outcome.stderr.contains("nothing was handed over"), "{outcome}");
-    }
-}
-
-#[test]
-fn a_token_with_an_absurd_expiry_is_revoked() {
-    for (expires, piece) in
-        [("999999999999", "at which the token expires makes no sense"), ("\"soon\"", "one of another type")]
-    {
-        let index = Raw::serving_requests(move |request, stream| {
-            let burning = request.path().ends_with("burn-token");
-            let body = format!("{{\"token\": \"pypi-minted\", \"expires\": {expires}}}");
-            let status = if burning { 202 } else { 200 };
-            let _ = write!(stream, "HTTP/1.1 {status} X\r\nContent-Length: {}\r\n\r\n{body}", body.len());
-        });
-        let servers = StandIn::start(Setup::default());
-        let step = Step::of(&servers).env("TOKEN_MINT_INDEX", &index.url()).env("TOKEN_MINT_AUDIENCE", "pypi");
-        step.run_with(&servers).assert_failed(5, &[piece]);
-        let last = index.requests().pop().unwrap();
-        assert_eq!((last.path(), &last.body[..]), ("/_/oidc/burn-token", &b"{\"token\":\"pypi-minted\"}"[..]));
     }
 }
 

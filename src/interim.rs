@@ -1,0 +1,122 @@
+//! The reply that follows an interim one (1xx), which a client has to read on for (RFC 9110, section 15.2). minreq 3.0.0 stops at
+//! the interim reply, and takes what follows for its body. That is read here, by the rules of RFC 9112.
+
+use std::io::{self, ErrorKind, Read};
+
+use crate::http_error::HttpError;
+
+/// The most that is read of a line: a header's, or a chunk's length.
+const MAX_LINE_BYTES: usize = 8 * 1024;
+
+/// A reply's head, and how its body is framed.
+pub struct Head {
+    pub status: u16,
+    /// Names in lower case, and values.
+    pub headers: Vec<(String, String)>,
+}
+
+/// Reads the head of the next reply that is not interim. (101 is: nothing that we know follows it.)
+///
+/// # Errors
+/// [`HttpError`]
+pub fn read_head(stream: &mut impl Read) -> Result<Head, HttpError> {
+    loop {
+        let line = read_line(stream)?;
+        let status = line.strip_prefix("HTTP/1.").and_then(|rest| rest.split(' ').nth(1)?.parse().ok());
+        let status = status.ok_or(HttpError::NoReply)?;
+        let mut headers = Vec::new();
+        loop {
+            let line = read_line(stream)?;
+            match line.split_once(':') {
+                _ if line.is_empty() => break,
+                Some((name, value)) => headers.push((name.trim().to_ascii_lowercase(), value.trim().to_owned())),
+                None => return Err(HttpError::Malformed("a header without a colon".to_owned())),
+            }
+        }
+        if status == 101 || !(100..200).contains(&status) {
+            return Ok(Head { status, headers });
+        }
+    }
+}
+
+/// A body in chunks (RFC 9112, section 7.1), put together. Trailers are not read.
+pub struct Chunks<R> {
+    stream: R,
+    /// What is left of this chunk.
+    rest: u64,
+    is_over: bool,
+}
+
+impl<R: Read> Chunks<R> {
+    pub fn new(stream: R) -> Chunks<R> {
+        Chunks { stream, rest: 0, is_over: false }
+    }
+}
+
+impl<R: Read> Read for Chunks<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        if self.rest == 0 && !self.is_over {
+            let line = read_line(&mut self.stream)?;
+            let length = line.split(';').next().unwrap_or_default().trim();
+            self.rest = u64::from_str_radix(length, 16).map_err(io::Error::other)?;
+            self.is_over = self.rest == 0;
+        }
+        let bytes = (&mut self.stream).take(self.rest).read(buffer)?;
+        if bytes == 0 && self.rest > 0 && !buffer.is_empty() {
+            return Err(ErrorKind::UnexpectedEof.into());
+        }
+        self.rest -= bytes as u64;
+        if self.rest == 0 && bytes > 0 && !read_line(&mut self.stream)?.is_empty() {
+            return Err(io::Error::other("a chunk is longer than its length"));
+        }
+        Ok(bytes)
+    }
+}
+
+/// A line without its end.
+fn read_line(stream: &mut impl Read) -> io::Result<String> {
+    let mut line = Vec::new();
+    let mut byte = [0];
+    while line.len() < MAX_LINE_BYTES {
+        if stream.read(&mut byte)? == 0 {
+            return Err(ErrorKind::UnexpectedEof.into());
+        }
+        if byte == *b"\n" {
+            return Ok(String::from_utf8_lossy(&line).trim_end_matches('\r').to_owned());
+        }
+        line.extend(byte);
+    }
+    Err(io::Error::other("a line that does not end"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn interim_replies_are_passed_over() {
+        let mut text = &b"HTTP/1.1 103 Early Hints\r\nLink: </x>\r\n\r\nHTTP/1.1 200 OK\r\nX-Y:  z \r\n\r\nbody"[..];
+        let Head { status, headers } = read_head(&mut text).unwrap();
+        assert_eq!((status, headers, text), (200, vec![("x-y".to_owned(), "z".to_owned())], &b"body"[..]));
+        let mut text = &b"HTTP/1.0 101 Switching\r\n\r\nmore"[..];
+        assert_eq!(read_head(&mut text).unwrap().status, 101);
+        for text in ["", "HTTP/1.1 200", "HTTP/1.1 100 C\r\n\r\n", "HTTP/1.1 200 OK\r\nX: y\r\n"] {
+            assert!(matches!(read_head(&mut text.as_bytes()), Err(HttpError::CutOff)), "{text:?}");
+        }
+        assert!(matches!(read_head(&mut &b"SSH-2.0 x\r\n"[..]), Err(HttpError::NoReply)));
+        assert!(matches!(read_head(&mut [b'x'; 10_000].as_slice()), Err(HttpError::Malformed(_))));
+    }
+
+    #[test]
+    fn chunks_are_put_together_and_a_missing_one_is_noticed() {
+        let read = |text: &str| {
+            let mut body = String::new();
+            Chunks::new(text.as_bytes()).read_to_string(&mut body).map(|_| body)
+        };
+        assert_eq!(read("4\r\nabcd\r\n1; x=y\r\ne\r\n0\r\n\r\n").unwrap(), "abcde");
+        assert_eq!(read("0\r\nTrailer: x\r\n\r\n").unwrap(), "");
+        for text in ["", "4\r\nab", "4\r\nabcd", "4\r\nabcd\r\n", "4\r\nabcdef\r\n0\r\n\r\n", "x\r\nab", "-1\r\n"] {
+            assert!(read(text).is_err(), "{text:?}");
+        }
+    }
+}
