@@ -493,6 +493,26 @@ fn burn_revokes_the_token_that_it_is_given() {
 }
 
 #[test]
+fn burn_notices_by_the_token_that_another_index_is_meant() {
+    // What follows the host's name does not matter.
+    let (pypis, testpypis) = ("pypi-AgEIcHlwaS5vcmcCJDAwMDA", "pypi-AgENdGVzdC5weXBpLm9yZwIkMDAw");
+    for (token, index, meant) in [
+        (testpypis, "pypi", "--index testpypi; in the action, index: testpypi"),
+        (testpypis, "https://upload.pypi.org:443/legacy/", "--index testpypi"),
+        (pypis, "testpypi", "--index pypi; in the action, index: pypi"),
+    ] {
+        // Where something is sent all the same, it ends here.
+        let step = Step::bare().env("HTTPS_PROXY", "http://127.0.0.1:9").secret(token);
+        let step = step.args(&["burn", "--index", index]).env("TOKEN_MINT_API_TOKEN", token);
+        step.run().assert_failed(2, &["the API token is for ", "can't revoke it", "nothing was sent", meant]);
+    }
+    let servers = StandIn::start(Setup::default());
+    let step = Step::bare().args(&["burn", "--index", &servers.index.url("")]).env("TOKEN_MINT_API_TOKEN", pypis);
+    step.run_with(&servers).assert_failed(4, &["invalid-token"]);
+    assert_eq!(servers.requests(), ["POST /_/oidc/burn-token"]);
+}
+
+#[test]
 fn a_token_that_is_sent_back_is_not_shown() {
     let token = "secret-api-token-without-a-prefix";
     let index = Raw::replying(403, &format!("{{\"message\": \"who is {token}?\"}}"));
