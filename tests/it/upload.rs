@@ -67,7 +67,9 @@ fn the_command_gets_the_token_and_the_index_and_nobody_else_does() {
         assert_eq!(env.get(variable).copied(), Some(value), "{variable}");
     }
     assert!(env["TOKEN_MINT_EXPIRES"].parse::<u64>().is_ok());
-    for variable in ["POETRY_PYPI_TOKEN_PYPI", "ACTIONS_ID_TOKEN_REQUEST_URL", "ACTIONS_ID_TOKEN_REQUEST_TOKEN"] {
+    for variable in
+        ["POETRY_PYPI_TOKEN_PYPI", "TWINE_REPOSITORY", "ACTIONS_ID_TOKEN_REQUEST_URL", "ACTIONS_ID_TOKEN_REQUEST_TOKEN"]
+    {
         assert_eq!(env.get(variable), None, "{variable}");
     }
     assert_eq!(outcome.step_output, "");
@@ -376,6 +378,15 @@ fn a_refusal_runs_nothing() {
     let servers = StandIn::start(Setup { publisher: None, ..Setup::default() });
     let step = running(&servers, "echo ran");
     step.run_with(&servers).assert_failed(4, &["invalid-publisher"]);
+}
+
+/// An option in COMMAND is its own business: it may be another program's.
+#[test]
+fn an_option_of_the_command_is_no_reason_to_refuse() {
+    let servers = StandIn::start(Setup::default());
+    let script = "echo -r https://example.org/requirements.txt --repository testpypi";
+    running(&servers, script).run_with(&servers).assert_done();
+    assert_eq!(servers.burned().len(), 1);
 }
 
 /// What is said of the revocation.
