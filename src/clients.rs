@@ -1,155 +1,206 @@
 //! What upload clients read: the variables that carry an API token, and those that name the index it is for.
 //!
-//! Each name was looked up in the client's documentation, and each client is run by `make test-clients`: twine 7, uv 0.13,
-//! flit 4, hatch 1.18, PDM 2.29, maturin 1.16, Poetry 2.5.
-
-use std::ffi::OsString;
+//! Each row was looked up in the client's documentation and source, and each client is run by `make test-clients`: twine 7,
+//! uv 0.13, flit 4, hatch 1.18, PDM 2.29, maturin 1.16, Poetry 2.5.
 
 use crate::env::{API_TOKEN, Env};
 use crate::error::{Error, Result, SettingFlaw};
 use crate::index::{Index, Minted};
 
-/// The variables in which an index can be named, with the names that the client has for PyPI and TestPyPI.
-const INDEX_VARIABLES: [(&str, [&str; 2]); 10] = [
-    ("TWINE_REPOSITORY_URL", ["", ""]),
-    ("TWINE_REPOSITORY", ["pypi", "testpypi"]),
-    ("UV_PUBLISH_URL", ["", ""]),
-    ("UV_PUBLISH_INDEX", ["", ""]),
-    ("FLIT_INDEX_URL", ["", ""]),
-    ("HATCH_INDEX_REPO", ["main", "test"]),
-    ("PDM_PUBLISH_REPO", ["pypi", "testpypi"]),
-    ("MATURIN_REPOSITORY_URL", ["", ""]),
-    ("MATURIN_REPOSITORY", ["pypi", "testpypi"]),
-    ("POETRY_REPOSITORIES_TOKEN_MINT_URL", ["", ""]),
-];
-
-/// What says the same as our variables in another way. Some clients take both for a contradiction. Poetry's is a stored
-/// token for PyPI, where that is not the index: it is set anew below where it is.
-pub const SUPERSEDED: [&str; 6] = [
-    "TWINE_REPOSITORY",
-    "UV_PUBLISH_INDEX",
-    "UV_PUBLISH_USERNAME",
-    "UV_PUBLISH_PASSWORD",
-    "MATURIN_REPOSITORY",
-    "POETRY_PYPI_TOKEN_PYPI",
-];
-
-/// The options in which clients take a repository's name or URL. twine prefers its variable to the option, and would upload
-/// to PyPI what was told to go to TestPyPI.
-const INDEX_OPTIONS: [&str; 4] = ["-r", "--repository", "--repository-url", "--publish-url"];
-
-/// Credentials and index alike, so that no client sends the token to another index.
+/// An upload client, as the variables that it reads.
 ///
-/// Poetry's variable for PyPI holds PyPI's token only: it can name no other index. For any index there is the repository
-/// `token-mint` (`poetry publish -r token-mint`).
-pub fn variables(minted: &Minted, index: &Index) -> Vec<(&'static str, String)> {
-    let (token, upload_url) = (minted.token.reveal().to_owned(), index.upload_url());
-    let user = "__token__".to_owned();
-    let mut variables = vec![
-        ("TWINE_USERNAME", user.clone()),
-        ("TWINE_PASSWORD", token.clone()),
-        ("TWINE_REPOSITORY_URL", upload_url.clone()),
-        ("UV_PUBLISH_TOKEN", token.clone()),
-        ("UV_PUBLISH_URL", upload_url.clone()),
-        ("FLIT_USERNAME", user.clone()),
-        ("FLIT_PASSWORD", token.clone()),
-        ("FLIT_INDEX_URL", upload_url.clone()),
-        ("HATCH_INDEX_USER", user.clone()),
-        ("HATCH_INDEX_AUTH", token.clone()),
-        ("HATCH_INDEX_REPO", upload_url.clone()),
-        ("PDM_PUBLISH_USERNAME", user),
-        ("PDM_PUBLISH_PASSWORD", token.clone()),
-        ("PDM_PUBLISH_REPO", upload_url.clone()),
-        ("MATURIN_PYPI_TOKEN", token.clone()),
-        ("MATURIN_REPOSITORY_URL", upload_url.clone()),
-        ("POETRY_PYPI_TOKEN_TOKEN_MINT", token.clone()),
-        ("POETRY_REPOSITORIES_TOKEN_MINT_URL", upload_url),
-    ];
-    if index.is_pypi() {
-        variables.push(("POETRY_PYPI_TOKEN_PYPI", token.clone()));
+/// An option of COMMAND may name another index than the one that the token is for. That shall end in an error, or at that other
+/// index, which refuses the token: so the index is given where it does not beat an option.
+struct Client {
+    /// Where it reads a user's name.
+    user: Option<&'static str>,
+    token: &'static str,
+    /// Where it reads an index's URL.
+    url: &'static str,
+    /// Where it reads the name of an index in its configuration, if not in `url`, too.
+    name: Option<&'static str>,
+    /// Its names for PyPI and TestPyPI.
+    names: Option<[&'static str; 2]>,
+    /// What would contradict our variables.
+    unset: &'static [&'static str],
+}
+
+const CLIENTS: [Client; 7] = [
+    // The URL beats the option `--repository`, the name does not.
+    Client {
+        user: Some("TWINE_USERNAME"),
+        token: "TWINE_PASSWORD",
+        url: "TWINE_REPOSITORY_URL",
+        name: Some("TWINE_REPOSITORY"),
+        names: Some(["pypi", "testpypi"]),
+        unset: &[],
+    },
+    // The URL and the option `--index` together are an error.
+    Client {
+        user: None,
+        token: "UV_PUBLISH_TOKEN",
+        url: "UV_PUBLISH_URL",
+        name: Some("UV_PUBLISH_INDEX"),
+        names: None,
+        unset: &["UV_PUBLISH_USERNAME", "UV_PUBLISH_PASSWORD"],
+    },
+    // The URL and the option `--repository` together are an error.
+    Client {
+        user: Some("FLIT_USERNAME"),
+        token: "FLIT_PASSWORD",
+        url: "FLIT_INDEX_URL",
+        name: None,
+        names: None,
+        unset: &[],
+    },
+    // The option wins.
+    Client {
+        user: Some("HATCH_INDEX_USER"),
+        token: "HATCH_INDEX_AUTH",
+        url: "HATCH_INDEX_REPO",
+        name: None,
+        names: Some(["main", "test"]),
+        unset: &[],
+    },
+    // The option wins.
+    Client {
+        user: Some("PDM_PUBLISH_USERNAME"),
+        token: "PDM_PUBLISH_PASSWORD",
+        url: "PDM_PUBLISH_REPO",
+        name: None,
+        names: Some(["pypi", "testpypi"]),
+        unset: &[],
+    },
+    // As twine in older versions; now the URL and the option `--repository` together are an error.
+    Client {
+        user: None,
+        token: "MATURIN_PYPI_TOKEN",
+        url: "MATURIN_REPOSITORY_URL",
+        name: Some("MATURIN_REPOSITORY"),
+        names: Some(["pypi", "testpypi"]),
+        unset: &[],
+    },
+    // This token is for the repository `token-mint` alone (`poetry publish -r token-mint`).
+    Client {
+        user: None,
+        token: "POETRY_PYPI_TOKEN_TOKEN_MINT",
+        url: "POETRY_REPOSITORIES_TOKEN_MINT_URL",
+        name: None,
+        names: None,
+        unset: &[],
+    },
+];
+
+/// Poetry's token for PyPI, which is not for any other index.
+const POETRY_PYPI: &str = "POETRY_PYPI_TOKEN_PYPI";
+
+impl Client {
+    /// Its name for this index.
+    fn name_of(&self, index: &Index) -> Option<&'static str> {
+        let [pypi, testpypi] = self.names?;
+        if index.is_pypi() { Some(pypi) } else { index.is_testpypi().then_some(testpypi) }
     }
-    variables.push((API_TOKEN, token));
-    variables.extend(minted.expires_unix_secs.map(|secs| ("TOKEN_MINT_EXPIRES", secs.to_string())));
+}
+
+/// Credentials and index alike, so that no client sends the token to another index. A variable without a value is to be unset.
+pub fn variables(minted: &Minted, index: &Index) -> Vec<(&'static str, Option<String>)> {
+    let token = || Some(minted.token.reveal().to_owned());
+    let mut variables = vec![];
+    for client in &CLIENTS {
+        variables.extend(client.user.map(|user| (user, Some("__token__".to_owned()))));
+        variables.push((client.token, token()));
+        match (client.name, client.name_of(index)) {
+            (Some(variable), Some(name)) => variables.extend([(variable, Some(name.to_owned())), (client.url, None)]),
+            (variable, _) => {
+                variables.push((client.url, Some(index.upload_url())));
+                variables.extend(variable.map(|variable| (variable, None)));
+            }
+        }
+        variables.extend(client.unset.iter().map(|variable| (*variable, None)));
+    }
+    variables.push((POETRY_PYPI, if index.is_pypi() { token() } else { None }));
+    variables.push((API_TOKEN, token()));
+    variables.push(("TOKEN_MINT_EXPIRES", minted.expires_unix_secs.map(|secs| secs.to_string())));
     variables
 }
 
-/// Checks that neither a variable nor an option in a command's words names another index than this one: whoever wrote it
-/// would be surprised by where the upload goes.
+/// Checks that no variable names another index than this one: whoever set it would be surprised by where the upload goes.
 ///
 /// # Errors
 /// [`Error::Setting`] for the first one that does.
-pub fn check_index(index: &Index, words: &[OsString], env: &Env) -> Result<()> {
-    let other = |place: &'static str| {
-        let flaw = SettingFlaw::OtherIndex { wanted: index.to_string() };
-        Err(Error::Setting { place: place.into(), flaw })
-    };
-    for (variable, names) in INDEX_VARIABLES {
-        let Some(value) = env.get(variable) else { continue };
-        if !value.to_str().is_some_and(|value| is_named(index, value, names)) {
-            return other(variable);
-        }
-    }
-    // A shell's script is one word with many in it.
-    let words: Vec<String> = words.iter().map(|word| word.to_string_lossy().into_owned()).collect();
-    let mut words = words.iter().flat_map(|word| word.split(char::is_whitespace)).peekable();
-    while let Some(word) = words.next() {
-        for option in INDEX_OPTIONS {
-            let value = match word.strip_prefix(option) {
-                Some("") => words.peek().copied(),
-                Some(joined) => joined.strip_prefix('='),
-                None => None,
-            };
-            let value = value.map(|value| value.trim_matches(['"', '\'']));
-            // Any other name is the user's own.
-            let names_one = |value: &str| ["pypi", "testpypi"].contains(&value) || value.contains("://");
-            if value.is_some_and(|value| names_one(value) && !is_named(index, value, ["pypi", "testpypi"])) {
-                return other(option);
+pub fn check_index(index: &Index, env: &Env) -> Result<()> {
+    for client in &CLIENTS {
+        let takes_names = client.name.unwrap_or(client.url);
+        for variable in [client.url, takes_names] {
+            let name = client.name_of(index).filter(|_| variable == takes_names);
+            let agrees = |value: &str| Some(value) == name || is_url_of(index, value);
+            if env.get(variable).is_some_and(|value| !value.to_str().is_some_and(agrees)) {
+                let flaw = SettingFlaw::OtherIndex { wanted: index.to_string() };
+                return Err(Error::Setting { place: variable.into(), flaw });
             }
         }
     }
     Ok(())
 }
 
-/// True if this is the index that `value` names, by its URL or by a client's name for it.
-fn is_named(index: &Index, value: &str, [pypi, testpypi]: [&str; 2]) -> bool {
-    (index.is_pypi() && value == pypi)
-        || (index.is_testpypi() && value == testpypi)
-        || (value.contains("://") && Index::parse(value).is_ok_and(|named| named.is_same_as(index)))
+fn is_url_of(index: &Index, value: &str) -> bool {
+    value.contains("://") && Index::parse(value).is_ok_and(|named| named.is_same_as(index))
 }
 
 /// True if the user has set this variable, to the URL of the right index by [`check_index`]; it may be a longer path than
 /// ours, so it stays.
 pub fn is_users_url(variable: &str, env: &Env) -> bool {
     let has_url = || env.text(variable).ok().flatten().is_some_and(|value| value.contains("://"));
-    INDEX_VARIABLES.iter().any(|(name, _)| *name == variable) && has_url()
+    CLIENTS.iter().any(|client| client.url == variable) && has_url()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::secret::ApiToken;
+    use std::collections::HashMap;
 
-    fn of(index: &str) -> Vec<(&'static str, String)> {
+    fn of(index: &str) -> HashMap<&'static str, Option<String>> {
         let minted =
             Minted { token: ApiToken::new("pypi-x".to_owned()).unwrap(), expires_unix_secs: Some(1_790_000_000) };
-        variables(&minted, &Index::parse(index).unwrap())
+        let variables = variables(&minted, &Index::parse(index).unwrap());
+        let count = variables.len();
+        let variables: HashMap<_, _> = variables.into_iter().collect();
+        assert_eq!(variables.len(), count, "one is there twice");
+        variables
+    }
+
+    fn index_variables() -> impl Iterator<Item = &'static str> {
+        CLIENTS.iter().flat_map(|client| [Some(client.url), client.name]).flatten()
     }
 
     #[test]
     fn poetrys_variable_for_pypi_is_set_for_pypi_alone() {
-        let token = ("POETRY_PYPI_TOKEN_PYPI", "pypi-x".to_owned());
-        assert!(of("pypi").contains(&token));
+        assert_eq!(of("pypi")[POETRY_PYPI].as_deref(), Some("pypi-x"));
         for index in ["testpypi", "https://example.org"] {
-            assert!(!of(index).contains(&token), "{index}");
+            assert_eq!(of(index)[POETRY_PYPI], None, "{index}");
         }
     }
 
     #[test]
-    fn each_variable_that_names_an_index_is_set_or_superseded() {
-        let set = of("https://example.org/upload");
-        for (variable, _) in INDEX_VARIABLES {
-            let ours = set.contains(&(variable, "https://example.org/upload".to_owned()));
-            assert_ne!(ours, SUPERSEDED.contains(&variable), "{variable}");
+    fn each_client_is_told_of_an_index_in_one_variable_and_the_other_is_unset() {
+        let urls = [
+            ("pypi", "https://upload.pypi.org/legacy/"),
+            ("testpypi", "https://test.pypi.org/legacy/"),
+            ("https://example.org/upload", "https://example.org/upload"),
+        ];
+        for (index, upload_url) in urls {
+            let variables = of(index);
+            for client in &CLIENTS {
+                let by_name = client.name.and_then(|name| variables[name].as_deref());
+                let by_url = variables[client.url].as_deref();
+                let is_told_by_name = index == by_name.unwrap_or_default();
+                assert!(is_told_by_name || by_name.is_none() && by_url == Some(upload_url), "{index}, {}", client.url);
+                let url_wins = ["TWINE_REPOSITORY_URL", "MATURIN_REPOSITORY_URL"].contains(&client.url);
+                let is_known = ["pypi", "testpypi"].contains(&index);
+                assert_eq!(is_told_by_name, url_wins && is_known, "{index}, {}", client.url);
+                assert_eq!(is_told_by_name, by_url.is_none(), "{index}, {}", client.url);
+            }
         }
     }
 
@@ -157,16 +208,16 @@ mod tests {
     fn a_variable_that_names_another_index_is_an_error_and_one_that_agrees_is_not() {
         let checked = |index: &str, variable: &'static str, value: &str| match check_index(
             &Index::parse(index).unwrap(),
-            &[],
             &Env::from([(variable, value)]),
         ) {
             Ok(()) => true,
             Err(Error::Setting { place, flaw: SettingFlaw::OtherIndex { .. } }) if place == variable => false,
             Err(other) => panic!("{other}"),
         };
-        for (variable, _) in INDEX_VARIABLES {
+        for variable in index_variables() {
             assert!(checked("pypi", variable, ""), "{variable}");
             assert!(checked("pypi", variable, "https://upload.pypi.org/legacy/"), "{variable}");
+            assert!(checked("pypi", variable, "https://upload.pypi.org:443/legacy/"), "{variable}");
             assert!(checked("https://a.example", variable, "https://a.example/some/path"), "{variable}");
             for other in ["https://test.pypi.org/legacy/", "https://pypi.org.example", "nonsense"] {
                 assert!(!checked("pypi", variable, other), "{variable}={other}");
@@ -183,35 +234,8 @@ mod tests {
             assert!(!checked("pypi", variable, testpypi) && !checked("testpypi", variable, pypi), "{variable}");
             assert!(!checked("https://a.example", variable, pypi), "{variable}");
         }
+        assert!(!checked("pypi", "TWINE_REPOSITORY_URL", "pypi"), "a name is no URL");
         assert!(!checked("pypi", "UV_PUBLISH_INDEX", "pypi"), "the name is the user's own");
-    }
-
-    #[test]
-    fn an_option_that_names_another_index_is_an_error_wherever_it_stands() {
-        let checked = |index: &str, words: &[&str]| {
-            let words: Vec<OsString> = words.iter().map(OsString::from).collect();
-            check_index(&Index::parse(index).unwrap(), &words, &Env::from([])).is_ok()
-        };
-        for words in [
-            &["twine", "upload", "-r", "testpypi", "dist/*"][..],
-            &["twine", "upload", "--repository=testpypi"],
-            &["sh", "-ec", "python -m build\npipx run twine upload --repository 'testpypi' dist/*"],
-            &["uv", "publish", "--publish-url", "https://test.pypi.org/legacy/"],
-            &["maturin", "upload", "--repository-url=https://example.org/"],
-        ] {
-            assert!(!checked("pypi", words), "{words:?}");
-        }
-        for words in [
-            &["twine", "upload", "-r", "pypi"][..],
-            &["poetry", "publish", "-r", "token-mint"],
-            &["sh", "-c", "pip install -r requirements.txt && twine upload -r"],
-            &["uv", "publish", "--publish-url", "https://upload.pypi.org/legacy/", "--repository"],
-            &["twine", "--repositoryx=testpypi", "-rtestpypi"],
-        ] {
-            assert!(checked("pypi", words), "{words:?}");
-        }
-        assert!(checked("testpypi", &["twine", "upload", "-r", "testpypi"]));
-        assert!(!checked("https://example.org", &["twine", "upload", "-r", "pypi"]));
     }
 
     #[test]

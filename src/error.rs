@@ -59,6 +59,8 @@ pub enum Error {
     StartProgram { name: String, error: io::Error },
     /// No API token was given that could be revoked.
     NoApiToken,
+    /// The API token that is to be revoked is not this index's, but that other one's; nothing was sent.
+    TokenOfOtherIndex { index: Box<Index>, other: Box<Index> },
     /// stdout is closed, can't be written to, or leads to nowhere; nothing was minted.
     NoStdout,
     /// The API token could not be written to stdout.
@@ -202,7 +204,8 @@ impl Error {
     /// The program's exit status: 2 to 6, as the README's table has them, or a signal's.
     pub fn exit_status(&self) -> u8 {
         match self {
-            Error::Usage(_) | Error::Setting { .. } | Error::NoProgram { .. } | Error::NoApiToken => 2,
+            Error::Usage(_) | Error::Setting { .. } | Error::NoProgram { .. } => 2,
+            Error::NoApiToken | Error::TokenOfOtherIndex { .. } => 2,
             Error::NoIdentity | Error::NoPermission { .. } | Error::NoGitLabToken { .. } => 3,
             Error::NoIdTokenIn { .. } | Error::IdentityRefused { .. } => 3,
             Error::Helper { flaw: HelperFlaw::Start(_) | HelperFlaw::Failed { .. }, .. } => 3,
@@ -274,6 +277,9 @@ impl fmt::Display for Error {
             Error::NoApiToken => f.write_str(
                 "no API token was given: TOKEN_MINT_API_TOKEN is not set, and stdin is empty or does not end",
             ),
+            Error::TokenOfOtherIndex { index, other } => {
+                write!(f, "the API token is for {other}, so {index} can't revoke it")
+            }
             Error::NoStdout => {
                 f.write_str("the API token would be lost: stdout is closed, not open for writing, or /dev/null")
             }

@@ -125,6 +125,7 @@ pub fn explain(error: &Error) -> Explanation {
     match error {
         Error::NoGitLabToken { variable, audience } => explanation.hints.push(gitlab_job(variable, audience)),
         Error::NoIdentity => explanation.hints.insert(0, known_systems()),
+        Error::TokenOfOtherIndex { other, .. } => explanation.hints.push(right_index(other)),
         _ => {}
     }
     if let Error::Refused { refusal, .. } = error {
@@ -236,7 +237,8 @@ fn hints(error: &Error) -> Vec<&'static str> {
         Error::Reply { .. } => vec![NOT_AN_INDEX, AGAIN],
         Error::NoStepOutputFile | Error::OpenStepOutput { .. } => vec![STEP_OUTPUT],
         Error::StepOutput { .. } | Error::Stdout(_) | Error::StartProgram { .. } => vec![LOST],
-        Error::NoGitLabToken { .. } | Error::NoStdout | Error::Print(_) | Error::Mask(_) | Error::Signal(_) => vec![],
+        Error::NoGitLabToken { .. } | Error::TokenOfOtherIndex { .. } => vec![],
+        Error::NoStdout | Error::Print(_) | Error::Mask(_) | Error::Signal(_) => vec![],
     }
 }
 
@@ -247,6 +249,11 @@ fn known_systems() -> String {
          it, put it in a variable and name that with --id-token-env",
         identity::known_systems()
     )
+}
+
+fn right_index(index: &Index) -> String {
+    let name = index.known_audience().unwrap_or_default();
+    format!("nothing was sent. Name the index that minted it: --index {name}; in the action, index: {name}")
 }
 
 fn gitlab_job(variable: &str, audience: &str) -> String {

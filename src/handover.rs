@@ -225,8 +225,11 @@ fn lacks_line_break(path: &Path) -> bool {
 }
 
 fn env_lines(minted: &Minted, index: &Index) -> String {
-    let variables = clients::variables(minted, index);
-    variables.iter().map(|(name, value)| format!("export {name}={}\n", shell_quote(value))).collect()
+    let lines = clients::variables(minted, index).into_iter().map(|(name, value)| match value {
+        Some(value) => format!("export {name}={}\n", shell_quote(&value)),
+        None => format!("unset {name}\n"),
+    });
+    lines.collect()
 }
 
 /// In single quotes nothing is special to a POSIX shell but the single quote itself.
@@ -353,13 +356,16 @@ mod tests {
         ) {
             // Each two arguments: the lines, and the names of the variables.
             let script = "set -eu; while test $# -gt 0; do \
-                (eval \"$1\"; for name in $2; do eval \"printf '%s\\n' \\\"\\$$name\\\"\"; done); shift 2; done";
+                (eval \"$1\"; for name in $2; do eval \"printf '%s\\n' \\\"\\${$name-unset}\\\"\"; done); shift 2; done";
             let (mut arguments, mut expected) = (Vec::new(), String::new());
             for (minted, index) in &all {
                 let variables = clients::variables(minted, index);
                 arguments.push(env_lines(minted, index));
                 arguments.push(variables.iter().map(|(name, _)| *name).collect::<Vec<_>>().join(" "));
-                expected.extend(variables.iter().map(|(_, value)| format!("{value}\n")));
+                expected.extend(variables.iter().map(|(_, value)| match value {
+                    Some(value) => format!("{value}\n"),
+                    None => "unset\n".to_owned(),
+                }));
             }
             for shell in [&["sh"][..], &["dash"], &["bash"], &["busybox", "sh"]] {
                 let folder = tempfile::tempdir().unwrap();

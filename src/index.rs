@@ -34,6 +34,7 @@ const MAX_DESCRIPTION_CHARS: usize = 1000;
 /// The indexes whose audience has been fixed for years and needs no asking.
 struct WellKnown {
     name: &'static str,
+    /// What `--index` calls it, too.
     audience: &'static str,
     origin: &'static str,
     upload_origin: &'static str,
@@ -137,6 +138,14 @@ impl Index {
     /// True if both are one index, by whatever address.
     pub fn is_same_as(&self, other: &Index) -> bool {
         self.origin() == other.origin() || self.well_known.is_some() && self.site() == other.site()
+    }
+
+    /// PyPI or TestPyPI, if an API token that names this host is for that one and this index is the other. Of any other index
+    /// nobody knows what its tokens say.
+    pub fn other_with_tokens_of(&self, host: &str) -> Option<Index> {
+        let other = Index::parse(&format!("https://{host}")).ok()?;
+        let both_known = self.well_known.is_some() && other.well_known.is_some();
+        (both_known && !other.is_same_as(self)).then_some(other)
     }
 
     /// True for PyPI itself.
@@ -328,7 +337,7 @@ mod tests {
 
     #[test]
     fn pypi_and_testpypi_are_known_by_name_and_by_url() {
-        for text in ["pypi", "https://pypi.org", "https://upload.pypi.org/legacy/", "https://PyPI.org/"] {
+        for text in ["pypi", "https://pypi.org", "https://upload.pypi.org:443/legacy/", "https://PyPI.org/"] {
             assert_eq!(known_audience(text), Some("pypi"), "{text}");
         }
         for text in ["testpypi", "https://test.pypi.org/legacy/"] {
@@ -343,6 +352,27 @@ mod tests {
             assert_eq!(known_audience(text), None, "{text}");
         }
         assert!(Index::parse("PYPI").is_err());
+    }
+
+    #[test]
+    fn a_token_of_the_other_known_index_is_noticed_by_its_host() {
+        let other = |index: &str, host: &str| {
+            Index::parse(index).unwrap().other_with_tokens_of(host).map(|index| index.name().to_owned())
+        };
+        for index in ["pypi", "https://upload.pypi.org/legacy/"] {
+            assert_eq!(other(index, "test.pypi.org").as_deref(), Some("TestPyPI"));
+        }
+        assert_eq!(other("testpypi", "pypi.org").as_deref(), Some("PyPI"));
+        for (index, host) in [
+            ("pypi", "pypi.org"),
+            ("https://upload.pypi.org/legacy/", "pypi.org"),
+            ("testpypi", "test.pypi.org"),
+            ("https://example.org", "pypi.org"),
+            ("pypi", "example.org"),
+            ("pypi", "..."),
+        ] {
+            assert_eq!(other(index, host), None, "{index}, {host}");
+        }
     }
 
     #[test]

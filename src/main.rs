@@ -129,6 +129,9 @@ fn burn(settings: &Settings, env: &Env) -> Result<()> {
     let token = handover::take_back(env, deadline)?;
     handover::mask(token.reveal(), env)?;
     let index = &settings.index;
+    if let Some(other) = token.index_host().and_then(|host| index.other_with_tokens_of(&host)) {
+        return Err(Error::TokenOfOtherIndex { index: Box::new(index.clone()), other: Box::new(other) });
+    }
     let http = Http::new(deadline, log, settings.proxies.clone());
     match exchange::revoke(token.reveal(), index, &http, Retry { deadline, log })? {
         true => log.line(&format!("{index} has accepted the API token for revocation")),

@@ -7,7 +7,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 
 use crate::env::Env;
-use crate::url::{Url, is_port};
+use crate::url::{Url, parse_port};
 
 /// In the order in which they count. curl takes the lower-case ones first, too.
 const PROXY_VARIABLES: [&str; 4] = ["https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY"];
@@ -89,8 +89,7 @@ impl Proxy {
             None => address.split_at(address.find(':').unwrap_or(address.len())),
         };
         let port = match port.strip_prefix(':') {
-            Some(port) if is_port(port) => port.parse().map_err(|_| ProxyFlaw::Port)?,
-            Some(_) => return Err(ProxyFlaw::Port),
+            Some(port) => parse_port(port).ok_or(ProxyFlaw::Port)?,
             None if port.is_empty() => DEFAULT_PORT,
             None => return Err(ProxyFlaw::Host),
         };

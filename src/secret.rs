@@ -3,6 +3,9 @@
 
 use std::fmt;
 
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+
 /// What takes a secret's place in any text.
 const REDACTED: &str = "***";
 
@@ -89,6 +92,20 @@ impl ApiToken {
     /// For the hand-over, the mask and the revocation.
     pub fn reveal(&self) -> &str {
         &self.0
+    }
+
+    /// The host name of the index that minted it, where it says so: PyPI's tokens are macaroons (version 2, binary), which
+    /// begin with their location.
+    pub fn index_host(&self) -> Option<String> {
+        const VERSION: u8 = 2;
+        const LOCATION: u8 = 1;
+        let macaroon = URL_SAFE_NO_PAD.decode(self.0.strip_prefix("pypi-")?).ok()?;
+        let [VERSION, LOCATION, length, rest @ ..] = &macaroon[..] else { return None };
+        // A longer one would have a length of two bytes, the first of them over 127, and be no index that we know.
+        let host = rest.get(..usize::from(*length)).filter(|_| *length < 128)?;
+        let is_host_char = |b: &u8| b.is_ascii_alphanumeric() || b"-.".contains(b);
+        let host = std::str::from_utf8(host).ok().filter(|host| host.bytes().all(|b| is_host_char(&b)))?;
+        (!host.is_empty()).then(|| host.to_owned())
     }
 }
 
@@ -196,6 +213,34 @@ mod tests {
         assert_eq!(ApiToken::new(String::new()).unwrap_err(), SecretError::Empty);
         for text in ["pypi-\nx=y", "pypi-\r", "a::b", "a'b", "a\"b", "a\\b", "a b", "a$b", "a`b", "a;b", "a\0", "ä"] {
             assert_eq!(ApiToken::new(text.to_owned()).unwrap_err(), SecretError::Alphabet, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn an_api_token_that_is_a_macaroon_names_its_index() {
+        let host = |text: &str| ApiToken::new(text.to_owned()).unwrap().index_host();
+        let macaroon = |bytes: &[u8]| format!("pypi-{}", URL_SAFE_NO_PAD.encode(bytes));
+        assert_eq!(host("pypi-AgEIcHlwaS5vcmcCJDAwMDA").as_deref(), Some("pypi.org"));
+        assert_eq!(host("pypi-AgENdGVzdC5weXBpLm9yZwIkMDAw").as_deref(), Some("test.pypi.org"));
+        assert_eq!(host(&macaroon(b"\x02\x01\x03a-9")).as_deref(), Some("a-9"));
+        let long = [b"\x02\x01\x80\x01".as_slice(), &[b'a'; 128]].concat();
+        for token in [
+            "pypi-",
+            "pypi-x",
+            "AgEIcHlwaS5vcmcCJDAwMDA",
+            "pypi-AgEIcHlwaS5vcmcCJDAwMDA=",
+            "pypi-AgEI.~+/",
+            "pypi-AgEIcHlwaS5vcm",
+            &macaroon(b"\x02\x01"),
+            &macaroon(b"\x02\x01\x00\x02"),
+            &macaroon(b"\x01\x01\x08pypi.org"),
+            &macaroon(b"\x02\x02\x08pypi.org"),
+            &macaroon(b"\x02\x01\x08pypi/org"),
+            &macaroon(b"\x02\x01\x08pypi\norg"),
+            &macaroon("\u{2}\u{1}\u{3}ä.x".as_bytes()),
+            &macaroon(&long),
+        ] {
+            assert_eq!(host(token), None, "{token}");
         }
     }
 

@@ -36,7 +36,7 @@ impl Upload<'_> {
     /// # Errors
     /// [`Error::NoProgram`], [`Error::Setting`].
     pub fn plan<'a>(words: Vec<OsString>, index: &'a Index, env: &'a Env) -> Result<Upload<'a>> {
-        clients::check_index(index, &words, env)?;
+        clients::check_index(index, env)?;
         let mut words = words.into_iter();
         let program = words.next().unwrap_or_default();
         if !is_program(&program, env) {
@@ -57,11 +57,16 @@ impl Upload<'_> {
         log.line(&format!("running {name} with the API token in its environment"));
         let mut command = Command::new(&self.program);
         command.args(&self.arguments);
-        for variable in withheld.iter().map(String::as_str).chain(clients::SUPERSEDED) {
+        for variable in withheld {
             command.env_remove(variable);
         }
-        let variables = clients::variables(minted, self.index);
-        command.envs(variables.iter().filter(|(variable, _)| !clients::is_users_url(variable, self.env)).cloned());
+        for (variable, value) in clients::variables(minted, self.index) {
+            match value {
+                None => command.env_remove(variable),
+                Some(_) if clients::is_users_url(variable, self.env) => &mut command,
+                Some(value) => command.env(variable, value),
+            };
+        }
         let status = signals::spawn(&mut command).and_then(wait);
         let status = status.map_err(|error| Error::StartProgram { name: name.clone(), error })?;
         Ok(Ended { status: code(status), how: format!("{name} has ended: {status}") })

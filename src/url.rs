@@ -7,10 +7,14 @@
 use std::fmt;
 use std::net::Ipv4Addr;
 
+const HTTPS_PORT: u16 = 443;
+const HTTP_PORT: u16 = 80;
+
 /// An absolute `https` URL, or an `http` one whose host is this very machine.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Url {
-    /// Scheme and authority in lower case, no slash at the end: `https://example.org:8443`.
+    /// Scheme, host and port, in one spelling of many, so that they can be compared: lower case, no usual port, no slash at the
+    /// end: `https://example.org:8443`.
     origin: String,
     /// Begins with `/`; holds the query too.
     path_and_query: String,
@@ -61,23 +65,23 @@ impl Url {
             return Err(UrlError::Fragment);
         }
         let authority = authority.to_ascii_lowercase();
-        let host = match authority.split_once(':') {
-            Some((host, port)) if is_port(port) => host,
-            Some(_) => return Err(UrlError::Port),
-            None => &authority,
+        let (host, port) = match authority.split_once(':') {
+            Some((host, port)) => (host, Some(parse_port(port).ok_or(UrlError::Port)?)),
+            None => (&*authority, None),
         };
         if !is_host(host) {
             return Err(UrlError::Host);
         }
-        match scheme.as_str() {
-            "https" => {}
-            "http" if is_loopback(host) => {}
+        let usual_port = match scheme.as_str() {
+            "https" => HTTPS_PORT,
+            "http" if is_loopback(host) => HTTP_PORT,
             "http" => return Err(UrlError::PlainHttp),
             _ => return Err(UrlError::Scheme),
-        }
+        };
+        let port = port.filter(|port| *port != usual_port).map(|port| format!(":{port}")).unwrap_or_default();
         // minreq would send `GET ?query` for a URL without a path.
         let slash = if path_and_query.starts_with('/') { "" } else { "/" };
-        Ok(Url { origin: format!("{scheme}://{authority}"), path_and_query: format!("{slash}{path_and_query}") })
+        Ok(Url { origin: format!("{scheme}://{host}{port}"), path_and_query: format!("{slash}{path_and_query}") })
     }
 
     /// Google's metadata server, which speaks only http and is on the machine's own network.
@@ -102,7 +106,7 @@ impl Url {
 
     /// The port, said or not.
     pub fn port(&self) -> u16 {
-        let usual = if self.is_https() { 443 } else { 80 };
+        let usual = if self.is_https() { HTTPS_PORT } else { HTTP_PORT };
         self.authority().split_once(':').and_then(|(_, port)| port.parse().ok()).unwrap_or(usual)
     }
 
@@ -190,8 +194,9 @@ fn is_number(label: &str) -> bool {
 }
 
 /// A number from 1 to 65535, in digits alone.
-pub fn is_port(text: &str) -> bool {
-    text.bytes().all(|b| b.is_ascii_digit()) && text.parse::<u16>().is_ok_and(|port| port != 0)
+pub fn parse_port(text: &str) -> Option<u16> {
+    let digits = text.bytes().all(|b| b.is_ascii_digit());
+    text.parse().ok().filter(|port| digits && *port != 0)
 }
 
 /// `localhost` or 127.0.0.0/8 in four plain numbers. Anything less plain is not taken for loopback.
@@ -228,6 +233,12 @@ mod tests {
             ("http://LOCALHOST:1/", "http://localhost:1"),
             ("https://a_b.c-d.e1/", "https://a_b.c-d.e1"),
             ("https://1.2.3.4/", "https://1.2.3.4"),
+            ("https://Example.org:443/legacy/", "https://example.org"),
+            ("https://example.org:0443", "https://example.org"),
+            ("https://example.org:08443", "https://example.org:8443"),
+            ("http://127.0.0.1:80/legacy/", "http://127.0.0.1"),
+            ("https://example.org:80", "https://example.org:80"),
+            ("http://127.0.0.1:443", "http://127.0.0.1:443"),
         ] {
             assert_eq!(Url::parse(text).unwrap().origin(), origin, "{text}");
         }
@@ -305,6 +316,7 @@ mod tests {
         for (text, host, port) in [
             ("https://Example.org/x", "example.org", 443),
             ("https://example.org:8443", "example.org", 8443),
+            ("https://example.org:443", "example.org", 443),
             ("http://127.0.0.1", "127.0.0.1", 80),
         ] {
             let url = Url::parse(text).unwrap();

@@ -16,6 +16,8 @@ mod container;
 #[cfg(feature = "system-roots")]
 mod google;
 mod machine;
+#[cfg(feature = "system-roots")]
+mod other_index;
 mod places;
 #[cfg(feature = "system-roots")]
 mod proxy;

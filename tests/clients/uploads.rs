@@ -6,7 +6,7 @@ use std::process::Command;
 use crate::harness::{Outcome, Step};
 use crate::stand_in::{Setup, StandIn};
 
-const WHEEL: &str = "tiny_wheel-0.1.0-py3-none-any.whl";
+pub const WHEEL: &str = "tiny_wheel-0.1.0-py3-none-any.whl";
 
 /// Fit for every client.
 const PYPROJECT: &str = r#"
@@ -22,13 +22,13 @@ requires-python = ">=3.9"
 "#;
 
 /// A client's executable.
-fn client(name: &str) -> PathBuf {
+pub fn client(name: &str) -> PathBuf {
     let clients = std::env::var_os("CLIENTS").expect("CLIENTS names the folder that .ci/install-clients prints");
     PathBuf::from(clients).join(name).join("bin").join(name)
 }
 
 /// A step in a project with a wheel in `dist`.
-fn in_project(step: Step) -> Step {
+pub fn in_project(step: Step) -> Step {
     let top = step.dir.path();
     std::fs::write(top.join("pyproject.toml"), PYPROJECT).unwrap();
     std::fs::write(top.join("tiny_wheel.py"), "\"\"\"A wheel to upload.\"\"\"\n").unwrap();

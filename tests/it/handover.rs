@@ -139,11 +139,12 @@ fn the_env_format_is_safe_for_eval() {
     outcome.assert_done();
     let dir = tempfile::tempdir().unwrap();
     for shell in ["sh", "bash"] {
-        let script = "eval \"$1\"; printf '%s\\n' \"$UV_PUBLISH_URL\" \"$TWINE_PASSWORD\"";
+        let script = "UV_PUBLISH_INDEX=other; eval \"$1\"; \
+            printf '%s\\n' \"$UV_PUBLISH_URL\" \"$TWINE_PASSWORD\" \"${UV_PUBLISH_INDEX-unset}\"";
         let shell =
             Command::new(shell).args(["-euc", script, "sh", &outcome.stdout]).current_dir(dir.path()).output().unwrap();
         let printed = String::from_utf8(shell.stdout).unwrap();
-        assert_eq!(printed, format!("{hostile}\n{}\n", servers.api_tokens()[0]));
+        assert_eq!(printed, format!("{hostile}\n{}\nunset\n", servers.api_tokens()[0]));
     }
     assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0, "nothing in the URL was run");
     let names: Vec<_> = outcome.stdout.lines().map(|line| line.split('=').next().unwrap()).collect();

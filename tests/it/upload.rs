@@ -67,7 +67,9 @@ fn the_command_gets_the_token_and_the_index_and_nobody_else_does() {
         assert_eq!(env.get(variable).copied(), Some(value), "{variable}");
     }
     assert!(env["TOKEN_MINT_EXPIRES"].parse::<u64>().is_ok());
-    for variable in ["POETRY_PYPI_TOKEN_PYPI", "ACTIONS_ID_TOKEN_REQUEST_URL", "ACTIONS_ID_TOKEN_REQUEST_TOKEN"] {
+    for variable in
+        ["POETRY_PYPI_TOKEN_PYPI", "TWINE_REPOSITORY", "ACTIONS_ID_TOKEN_REQUEST_URL", "ACTIONS_ID_TOKEN_REQUEST_TOKEN"]
+    {
         assert_eq!(env.get(variable), None, "{variable}");
     }
     assert_eq!(outcome.step_output, "");
@@ -378,6 +380,15 @@ fn a_refusal_runs_nothing() {
     step.run_with(&servers).assert_failed(4, &["invalid-publisher"]);
 }
 
+/// An option in COMMAND is its own business: it may be another program's.
+#[test]
+fn an_option_of_the_command_is_no_reason_to_refuse() {
+    let servers = StandIn::start(Setup::default());
+    let script = "echo -r https://example.org/requirements.txt --repository testpypi";
+    running(&servers, script).run_with(&servers).assert_done();
+    assert_eq!(servers.burned().len(), 1);
+}
+
 /// What is said of the revocation.
 fn said_of_revoking(outcome: &Outcome) -> String {
     outcome.stderr.lines().filter(|line| line.contains("revoke")).collect::<Vec<_>>().join("\n")
@@ -494,6 +505,26 @@ fn burn_revokes_the_token_that_it_is_given() {
     // PyPI accepts everything; another index may not.
     let again = burn().env("TOKEN_MINT_API_TOKEN", &in_env).run_with(&servers);
     again.assert_failed(4, &["refused to revoke the API token", "invalid-token: ", "may still be valid"]);
+}
+
+#[test]
+fn burn_notices_by_the_token_that_another_index_is_meant() {
+    // What follows the host's name does not matter.
+    let (pypis, testpypis) = ("pypi-AgEIcHlwaS5vcmcCJDAwMDA", "pypi-AgENdGVzdC5weXBpLm9yZwIkMDAw");
+    for (token, index, meant) in [
+        (testpypis, "pypi", "--index testpypi; in the action, index: testpypi"),
+        (testpypis, "https://upload.pypi.org:443/legacy/", "--index testpypi"),
+        (pypis, "testpypi", "--index pypi; in the action, index: pypi"),
+    ] {
+        // Where something is sent all the same, it ends here.
+        let step = Step::bare().env("HTTPS_PROXY", "http://127.0.0.1:9").secret(token);
+        let step = step.args(&["burn", "--index", index]).env("TOKEN_MINT_API_TOKEN", token);
+        step.run().assert_failed(2, &["the API token is for ", "can't revoke it", "nothing was sent", meant]);
+    }
+    let servers = StandIn::start(Setup::default());
+    let step = Step::bare().args(&["burn", "--index", &servers.index.url("")]).env("TOKEN_MINT_API_TOKEN", pypis);
+    step.run_with(&servers).assert_failed(4, &["invalid-token"]);
+    assert_eq!(servers.requests(), ["POST /_/oidc/burn-token"]);
 }
 
 #[test]

@@ -7,6 +7,7 @@ pub mod index;
 pub mod releases;
 pub mod tls;
 
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
 
@@ -35,6 +36,8 @@ pub struct Setup {
     pub minting_takes: Duration,
     /// Speak TLS, with a certificate of a throw-away CA.
     pub tls: bool,
+    /// Where the index listens; port 0: on a free one.
+    pub index_at: SocketAddr,
 }
 
 impl Default for Setup {
@@ -51,6 +54,7 @@ impl Default for Setup {
             loses: 0,
             minting_takes: Duration::ZERO,
             tls: false,
+            index_at: (Ipv4Addr::LOCALHOST, 0).into(),
         }
     }
 }
@@ -71,7 +75,7 @@ pub struct StandIn {
 }
 
 impl StandIn {
-    /// Starts both servers on free ports.
+    /// Starts both servers.
     pub fn start(setup: Setup) -> StandIn {
         let tls = setup.tls.then(tls::Identity::new);
         let tls_config = tls.as_ref().map(|identity| Arc::clone(&identity.config));
@@ -90,7 +94,8 @@ impl StandIn {
         };
         let index = {
             let state = state.clone();
-            Server::start(tls_config, move |request| index::answer(request, &setup, &signer, &state))
+            let listener = TcpListener::bind(setup.index_at).unwrap();
+            Server::on(listener, tls_config, move |request| index::answer(request, &setup, &signer, &state))
         };
         StandIn {
             github,

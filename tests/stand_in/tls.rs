@@ -10,6 +10,10 @@ use rustls::pki_types::PrivateKeyDer;
 /// A name that no resolver knows: only a proxy can reach it.
 pub const HOST: &str = "index.example.test";
 
+/// PyPI's and TestPyPI's own names, for a process in whose `/etc/hosts` they are this machine's.
+pub const PYPI_HOSTS: [&str; 2] = ["pypi.org", "upload.pypi.org"];
+pub const TESTPYPI_HOST: &str = "test.pypi.org";
+
 /// What a TLS server shows and what its clients have to trust.
 pub struct Identity {
     pub ca_pem: String,
@@ -21,6 +25,7 @@ impl Identity {
     pub fn new() -> Identity {
         let authority = Authority::new();
         let names = ["127.0.0.1", "localhost", HOST, "iamcredentials.googleapis.com"];
+        let names = [&names[..], &PYPI_HOSTS, &[TESTPYPI_HOST]].concat();
         Identity { ca_pem: authority.pem(), config: authority.certify(&names, 2020..2100) }
     }
 }
@@ -32,8 +37,9 @@ impl Authority {
     /// Made anew.
     pub fn new() -> Authority {
         let mut authority = CertificateParams::new([]).unwrap();
-        // A name of its own, else OpenSSL takes the server's certificate for self-signed.
-        authority.distinguished_name.push(DnType::CommonName, "throw-away CA");
+        // A name of its own, else OpenSSL takes the server's certificate for self-signed, or for another one's.
+        let name = format!("throw-away CA {}", super::random_hex(8));
+        authority.distinguished_name.push(DnType::CommonName, name);
         authority.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         Authority(CertifiedIssuer::self_signed(authority, KeyPair::generate().unwrap()).unwrap())
     }

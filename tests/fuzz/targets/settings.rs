@@ -45,15 +45,13 @@ fn planted(bytes: &[u8], api: &str) -> OsString {
 
 /// What the program does before it sends anything, in the same order.
 fn prepare(words: Vec<OsString>, env: &Env) -> Result<()> {
-    let (options, to_run) = match cli::parse(words).map_err(Error::Usage)? {
+    let options = match cli::parse(words).map_err(Error::Usage)? {
         Command::Help | Command::Version => return Ok(()),
-        Command::Run(options, words) => (options, words),
-        Command::Mint(options) | Command::Burn(options) | Command::Check(options) | Command::Claims(options) => {
-            (options, vec![])
-        }
+        Command::Run(options, _) => options,
+        Command::Mint(options) | Command::Burn(options) | Command::Check(options) | Command::Claims(options) => options,
     };
     let settings = resolve(options, env)?;
-    clients::check_index(&settings.index, &to_run, env)?;
+    clients::check_index(&settings.index, env)?;
     let identity = identity::recognise(settings.id_token_env.as_deref(), env)?;
     let audience = settings.audience.clone().unwrap_or_default();
     let hidden = identity::variables(settings.id_token_env.as_deref(), &audience);

@@ -60,12 +60,7 @@ fn check_index(text: &str, parsed: &Url) {
         (true, 443, "test.pypi.org") => Some("testpypi"),
         _ => None,
     };
-    // `https://pypi.org:443` is not recognised, and asked for its audience like any other.
-    if parsed.origin().matches(':').count() == 1 {
-        assert_eq!(index.known_audience().as_deref(), audience);
-    } else {
-        assert_eq!(index.known_audience(), None);
-    }
+    assert_eq!(index.known_audience().as_deref(), audience);
     let upload_url = Url::parse(&index.upload_url()).unwrap();
     assert!(upload_url.has_path() && Index::parse(&index.upload_url()).unwrap().is_same_as(&index));
 }
