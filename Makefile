@@ -29,7 +29,7 @@ help:
 	@echo 'make uninstall     remove it from there'
 	@echo 'make dist          build the release assets of this kind of machine, and SHA256SUMS, in $$(DIST), now: $(DIST)'
 	@echo 'make reproducible  build again in another folder, and compare with $$(DIST)'
-	@echo 'make pin           write version and sums of $$(DIST) into action.yml'
+	@echo 'make pin           write version, repository and sums of $$(DIST) into action.yml'
 	@echo 'make release       pin, commit, tag, push and publish $$(DIST); for the release workflow'
 	@echo 'make verify        build, and compare with $$(PUBLISHED), where a release was downloaded, and with action.yml'
 	@echo 'make clean         remove everything that was built'

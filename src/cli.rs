@@ -33,7 +33,8 @@ options                      environment              default
   --keep-identity                                     COMMAND may ask for ID tokens itself, say to
                                                       sign attestations
   -q, --quiet                                         say errors and warnings only
-  -v, --verbose                                       say each request, too
+  -v, --verbose              RUNNER_DEBUG=1           say each request, too; GitHub sets the variable
+                                                      in a job with debug logging
   -h, --help
   -V, --version
 

@@ -52,6 +52,8 @@ impl Settings {
         let format = Setting::of(&format, "--format", env, "TOKEN_MINT_FORMAT");
         let project = Setting::of(&project, "--project", env, "TOKEN_MINT_PROJECT");
         let timeout = Setting::of(&timeout, "--timeout", env, "TOKEN_MINT_TIMEOUT");
+        // GitHub's debug logging.
+        let debug = env.on_github() && env.get("RUNNER_DEBUG").is_some_and(|value| value == "1");
         Ok(Settings {
             index: index.parse(|text| Index::parse(text.unwrap_or(DEFAULT_INDEX)).map_err(SettingFlaw::Index))?,
             audience: audience.parse(|text| Ok(text.map(str::to_owned)))?,
@@ -62,7 +64,7 @@ impl Settings {
                 timeout.parse(|text| text.map_or(Ok(DEFAULT_TIMEOUT_SECS), parse_timeout_secs))?,
             ),
             keep_identity: keep_identity.unwrap_or_default(),
-            verbosity: verbosity.unwrap_or_default(),
+            verbosity: verbosity.or(debug.then_some(Verbosity::Verbose)).unwrap_or_default(),
             proxies: Proxies::of(env).map_err(|(variable, flaw)| Error::Setting {
                 place: variable.into(),
                 flaw: SettingFlaw::Proxy(flaw),

@@ -127,7 +127,7 @@ fn an_endless_asset_is_cut_off() {
 
 #[test]
 fn a_folder_for_temporary_files_that_is_missing_is_named() {
-    Job::new().env("RUNNER_TEMP", "/nonexistent").assert_stops_before_minting(&["/nonexistent can't be written to"]);
+    Job::new().env("RUNNER_TEMP", "/nonexistent").assert_stops_before_minting(&["can't write to /nonexistent"]);
 }
 
 #[test]

@@ -4,7 +4,7 @@ use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::Path;
 
-use crate::job::{Job, executable, pinned};
+use crate::job::{Job, executable, pinned, run};
 
 /// A script that mints nothing and shows that it ran.
 const IMPOSTOR: &[u8] = b"#!/bin/sh\necho pwned\n";
@@ -35,6 +35,27 @@ fn a_poisoned_tool_cache_is_neither_run_nor_kept() {
         assert_eq!(job.downloads().len(), 1, "{outcome}");
         assert_kept(&job);
     }
+}
+
+/// A copy is hashed only once it is copied: the file that the sum program reads shows how much that was.
+#[test]
+fn what_is_far_too_large_is_not_copied_to_its_end() {
+    let job = Job::new();
+    let log = job.dir.path().join("sizes");
+    let bin = job.dir.path().join("bin");
+    let sha256sum = run(std::process::Command::new("sh").args(["-c", "command -v sha256sum"]));
+    let script = format!("#!/bin/sh\nwc -c </dev/stdin >>'{}'\nexec {sha256sum}", log.display());
+    executable(&bin.join("sha256sum"), script.as_bytes());
+    for large in [job.cached(), bin.join("token-mint")] {
+        executable(&large, b"");
+        fs::File::options().write(true).open(large).unwrap().set_len(300_000_000).unwrap(); // sparse
+    }
+    let path = format!("{}:{}", bin.display(), std::env::var("PATH").unwrap());
+    let job = job.path(path.as_ref());
+    let outcome = job.assert_mints();
+    let sizes = fs::read_to_string(log).unwrap();
+    assert!(sizes.lines().all(|size| size.trim().parse::<u64>().unwrap() < 110_000_000), "{sizes}{outcome}");
+    assert_eq!(job.downloads().len(), 1, "{outcome}");
 }
 
 #[test]

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::sync::Arc;
 
-use crate::job::{TARGET, TOP, VERSION, busybox, executable, pinned, run};
+use crate::job::{REPOSITORY, TARGET, TOP, VERSION, busybox, executable, pinned, run};
 use crate::stand_in::http::Server;
 use crate::stand_in::{releases, tls};
 
@@ -81,32 +81,45 @@ fn busybox_is_enough_to_install() {
 }
 
 #[test]
-fn the_release_comes_from_where_the_repository_was_cloned() {
+fn the_release_comes_from_the_pinned_repository() {
     let tls = tls::Identity::new();
     let github =
         Server::start(Some(Arc::clone(&tls.config)), |request| releases::answer(request, VERSION, &pinned().assets()));
-    for (user, suffix) in [("", ""), ("", ".git"), ("", "/"), ("ci:a-password@", ".git")] {
-        let clone = Clone::new();
-        let ca = clone.dir.path().join("ca.pem");
-        fs::write(&ca, &tls.ca_pem).unwrap();
-        run(Command::new("git").args(["init", "--quiet"]).current_dir(clone.dir.path()));
-        let origin = github.url(&format!("/octo-org/token-mint-action{suffix}")).replace("//", &format!("//{user}"));
-        run(Command::new("git").args(["remote", "add", "origin", &origin]).current_dir(clone.dir.path()));
-        let output = clone.make_install(None).env("CURL_CA_BUNDLE", ca).output().unwrap();
-        clone.assert_installed(&output);
-        assert!(!format!("{output:?}").contains("a-password"), "{output:?}");
-        let asked = github.requests().last().unwrap().path().to_owned();
-        assert_eq!(asked, format!("/octo-org/token-mint-action/releases/download/v{VERSION}/token-mint-{TARGET}"));
-    }
+    let clone = Clone::new();
+    let ca = clone.dir.path().join("ca.pem");
+    fs::write(&ca, &tls.ca_pem).unwrap();
+    let mut make = clone.make_install(None);
+    let output = make.env("CURL_CA_BUNDLE", ca).env("GITHUB_SERVER_URL", github.url("")).output().unwrap();
+    clone.assert_installed(&output);
+    let asked = github.requests().last().unwrap().path().to_owned();
+    assert_eq!(asked, format!("/{REPOSITORY}/releases/download/v{VERSION}/token-mint-{TARGET}"));
 }
 
 #[test]
-fn without_an_origin_the_user_is_asked_for_the_releases() {
+fn outside_a_job_that_repository_is_on_github() {
     let clone = Clone::new();
+    let curl = clone.dir.path().join("bin/curl");
+    let script = format!(
+        "#!/bin/sh\nwhile [ \"$1\" != -o ]; do shift; done\ncp '{}' \"$2\" && echo \"$3\" >asked\n",
+        pinned().asset().display()
+    );
+    executable(&curl, script.as_bytes());
+    let path = format!("{}:{}", curl.parent().unwrap().display(), std::env::var("PATH").unwrap());
+    clone.assert_installed(&clone.make_install(None).env("PATH", path).output().unwrap());
+    let asked = fs::read_to_string(clone.dir.path().join("asked")).unwrap();
+    let releases = format!("https://github.com/{REPOSITORY}/releases/download");
+    assert_eq!(asked, format!("{releases}/v{VERSION}/token-mint-{TARGET}\n"));
+}
+
+#[test]
+fn a_clone_that_pins_nothing_says_so() {
+    let clone = Clone::new();
+    fs::copy(format!("{TOP}/action.yml"), clone.dir.path().join("action.yml")).unwrap();
     let output = clone.make_install(None).output().unwrap();
     assert!(!output.status.success(), "{output:?}");
     let said = String::from_utf8_lossy(&output.stderr);
-    assert!(said.contains("there is no cargo") && said.contains("TOKEN_MINT_RELEASES="), "{said}");
+    assert!(said.contains("there is no cargo") && said.contains("no token-mint is pinned here for"), "{said}");
+    clone.assert_tidy();
 }
 
 #[test]

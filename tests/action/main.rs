@@ -18,4 +18,5 @@ mod job;
 mod places;
 mod readme;
 mod release;
+mod script;
 mod uploads;

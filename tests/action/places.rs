@@ -4,7 +4,7 @@ use std::fs;
 use std::process::Command;
 use std::sync::Arc;
 
-use crate::job::{Job, TARGET, TOP, VERSION, busybox, pinned, run};
+use crate::job::{Job, REPOSITORY, TARGET, TOP, VERSION, busybox, pinned, run};
 use crate::stand_in::http::Server;
 use crate::stand_in::{Setup, releases, tls};
 
@@ -28,20 +28,30 @@ fn a_workflow_of_the_actions_own_repository_gets_the_token_too() {
     Job::new().locally().assert_mints();
 }
 
-/// The usual case: https, and the releases of the repository that the action comes from.
-#[test]
-fn without_a_mirror_the_release_comes_from_the_actions_own_repository() {
+/// Runs a job without a mirror: over https, from what stands for GitHub. Returns the paths that it asked for.
+fn asked_of_github(job: Job) -> Vec<String> {
     let tls = tls::Identity::new();
     let github =
         Server::start(Some(Arc::clone(&tls.config)), |request| releases::answer(request, VERSION, &pinned().assets()));
-    let job = Job::new();
     let ca = job.dir.path().join("ca.pem");
     fs::write(&ca, &tls.ca_pem).unwrap();
     let job = job.without("TOKEN_MINT_RELEASES").env("GITHUB_SERVER_URL", &github.url(""));
-    let job = job.env("CURL_CA_BUNDLE", ca.to_str().unwrap());
-    job.assert_mints();
-    let asked: Vec<String> = github.requests().iter().map(|request| request.path().to_owned()).collect();
-    assert_eq!(asked, [format!("/octo-org/token-mint-action/releases/download{}", asset_path())]);
+    job.env("CURL_CA_BUNDLE", ca.to_str().unwrap()).assert_mints();
+    github.requests().iter().map(|request| request.path().to_owned()).collect()
+}
+
+#[test]
+fn without_a_mirror_the_release_comes_from_the_pinned_repository() {
+    for job in [Job::new(), Job::new().locally()] {
+        assert_eq!(asked_of_github(job), [format!("/{REPOSITORY}/releases/download{}", asset_path())]);
+    }
+}
+
+/// There, GitHub's own word for the repository of the action is that of the other action.
+#[test]
+fn so_it_does_inside_another_action() {
+    let asked = asked_of_github(Job::new().inside_another_action());
+    assert_eq!(asked, [format!("/{REPOSITORY}/releases/download{}", asset_path())]);
 }
 
 #[test]
@@ -88,7 +98,7 @@ fn try_action_makes_a_workflow_mint_with_the_repositorys_own_action() {
     let action = job.dir.path().join("action.yml");
     fs::copy(format!("{TOP}/action.yml"), &action).unwrap();
     let mut try_action = Command::new(format!("{TOP}/.ci/try-action"));
-    run(try_action.arg(&action).env("GITHUB_ENV", &env_file));
+    run(try_action.arg(&action).env("GITHUB_ENV", &env_file).env("GITHUB_REPOSITORY", REPOSITORY));
     let env = fs::read_to_string(env_file).unwrap();
     let value = |name: &str| env.lines().find_map(|line| line.strip_prefix(&format!("{name}="))).unwrap().to_owned();
     let names = ["ACTIONS_ID_TOKEN_REQUEST_URL", "ACTIONS_ID_TOKEN_REQUEST_TOKEN", "TOKEN_MINT_RELEASES"];

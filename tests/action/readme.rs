@@ -112,7 +112,7 @@ fn the_readme_lists_inputs_outputs_and_failures_of_the_action() {
         .flat_map(|section| section.lines())
         .filter_map(|line| line.strip_prefix("  ").filter(|line| !line.starts_with(' '))?.split(':').next())
         .collect();
-    assert_eq!(names, ["index", "audience", "project", "timeout", "run", "burn", "api-token", "expires"]);
+    assert_eq!(names, ["index", "audience", "project", "timeout", "command", "run", "burn", "api-token", "expires"]);
     for name in names {
         assert!(readme.contains(&format!("\n| `{name}` | ")), "{name}");
     }
@@ -122,9 +122,10 @@ fn the_readme_lists_inputs_outputs_and_failures_of_the_action() {
         "no token-mint is pinned here for",
         "there is no token-mint for",
         "curl is needed to fetch ",
-        "can't be written to",
+        "can't write to",
         "sha256sum or shasum is needed",
-        "the inputs run and burn are for two steps",
+        "the inputs command, run and burn are for steps of their own",
+        "the input command is mint, check or claims",
     ];
     assert_eq!(action.matches("fail \"").count(), messages.len(), "each message is listed here, and in the README");
     for message in messages {

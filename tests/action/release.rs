@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
-use crate::job::{TOP, VERSION, executable, run};
+use crate::job::{REPOSITORY, TOP, VERSION, executable, run};
 
 const TARGETS: [&str; 5] = [
     "aarch64-apple-darwin",
@@ -42,10 +42,17 @@ impl Release {
         fs::write(self.path(folder).join("SHA256SUMS"), sums).unwrap();
     }
 
-    fn make(&self, target: &str) -> Output {
-        let output = Command::new("make").arg(target).current_dir(&self.dir).env_remove("DIST").output().unwrap();
+    /// Runs make as a workflow of that repository does; empty: as a person does.
+    fn make_as(&self, repository: &str, target: &str) -> Output {
+        let mut make = Command::new("make");
+        make.arg(target).current_dir(&self.dir).env_remove("DIST").env("GITHUB_REPOSITORY", repository);
+        let output = make.output().unwrap();
         println!("make {target}: {output:?}");
         output
+    }
+
+    fn make(&self, target: &str) -> Output {
+        self.make_as(REPOSITORY, target)
     }
 
     fn action_yml(&self) -> String {
@@ -75,7 +82,7 @@ fn sum_of(path: &Path) -> String {
 }
 
 #[test]
-fn pin_writes_version_and_every_sum_and_nothing_else() {
+fn pin_writes_version_repository_and_every_sum_and_nothing_else() {
     let release = Release::of(&TARGETS);
     let before = release.action_yml();
     let cargo_toml = fs::read_to_string(release.path("Cargo.toml")).unwrap();
@@ -84,18 +91,39 @@ fn pin_writes_version_and_every_sum_and_nothing_else() {
     fs::write(release.path("Cargo.toml"), raised).unwrap();
     assert!(release.make("pin").status.success());
     let after = release.action_yml();
-    assert!(after.contains("        version=12.34.56-rc.7\n"), "{after}");
+    assert!(after.contains(&format!("\n        version=12.34.56-rc.7 repository={REPOSITORY} #")), "{after}");
     for target in TARGETS {
         assert_eq!(release.pin(target), sum_of(&release.path(&format!("dist/token-mint-{target}"))));
     }
     let unpinned = |text: &str| {
-        let words = text.split(' ').filter(|word| !word.starts_with("sum="));
+        let words = text.split(' ').filter(|word| !word.starts_with("sum=") && !word.starts_with("repository="));
         words.collect::<String>().replace("version=12.34.56-rc.7", &format!("version={VERSION}"))
     };
     assert_eq!(unpinned(&after), unpinned(&before));
     // Again: the same.
     assert!(release.make("pin").status.success());
     assert_eq!(release.action_yml(), after);
+}
+
+#[test]
+fn pin_keeps_the_repository_that_is_pinned_unless_a_workflow_names_one() {
+    let release = Release::of(&TARGETS);
+    for odd in ["", "a b/c", "a/b;c", "a|b"] {
+        let before = release.action_yml();
+        let output = release.make_as(odd, "pin");
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(
+            !output.status.success() && said.contains("nor GITHUB_REPOSITORY names an OWNER/REPO"),
+            "{odd}: {said}"
+        );
+        assert_eq!(release.action_yml(), before);
+    }
+    for (named, pinned) in
+        [("a/b", "a/b"), ("", "a/b"), ("Octo-Org/re.po_2", "Octo-Org/re.po_2"), ("", "Octo-Org/re.po_2")]
+    {
+        assert!(release.make_as(named, "pin").status.success());
+        assert!(release.action_yml().contains(&format!(" repository={pinned} #")), "{}", release.action_yml());
+    }
 }
 
 #[test]
@@ -148,10 +176,20 @@ fn verify_compares_what_was_published_pinned_and_built() {
         (output.status.success(), String::from_utf8(output.stderr).unwrap())
     };
     let (done, said) = verify();
+    assert!(!done && said.contains("neither action.yml nor"), "{said}");
+
+    let pin = |folder: &str| {
+        let mut pin = Command::new(release.path(".ci/pin"));
+        run(pin.arg(release.path(folder)).env("GITHUB_REPOSITORY", REPOSITORY))
+    };
+    release.assets("others", &TARGETS[1..]);
+    pin("others");
+    let (done, said) = verify();
     assert!(!done && said.contains("action.yml pins something else"), "{said}");
 
-    assert!(run(Command::new(release.path(".ci/pin")).arg(release.path("published"))).contains("x86_64"));
+    assert!(pin("published").contains("x86_64"));
     assert!(verify().0);
+    assert!(release.make_as("a/fork", "verify").status.success(), "in a workflow of another repository, too");
 
     fs::write(release.path("dist/token-mint-x86_64-unknown-linux-musl"), "other bytes").unwrap();
     let (done, said) = verify();
@@ -194,6 +232,7 @@ fn make_release(release: &Release) -> Output {
     let path = format!("{}:{}", release.path("bin").display(), std::env::var("PATH").unwrap());
     let mut make = Command::new("make");
     make.arg("release").current_dir(&release.dir).env("PATH", path).env_remove("GITHUB_REF_NAME");
+    make.env("GITHUB_REPOSITORY", REPOSITORY);
     make.output().unwrap()
 }
 

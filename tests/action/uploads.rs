@@ -1,8 +1,9 @@
 //! `with: {run: …}`: a whole release in one step; and `with: {burn: …}` for a step that comes last.
 
 use std::fs;
+use std::process::Command;
 
-use crate::job::{ACTION, Job, Outcome, busybox, workflow};
+use crate::job::{ACTION, Job, Outcome, busybox, run, workflow};
 use crate::stand_in::Setup;
 
 /// A job that runs these commands, one a line.
@@ -66,14 +67,62 @@ fn no_shell_stands_between_the_runner_and_token_mint() {
     );
 }
 
+/// The download is bounded, what is uploaded is not.
+#[test]
+fn a_commands_files_may_be_as_large_as_before() {
+    let job = Job::new();
+    let seen = job.dir.path().join("limit");
+    let job = running(job, &[&format!("ulimit -f >'{}'", seen.display())]);
+    let outcome = job.run();
+    assert!(outcome.green && job.downloads().len() == 1, "{outcome}");
+    assert_eq!(fs::read_to_string(seen).unwrap(), run(Command::new("sh").args(["-c", "ulimit -f"])));
+}
+
+/// These inputs, as YAML, and the index.
+fn with_inputs(inputs: &[&str]) -> Job {
+    let job = Job::new();
+    let index = format!("index: {}", job.servers.index.url("/"));
+    job.with(&inputs.iter().fold(index, |with, input| format!("{with}\n          {input}")))
+}
+
 #[test]
 fn a_step_does_not_upload_nothing_and_stay_green() {
-    for burn in ["pypi-x", "''"] {
-        let job = Job::new();
-        let with =
-            format!("index: {}\n          run: echo ran away\n          burn: {burn}", job.servers.index.url("/"));
-        job.with(&with).assert_stops_before_minting(&["the inputs run and burn are for two steps"]);
+    for inputs in [
+        ["run: echo ran away", "burn: pypi-x"],
+        ["run: echo ran away", "burn: ''"],
+        ["run: echo ran away", "command: check"],
+        ["run: echo ran away", "command: claims"],
+        ["burn: pypi-x", "command: check"],
+        ["burn: ''", "command: claims"],
+    ] {
+        with_inputs(&inputs)
+            .assert_stops_before_minting(&["the inputs command, run and burn are for steps of their own"]);
     }
+}
+
+#[test]
+fn a_command_that_there_is_not_is_refused_with_those_that_there_are() {
+    for command in ["burn", "Mint", "''", "'check '", "mint,none,"] {
+        let job = with_inputs(&[&format!("command: {command}")]);
+        job.assert_stops_before_minting(&["the input command is mint, check or claims"]);
+    }
+}
+
+#[test]
+fn a_release_can_be_rehearsed() {
+    let job = with_inputs(&["command: check"]);
+    let outcome = job.run();
+    assert!(outcome.green && outcome.log.contains("a release from it would work"), "{outcome}");
+    assert_eq!([&*outcome.outcome, &outcome.api_token, &outcome.expires], ["success", "", ""], "{outcome}");
+    assert_eq!((job.servers.api_tokens().len(), job.servers.burned().len()), (1, 1), "{outcome}");
+}
+
+#[test]
+fn a_job_can_show_what_to_enter_in_the_form() {
+    let job = with_inputs(&["command: claims"]);
+    let outcome = job.run();
+    assert!(outcome.green && outcome.log.contains("Workflow name "), "{outcome}");
+    assert_eq!(job.servers.api_tokens(), Vec::<String>::new(), "{outcome}");
 }
 
 /// A refused job runs nothing, and says why.

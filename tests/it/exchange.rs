@@ -130,3 +130,16 @@ fn stderr_says_who_which_index_and_until_when_and_quiet_nothing() {
     }
     assert!(!verbose.contains("api-version"), "no query in a log line: {verbose}");
 }
+
+/// GitHub sets `RUNNER_DEBUG=1` in a job that is run with debug logging.
+#[test]
+fn githubs_debug_logging_shows_each_request_unless_the_command_line_says_otherwise() {
+    let servers = StandIn::start(Setup::default());
+    let step = |debug: &str| Step::of(&servers).env("RUNNER_DEBUG", debug);
+    let shows_requests = |step: Step| step.run_with(&servers).said().contains("/_/oidc/mint-token: status 200, ");
+    assert!(shows_requests(step("1")));
+    assert!(!shows_requests(step("1").args(&["-q"])));
+    assert!(!shows_requests(step("0")));
+    let elsewhere = step("1").without("GITHUB_ACTIONS").args(&["--format", "token"]);
+    assert!(!shows_requests(elsewhere), "no job of GitHub's");
+}

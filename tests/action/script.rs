@@ -1,0 +1,149 @@
+//! The action's script by itself, started as a runner starts it, by each kind of shell: what a signal reaches, and what is left in
+//! the folder for temporary files.
+
+use std::fs;
+use std::os::unix::fs::symlink;
+use std::os::unix::process::ExitStatusExt;
+use std::path::PathBuf;
+use std::process::{Child, Command, ExitStatus};
+use std::thread;
+use std::time::Duration;
+
+use rustix::process::{Pid, Signal, kill_process};
+
+use crate::harness::{Raw, spawned, wait_until};
+use crate::job::{TARGET, VERSION, executable, pinned};
+
+/// How runners start a script: GitHub's for `shell: sh`, the same where sh is busybox's, and for `shell: bash`.
+const SHELLS: [&[&str]; 3] =
+    [&["dash", "-e"], &["busybox", "sh", "-e"], &["bash", "--noprofile", "--norc", "-e", "-o", "pipefail"]];
+
+/// The script, in a job whose tool cache has token-mint, with a server that is endpoint and index.
+struct Script {
+    dir: tempfile::TempDir,
+    shell: &'static [&'static str],
+    server: Raw,
+}
+
+impl Script {
+    /// The server never answers.
+    fn that_hangs(shell: &'static [&'static str]) -> Script {
+        let script = Script {
+            dir: tempfile::tempdir().unwrap(),
+            shell,
+            server: Raw::serving(|_| thread::sleep(Duration::from_secs(60))),
+        };
+        let cached = script.dir.path().join(format!("tools/token-mint/{VERSION}/{TARGET}/token-mint"));
+        executable(&cached, &fs::read(pinned().asset()).unwrap());
+        let action = pinned().action_yml();
+        let run = action.split("      run: |\n").nth(1).unwrap();
+        let lines = run.lines().map(|line| format!("{}\n", line.strip_prefix("        ").unwrap_or_default()));
+        fs::write(script.dir.path().join("script"), lines.collect::<String>()).unwrap();
+        fs::write(script.dir.path().join("output"), "").unwrap();
+        fs::create_dir(script.temp()).unwrap();
+        script
+    }
+
+    fn temp(&self) -> PathBuf {
+        self.dir.path().join("temp")
+    }
+
+    /// What is in the folder for temporary files.
+    fn left(&self) -> Vec<PathBuf> {
+        fs::read_dir(self.temp()).unwrap().map(|entry| entry.unwrap().path()).collect()
+    }
+
+    /// Starts it with these inputs in place of the defaults.
+    fn start(&self, inputs: &[(&str, &str)]) -> Child {
+        let url = self.server.url();
+        let mut command = Command::new(self.shell[0]);
+        command.args(&self.shell[1..]).arg(self.dir.path().join("script")).current_dir(&self.dir).env_clear();
+        command.envs([("TOKEN_MINT_COMMAND", "mint"), ("TOKEN_MINT_BURN", "none"), ("TOKEN_MINT_RUN", "")]);
+        command.envs([("TOKEN_MINT_INDEX", &*url), ("TOKEN_MINT_AUDIENCE", "pypi"), ("TOKEN_MINT_TIMEOUT", "20")]);
+        command.envs([("GITHUB_ACTIONS", "true"), ("ACTIONS_ID_TOKEN_REQUEST_TOKEN", "a-request-token")]);
+        command.env("ACTIONS_ID_TOKEN_REQUEST_URL", format!("{url}/idtoken?api-version=2.0"));
+        command.env("GITHUB_OUTPUT", self.dir.path().join("output")).env("RUNNER_TEMP", self.temp());
+        command.env("RUNNER_TOOL_CACHE", self.dir.path().join("tools")).env("PATH", std::env::var_os("PATH").unwrap());
+        spawned(command.envs(inputs.iter().copied()))
+    }
+
+    /// The same, up to the first request that token-mint sends.
+    fn start_and_hang(&self, inputs: &[(&str, &str)]) -> Child {
+        let before = self.server.requests().len();
+        let child = self.start(inputs);
+        wait_until(|| self.server.requests().len() > before);
+        child
+    }
+
+    /// Runs token-mint to an early end: this is no index. Returns the process's number.
+    fn run_to_the_end(&self) -> u32 {
+        let mut child = self.start(&[("TOKEN_MINT_INDEX", "nonsense")]);
+        assert_eq!(ended(&mut child).code(), Some(2), "{:?}", self.shell);
+        child.id()
+    }
+}
+
+fn ended(child: &mut Child) -> ExitStatus {
+    wait_until(|| child.try_wait().unwrap().is_some());
+    child.wait().unwrap()
+}
+
+/// A runner that cancels a job sends its signals to the step's first process, and to no other.
+#[test]
+fn a_cancelled_jobs_signal_reaches_token_mint_whatever_it_does() {
+    let inputs: [&[(&str, &str)]; 5] = [
+        &[],
+        &[("TOKEN_MINT_RUN", "true")],
+        &[("TOKEN_MINT_BURN", "pypi-AgEIcHlwaS5vcmc")],
+        &[("TOKEN_MINT_COMMAND", "check")],
+        &[("TOKEN_MINT_COMMAND", "claims")],
+    ];
+    for shell in SHELLS {
+        for inputs in inputs {
+            for (signal, number) in [(Signal::INT, 2), (Signal::TERM, 15)] {
+                let script = Script::that_hangs(shell);
+                let mut child = script.start_and_hang(inputs);
+                kill_process(Pid::from_child(&child), signal).unwrap();
+                let status = ended(&mut child);
+                let by_signal = status.signal() == Some(number) || status.code() == Some(128 + number);
+                assert!(by_signal, "{shell:?}, {inputs:?}: {status}");
+            }
+        }
+    }
+}
+
+#[test]
+fn what_an_earlier_process_left_is_removed_and_a_running_ones_copy_stays() {
+    for shell in SHELLS {
+        let script = Script::that_hangs(shell);
+        script.run_to_the_end();
+        let first = script.left();
+        assert_eq!(first.len(), 1, "{shell:?}: {first:?}");
+        let mut running = script.start_and_hang(&[]);
+        let second = script.left();
+        assert!(second.len() == 1 && second != first, "{shell:?}: {second:?}");
+        script.run_to_the_end();
+        assert!(second[0].join("token-mint.exe").exists(), "{shell:?}: in use by a process that runs");
+        running.kill().unwrap();
+        ended(&mut running);
+        script.run_to_the_end();
+        assert_eq!(script.left().len(), 1, "{shell:?}: its own alone");
+    }
+}
+
+#[test]
+fn a_link_that_looks_like_an_earlier_copy_is_not_followed() {
+    for shell in SHELLS {
+        let script = Script::that_hangs(shell);
+        let precious = script.dir.path().join("precious");
+        fs::create_dir(&precious).unwrap();
+        fs::write(precious.join("token-mint.exe"), "").unwrap();
+        let ended = script.run_to_the_end();
+        symlink(&precious, script.temp().join(format!("token-mint.{ended}.AAAAAA"))).unwrap();
+        symlink("/nonexistent", script.temp().join("token-mint.*.BBBBBB")).unwrap();
+        fs::write(script.temp().join("another file"), "").unwrap();
+        script.run_to_the_end();
+        assert!(precious.join("token-mint.exe").exists(), "{shell:?}");
+        assert_eq!(script.left().len(), 2, "{shell:?}: its own and that file, {:?}", script.left());
+    }
+}
