@@ -425,6 +425,24 @@ mod tests {
         assert!(connection.failure().is_none());
     }
 
+    /// Each says something now and then, and never the password.
+    #[test]
+    fn strangers_stall_nobody() {
+        let url = server();
+        let connection = Connection::open(Route::to(&url, None), Deadline::after(Duration::from_secs(10))).unwrap();
+        let strangers: Vec<_> = (0..20).map(|_| TcpStream::connect(connection.listener).unwrap()).collect();
+        thread::spawn(move || {
+            for mut stranger in strangers.iter().cycle() {
+                let _ = stranger.write_all(b"C");
+                thread::sleep(Duration::from_millis(5));
+            }
+        });
+        let start = std::time::Instant::now();
+        let request = minreq::get(url.to_string()).with_proxy(connection.as_proxy.clone()).with_timeout(10);
+        assert_eq!(request.send().unwrap().as_str().unwrap(), "word");
+        assert!(start.elapsed() < Duration::from_secs(2), "{:?}", start.elapsed());
+    }
+
     #[test]
     fn a_server_that_is_not_there_is_told_of() {
         let closed = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();

@@ -6,6 +6,7 @@
 mod stand_in;
 
 mod build;
+mod connections;
 mod exchange;
 mod explanations;
 mod faults;

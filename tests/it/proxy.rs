@@ -98,6 +98,20 @@ fn a_proxy_that_refuses_or_fails_is_an_error_and_says_why() {
     });
 }
 
+/// Where the ID token is in a variable, there is no fresh one. What a proxy does not pass on has not spent it.
+#[test]
+fn an_id_token_that_a_proxy_has_not_passed_on_is_sent_again() {
+    for (answer, attempts) in [("HTTP/1.1 503 Busy\r\n\r\n", 4), ("", 4), ("HTTP/1.1 403 Forbidden\r\n\r\n", 1)] {
+        let proxy = Raw::answering(answer);
+        let step = Step::bare().args(&["--index", &format!("https://{HOST}"), "--audience", "pypi"]);
+        let step = step.args(&["--id-token-env", "MY_TOKEN", "--format", "token"]).env("MY_TOKEN", "a.b.c");
+        step.env("https_proxy", &proxy.url())
+            .run()
+            .assert_failed(5, &["asking the index for an API token", "the proxy"]);
+        assert_eq!(proxy.requests().len(), attempts, "{answer}");
+    }
+}
+
 #[test]
 fn an_endless_answer_of_a_proxy_is_bounded() {
     let endless = Raw::serving(|stream| while stream.write_all(b"HTTP/1.1 200 X-Header: more and more\r\n").is_ok() {});
