@@ -4,7 +4,7 @@ use std::path::Path;
 
 use crate::env::{EVENT_PATH, Env};
 use crate::file;
-use crate::json::Members;
+use crate::json::Object;
 
 /// A longer event is not read. GitHub's pull request events are some tens of kilobytes.
 const MAX_EVENT_BYTES: u64 = 1024 * 1024;
@@ -16,14 +16,14 @@ pub fn is_pull_request_from_fork(env: &Env) -> bool {
 
 fn pull_request_from_fork(env: &Env) -> Option<bool> {
     let event = file::read(Path::new(env.get(EVENT_PATH)?), MAX_EVENT_BYTES)?;
-    let pull_request = Members::read(&event).ok()?.object("pull_request")?;
+    let pull_request = Object::read(&event).ok()?.object("pull_request")?;
     let side = |name| pull_request.object(name)?.object("repo");
     let (Some(head), Some(base)) = (side("head"), side("base")) else {
         // A fork that was deleted meanwhile has no repository.
         return Some(pull_request.object("head")?.json("repo")? == "null");
     };
     // A repository may be a fork itself, with pull requests of its own.
-    Some(head.json("fork")? == "true" && head.text("full_name") != base.text("full_name"))
+    Some(head.get("fork").ok()? && head.get::<String>("full_name") != base.get::<String>("full_name"))
 }
 
 #[cfg(test)]

@@ -19,14 +19,12 @@ use std::io::Read;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use nanoserde::DeJson;
-
 use crate::connection::{Connection, Route};
 use crate::deadline::Deadline;
 use crate::expiry;
 use crate::http_error::{HttpError, MAX_TEXT_CHARS};
 use crate::interim::{self, Chunks, Head};
-use crate::json;
+use crate::json::Object;
 use crate::log::{self, Log};
 use crate::proxy::Proxies;
 use crate::url::Url;
@@ -83,12 +81,6 @@ pub struct Reply {
     pub may_be_cut_off: bool,
 }
 
-/// What servers put into a reply that is not the one asked for.
-#[derive(DeJson)]
-struct Complaint {
-    message: String,
-}
-
 impl Reply {
     /// The reply, if it is whole.
     ///
@@ -105,8 +97,8 @@ impl Reply {
         if self.status < 400 {
             return None;
         }
-        let text = match json::decode::<Complaint>(&self.body, &["message"]) {
-            Ok(complaint) => complaint.message,
+        let text = match Object::read(&self.body).and_then(|object| object.get("message")) {
+            Ok(message) => message,
             Err(_) => std::str::from_utf8(&self.body).ok()?.to_owned(),
         };
         let words = neutralise(&redact(&text), MAX_TEXT_CHARS);

@@ -7,12 +7,10 @@
 
 use std::fmt;
 
-use nanoserde::DeJson;
-
 use crate::error::{Error, Leg, Reason, Refusal, ReplyFlaw, Result};
 use crate::http::{Http, Reply};
 use crate::http_error::HttpError;
-use crate::json;
+use crate::json::{self, Object};
 use crate::secret::{ApiToken, IdToken, UnusableToken, redact, redact_tokens};
 use crate::url::{Url, UrlError};
 use crate::workflow::neutralise;
@@ -73,36 +71,6 @@ pub struct MintReply {
     /// The one that can be used, and what is wrong with the time at which it expires. If there is none: [`Error::Refused`],
     /// [`Error::Exchange`], [`Error::Status`] or [`Error::Reply`] of this leg.
     pub minted: Result<(Minted, Option<ReplyFlaw>)>,
-}
-
-#[derive(DeJson)]
-struct AudienceReply {
-    audience: String,
-}
-
-#[derive(DeJson)]
-struct MintedReply {
-    token: String,
-}
-
-#[derive(DeJson)]
-struct Expiry {
-    #[nserde(default)]
-    expires: Option<u64>,
-}
-
-#[derive(DeJson)]
-struct RefusalReply {
-    #[nserde(default)]
-    errors: Option<Vec<RefusalReason>>,
-}
-
-#[derive(DeJson)]
-struct RefusalReason {
-    #[nserde(default)]
-    code: Option<String>,
-    #[nserde(default)]
-    description: Option<String>,
 }
 
 impl Index {
@@ -193,8 +161,8 @@ impl Index {
         if reply.status != 200 {
             return Err(self.refusal_or_trouble(leg, reply, redact_tokens));
         }
-        let read = json::decode(&reply.body, &["audience"]).map_err(ReplyFlaw::Json);
-        let audience = read.map(|reply: AudienceReply| reply.audience).map_err(self.flawed(leg))?;
+        let read = Object::read(&reply.body).and_then(|object| object.get("audience"));
+        let audience: String = read.map_err(ReplyFlaw::Json).map_err(self.flawed(leg))?;
         if audience.is_empty() { Err(self.flawed(leg)(ReplyFlaw::Audience)) } else { Ok(audience) }
     }
 
@@ -282,13 +250,12 @@ impl Index {
                 retry_after: reply.retry_after,
             };
         }
-        let refusal: Option<RefusalReply> = json::decode(&reply.body, &["errors"]).ok();
-        let reasons = refusal.and_then(|refusal| refusal.errors).unwrap_or_default();
+        let reasons = Object::read(&reply.body).map(|object| object.objects("errors")).unwrap_or_default();
         let unshown_reasons = reasons.len().saturating_sub(MAX_REASONS);
-        let without_tokens = |text: &Option<String>| redact(text.as_deref().unwrap_or_default());
-        let reasons = reasons.iter().take(MAX_REASONS).map(|RefusalReason { code, description }| Reason {
-            code: without_tokens(code).chars().filter(is_code_char).take(MAX_CODE_CHARS).collect(),
-            description: neutralise(&without_tokens(description), MAX_DESCRIPTION_CHARS),
+        let without_tokens = |reason: &Object, key| redact(&reason.get::<String>(key).unwrap_or_default());
+        let reasons = reasons.iter().take(MAX_REASONS).map(|reason| Reason {
+            code: without_tokens(reason, "code").chars().filter(is_code_char).take(MAX_CODE_CHARS).collect(),
+            description: neutralise(&without_tokens(reason, "description"), MAX_DESCRIPTION_CHARS),
         });
         let refusal = Refusal { status, words, reasons: reasons.collect(), unshown_reasons };
         Error::Refused { index: Box::new(self.clone()), leg, refusal: Box::new(refusal), subject: None }
@@ -297,12 +264,12 @@ impl Index {
 
 /// The API token in a sound reply. When it expires is read by itself: nothing that is wrong there makes the token less valid.
 fn read_token(body: &[u8]) -> std::result::Result<(Minted, Option<ReplyFlaw>), ReplyFlaw> {
-    let MintedReply { token } = json::decode(body, &["token"]).map_err(ReplyFlaw::Json)?;
-    let token = ApiToken::new(token).map_err(ReplyFlaw::Token)?;
-    let (expires_unix_secs, expires_flaw) = match json::decode(body, &["expires"]) {
-        Ok(Expiry { expires: Some(YEAR_10000_UNIX_SECS..) }) => (None, Some(ReplyFlaw::Expires)),
-        Ok(Expiry { expires }) => (expires, None),
-        Err(_) => (None, Some(ReplyFlaw::Expires)),
+    let reply = Object::read(body).map_err(ReplyFlaw::Json)?;
+    let token = ApiToken::new(reply.get("token").map_err(ReplyFlaw::Json)?).map_err(ReplyFlaw::Token)?;
+    let (expires_unix_secs, expires_flaw) = match (reply.json("expires"), reply.get("expires")) {
+        (None | Some("null"), _) => (None, None),
+        (_, Ok(secs @ 0..YEAR_10000_UNIX_SECS)) => (Some(secs), None),
+        _ => (None, Some(ReplyFlaw::Expires)),
     };
     Ok((Minted { token, expires_unix_secs }, expires_flaw))
 }

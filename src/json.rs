@@ -1,15 +1,16 @@
 //! The one door for JSON from outside: bounded, checked to be well formed, only then decoded.
 //!
-//! nanoserde 0.2.1 alone hangs for ever on `{"x":[`, panics on `{"x":}`, and takes mismatched brackets,
-//! comments, raw line breaks and the last of two equal keys. None of that reaches it: [`decode`] first checks
-//! the text against RFC 8259 and refuses a key that stands twice in one object (section 4 leaves it open).
+//! nanoserde 0.2.1 alone hangs for ever on `{"x":[`, panics on `{"x":}`, and takes mismatched brackets, comments, raw line
+//! breaks and the last of two equal keys. So the text is walked here, by the rules of RFC 8259, and nanoserde decodes single
+//! values: strings, and what [`Object::get`] is asked for. A key that stands twice in one object is refused (section 4 leaves it
+//! open).
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use nanoserde::DeJson;
 
-/// More than any reply of the protocol needs; a deeper text is refused, so that the check can't exhaust the stack.
+/// More than any reply of the protocol needs; a deeper text is refused, so that the walk can't exhaust the stack.
 const MAX_DEPTH: usize = 32;
 
 /// Why a text was not decoded. Never quotes the text: it may hold a token.
@@ -21,11 +22,11 @@ pub enum JsonError {
     Encoding,
     /// Not well formed, seen at this byte.
     Syntax(usize),
-    /// Nested deeper than 32 levels.
+    /// Nested deeper than [`MAX_DEPTH`] levels.
     Depth,
     /// One object has the same key twice.
     DuplicateKey,
-    /// Well-formed JSON, but a field that is needed is missing or of another type; or a number in it is one that nanoserde
+    /// Well-formed JSON, but a member that is needed is missing or of another type; or a number in it is one that nanoserde
     /// can't read: beyond 64 bits, or with an exponent that has a plus sign.
     Shape,
 }
@@ -38,53 +39,48 @@ impl JsonError {
     }
 }
 
-/// Decodes one JSON object, of which nanoserde sees the members of these names and no other.
-///
-/// # Errors
-/// [`JsonError`], in the order of its variants.
-pub fn decode<T: DeJson>(bytes: &[u8], names: &[&str]) -> Result<T, JsonError> {
-    let members = Members::read(bytes)?;
-    let wanted = names.iter().filter_map(|name| Some(format!("{}:{}", quoted(name), members.json(name)?)));
-    let text = format!("{{{}}}", wanted.collect::<Vec<_>>().join(","));
-    T::deserialize_json(&text).map_err(|_| JsonError::Shape)
-}
+/// A JSON object: each key with its value as JSON text.
+pub struct Object(BTreeMap<String, String>);
 
-/// The members of one JSON object, whatever they are: each key with its value as JSON text.
-pub struct Members(BTreeMap<String, String>);
-
-impl Members {
+impl Object {
     /// Reads one JSON object.
     ///
     /// # Errors
     /// [`JsonError`]; `Shape` where it is another JSON value.
-    pub fn read(bytes: &[u8]) -> Result<Members, JsonError> {
+    pub fn read(bytes: &[u8]) -> Result<Object, JsonError> {
         let text = std::str::from_utf8(bytes).map_err(|_| JsonError::Encoding)?;
-        check(text)?;
-        let mut rest = Cursor { text, at: 0 };
-        rest.skip_blanks();
-        if rest.peek() != Some(b'{') {
-            return Err(JsonError::Shape);
-        }
         let mut members = BTreeMap::new();
-        rest.object(0, &mut |key, value| {
-            members.insert(key, value.to_owned());
+        walk(text, &mut |key, value| {
+            members.extend(key.map(|key| (key, value.to_owned())));
         })?;
-        Ok(Members(members))
+        if text.trim_start().starts_with('{') { Ok(Object(members)) } else { Err(JsonError::Shape) }
     }
 
-    /// A member that is a string, decoded.
-    pub fn text(&self, key: &str) -> Option<String> {
-        Cursor { text: self.0.get(key)?, at: 0 }.string().ok()
+    /// A member, decoded.
+    ///
+    /// # Errors
+    /// `Shape` where there is none, or none of this type.
+    pub fn get<T: DeJson>(&self, key: &str) -> Result<T, JsonError> {
+        T::deserialize_json(self.0.get(key).ok_or(JsonError::Shape)?).map_err(|_| JsonError::Shape)
+    }
+
+    /// A member that is an object.
+    pub fn object(&self, key: &str) -> Option<Object> {
+        Object::read(self.0.get(key)?.as_bytes()).ok()
+    }
+
+    /// The objects in a member that is an array. Other elements are left out.
+    pub fn objects(&self, key: &str) -> Vec<Object> {
+        let mut objects = vec![];
+        let walked = walk(self.json(key).unwrap_or_default(), &mut |key, element| {
+            objects.extend(key.is_none().then(|| Object::read(element.as_bytes()).ok()).flatten());
+        });
+        walked.map(|()| objects).unwrap_or_default()
     }
 
     /// A member's JSON text.
     pub fn json(&self, key: &str) -> Option<&str> {
         self.0.get(key).map(String::as_str)
-    }
-
-    /// A member that is an object.
-    pub fn object(&self, key: &str) -> Option<Members> {
-        Members::read(self.0.get(key)?.as_bytes()).ok()
     }
 
     /// All keys with their JSON texts, in alphabetical order.
@@ -122,14 +118,15 @@ pub fn quoted(text: &str) -> String {
     quoted
 }
 
-/// Checks that `text` is one well-formed JSON value and nothing else.
-fn check(text: &str) -> Result<(), JsonError> {
+/// Checks that `text` is one well-formed JSON value and nothing else. Shows `visit` each member of an object, its key decoded and
+/// its value as text, or each element of an array, which has no key.
+fn walk(text: &str, visit: &mut dyn FnMut(Option<String>, &str)) -> Result<(), JsonError> {
     let mut rest = Cursor { text, at: 0 };
     rest.skip_blanks();
     if rest.peek().is_none() {
         return Err(JsonError::Empty);
     }
-    rest.value(0)?;
+    rest.value(0, visit)?;
     rest.skip_blanks();
     if rest.peek().is_some() { rest.fail() } else { Ok(()) }
 }
@@ -166,128 +163,72 @@ impl Cursor<'_> {
         }
     }
 
-    fn value(&mut self, depth: usize) -> Result<(), JsonError> {
+    fn value(&mut self, depth: usize, visit: &mut dyn FnMut(Option<String>, &str)) -> Result<(), JsonError> {
         if depth > MAX_DEPTH {
             return Err(JsonError::Depth);
         }
-        self.skip_blanks();
         match self.peek() {
-            Some(b'{') => self.object(depth, &mut |_, _| ()),
-            Some(b'[') => self.array(depth),
+            Some(b'{') => self.items(b'}', depth, visit),
+            Some(b'[') => self.items(b']', depth, visit),
             Some(b'"') => self.string().map(drop),
             Some(b'-' | b'0'..=b'9') => self.number(),
             _ => self.word(),
         }
     }
 
-    /// Shows each member to `visit`: its key, decoded, and its value's text.
-    fn object(&mut self, depth: usize, visit: &mut dyn FnMut(String, &str)) -> Result<(), JsonError> {
+    /// The members of an object or the elements of an array, up to the bracket that closes it.
+    fn items(&mut self, close: u8, depth: usize, visit: &mut dyn FnMut(Option<String>, &str)) -> Result<(), JsonError> {
         let mut keys = BTreeSet::new();
-        self.expect(b'{')?;
+        self.at += 1;
         self.skip_blanks();
-        if self.take(b'}') {
+        if self.take(close) {
             return Ok(());
         }
         loop {
             self.skip_blanks();
-            let key = self.string()?;
-            if !keys.insert(key.clone()) {
+            let key = if close == b'}' { Some(self.key()?) } else { None };
+            if key.as_ref().is_some_and(|key| !keys.insert(key.clone())) {
                 return Err(JsonError::DuplicateKey);
             }
-            self.skip_blanks();
-            self.expect(b':')?;
-            self.skip_blanks();
             let start = self.at;
-            self.value(depth + 1)?;
+            self.value(depth + 1, &mut |_, _| ())?;
             visit(key, self.text.get(start..self.at).unwrap_or_default());
             self.skip_blanks();
-            if self.take(b'}') {
+            if self.take(close) {
                 return Ok(());
             }
             self.expect(b',')?;
         }
     }
 
-    fn array(&mut self, depth: usize) -> Result<(), JsonError> {
-        self.expect(b'[')?;
+    /// A member's key, and the colon after it.
+    fn key(&mut self) -> Result<String, JsonError> {
+        let key = self.string()?;
         self.skip_blanks();
-        if self.take(b']') {
-            return Ok(());
-        }
-        loop {
-            self.value(depth + 1)?;
-            self.skip_blanks();
-            if self.take(b']') {
-                return Ok(());
-            }
-            self.expect(b',')?;
-        }
+        self.expect(b':')?;
+        self.skip_blanks();
+        Ok(key)
     }
 
-    /// A string, decoded: two spellings of one key have to be seen as equal.
+    /// A string, decoded: two spellings of one key have to be seen as equal. nanoserde knows what `\u` may stand before.
     fn string(&mut self) -> Result<String, JsonError> {
-        let mut decoded = String::new();
+        let start = self.at;
         self.expect(b'"')?;
-        loop {
-            let Some(c) = self.text.get(self.at..).and_then(|rest| rest.chars().next()) else {
-                return self.fail();
-            };
-            match c {
-                '"' => {
+        while !self.take(b'"') {
+            match self.peek() {
+                None | Some(0..=0x1f) => return self.fail(),
+                Some(b'\\') => {
                     self.at += 1;
-                    return Ok(decoded);
+                    if !self.peek().is_some_and(|escaped| br#""\/bfnrtu"#.contains(&escaped)) {
+                        return self.fail();
+                    }
                 }
-                '\\' => decoded.push(self.escape()?),
-                '\0'..='\x1f' => return self.fail(),
-                _ => {
-                    decoded.push(c);
-                    self.at += c.len_utf8();
-                }
+                Some(_) => {}
             }
-        }
-    }
-
-    fn escape(&mut self) -> Result<char, JsonError> {
-        self.expect(b'\\')?;
-        let c = match self.peek() {
-            Some(c @ (b'"' | b'\\' | b'/')) => char::from(c),
-            Some(b'b') => '\x08',
-            Some(b'f') => '\x0c',
-            Some(b'n') => '\n',
-            Some(b'r') => '\r',
-            Some(b't') => '\t',
-            Some(b'u') => return self.unicode_escape(),
-            _ => return self.fail(),
-        };
-        self.at += 1;
-        Ok(c)
-    }
-
-    /// `uXXXX`, or two of them where the first is half of a surrogate pair. Half a pair alone is refused.
-    fn unicode_escape(&mut self) -> Result<char, JsonError> {
-        let high = self.four_hex_digits()?;
-        if let Some(c) = char::from_u32(high) {
-            return Ok(c);
-        }
-        self.expect(b'\\')?;
-        let low = self.four_hex_digits()?;
-        match char::decode_utf16([high as u16, low as u16]).next() {
-            Some(Ok(c)) => Ok(c),
-            _ => self.fail(),
-        }
-    }
-
-    fn four_hex_digits(&mut self) -> Result<u32, JsonError> {
-        self.expect(b'u')?;
-        let mut number = 0;
-        for _ in 0..4 {
-            let Some(digit) = self.peek().and_then(|b| char::from(b).to_digit(16)) else {
-                return self.fail();
-            };
-            number = number * 16 + digit;
             self.at += 1;
         }
-        Ok(number)
+        let string = self.text.get(start..self.at).unwrap_or_default();
+        String::deserialize_json(string).map_err(|_| JsonError::Syntax(start))
     }
 
     fn number(&mut self) -> Result<(), JsonError> {
@@ -316,13 +257,9 @@ impl Cursor<'_> {
 
     fn word(&mut self) -> Result<(), JsonError> {
         let rest = self.text.get(self.at..).unwrap_or_default();
-        match ["true", "false", "null"].iter().find(|word| rest.starts_with(**word)) {
-            Some(word) => {
-                self.at += word.len();
-                Ok(())
-            }
-            None => self.fail(),
-        }
+        let word = ["true", "false", "null"].iter().find(|word| rest.starts_with(**word));
+        self.at += word.map_or(0, |word| word.len());
+        if word.is_some() { Ok(()) } else { self.fail() }
     }
 }
 
@@ -345,15 +282,8 @@ impl fmt::Display for JsonError {
 mod tests {
     use super::*;
 
-    #[derive(DeJson, Debug, PartialEq)]
-    struct Reply {
-        value: String,
-        #[nserde(default)]
-        expires: Option<u64>,
-    }
-
     fn reply(text: &str) -> Result<String, JsonError> {
-        decode::<Reply>(text.as_bytes(), &["value", "expires"]).map(|reply| reply.value)
+        Object::read(text.as_bytes())?.get("value")
     }
 
     #[test]
@@ -380,20 +310,26 @@ mod tests {
 
     #[test]
     fn an_object_is_read_member_by_member() {
-        let text = r#" {"a\u0062" : "x\ny", "n": 18446744073709551616, "o": {"p": [1, {"q": null}]} , "s": ""} "#;
-        let members = Members::read(text.as_bytes()).unwrap();
-        assert_eq!(members.text("ab").as_deref(), Some("x\ny"));
-        assert_eq!(members.text("s").as_deref(), Some(""));
-        assert_eq!((members.text("n"), members.text("none")), (None, None));
-        assert_eq!(members.json("n"), Some("18446744073709551616"));
-        assert_eq!(members.object("o").unwrap().json("p"), Some(r#"[1, {"q": null}]"#));
-        assert!(members.object("n").is_none() && members.object("s").is_none());
-        assert_eq!(members.iter().map(|(key, _)| key).collect::<Vec<_>>(), ["ab", "n", "o", "s"]);
-        assert_eq!(Members::read(b"{}").unwrap().iter().count(), 0);
+        let text = r#" {"a\u0062" : "x\ny", "n": 18446744073709551616, "o": {"p": [1, {"q": null}, {}]} , "s": ""} "#;
+        let object = Object::read(text.as_bytes()).unwrap();
+        assert_eq!(object.get("ab"), Ok("x\ny".to_owned()));
+        assert_eq!(object.get("s"), Ok(String::new()));
+        for name in ["n", "o", "none"] {
+            assert_eq!(object.get::<String>(name), Err(JsonError::Shape), "{name}");
+        }
+        assert_eq!(object.json("n"), Some("18446744073709551616"));
+        let inner = object.object("o").unwrap();
+        assert_eq!(inner.json("p"), Some(r#"[1, {"q": null}, {}]"#));
+        let elements: Vec<_> = inner.objects("p").iter().map(|element| element.iter().count()).collect();
+        assert_eq!(elements, [1, 0], "what is no object is left out");
+        assert!(object.object("n").is_none() && object.object("s").is_none());
+        assert!(object.objects("o").is_empty() && object.objects("n").is_empty() && object.objects("none").is_empty());
+        assert_eq!(object.iter().map(|(key, _)| key).collect::<Vec<_>>(), ["ab", "n", "o", "s"]);
+        assert_eq!(Object::read(b"{}").unwrap().iter().count(), 0);
         for (text, error) in
             [("[]", JsonError::Shape), ("{\"a\":1,\"a\":1}", JsonError::DuplicateKey), ("", JsonError::Empty)]
         {
-            assert_eq!(Members::read(text.as_bytes()).err(), Some(error), "{text}");
+            assert_eq!(Object::read(text.as_bytes()).err(), Some(error), "{text}");
         }
     }
 
@@ -474,12 +410,13 @@ mod tests {
     fn what_is_no_such_reply_is_refused() {
         assert_eq!(reply(""), Err(JsonError::Empty));
         assert_eq!(reply(" \r\n"), Err(JsonError::Empty));
-        assert_eq!(decode::<Reply>(b"{\"value\":\"\xff\"}", &["value"]), Err(JsonError::Encoding));
+        assert_eq!(Object::read(b"{\"value\":\"\xff\"}").err(), Some(JsonError::Encoding));
         for text in ["[]", "null", "{}", "\"value\"", r#"{"value":null}"#, r#"{"value":1}"#, r#"{"value":["a"]}"#] {
             assert_eq!(reply(text), Err(JsonError::Shape), "{text}");
         }
         for expires in ["-1", "1.5", "1e9", "\"1\"", "18446744073709551616"] {
-            assert_eq!(reply(&format!(r#"{{"value":"a","expires":{expires}}}"#)), Err(JsonError::Shape), "{expires}");
+            let object = Object::read(format!(r#"{{"expires":{expires}}}"#).as_bytes()).unwrap();
+            assert_eq!(object.get::<u64>("expires"), Err(JsonError::Shape), "{expires}");
         }
     }
 
@@ -493,10 +430,10 @@ mod tests {
         for _ in 0..5 {
             texts = texts.iter().flat_map(|text| pieces.iter().map(move |piece| format!("{text}{piece}"))).collect();
             for text in &texts {
-                let ours = check(text);
+                let ours = walk(text, &mut |_, _| ());
                 let theirs = serde_json::from_str::<serde_json::Value>(text);
                 assert_eq!(ours.is_ok(), theirs.is_ok(), "{text}: {ours:?} {theirs:?}");
-                let _ = decode::<Reply>(text.as_bytes(), &["value", "expires"]);
+                let _ = Object::read(text.as_bytes()).map(|object| object.get::<Option<u64>>("value"));
                 checked += 1;
             }
         }

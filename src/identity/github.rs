@@ -2,14 +2,12 @@
 //! `$ACTIONS_ID_TOKEN_REQUEST_TOKEN` answers `{"value": "<ID token>"}` (GitHub Docs, "OpenID Connect reference").
 //! Both variables are unset in a job without the permission `id-token: write`.
 
-use nanoserde::DeJson;
-
 use super::{Found, Source, System, flawed, text};
 use crate::env::{Env, REQUEST_TOKEN, REQUEST_URL};
 use crate::error::{Error, Leg, ReplyFlaw, Result, SettingFlaw};
 use crate::event;
 use crate::http::{Http, Reply};
-use crate::json;
+use crate::json::Object;
 use crate::secret::{IdToken, RequestToken};
 use crate::url::Url;
 
@@ -30,11 +28,6 @@ const BOTH_VARIABLES: &str = "ACTIONS_ID_TOKEN_REQUEST_URL, ACTIONS_ID_TOKEN_REQ
 struct GitHub {
     url: Url,
     request_token: RequestToken,
-}
-
-#[derive(DeJson)]
-struct IdTokenReply {
-    value: String,
 }
 
 fn find(env: &Env) -> Found {
@@ -79,6 +72,6 @@ pub fn read_id_token(reply: &Reply, server: &str, request_token: &RequestToken) 
 }
 
 fn read(reply: &Reply) -> std::result::Result<IdToken, ReplyFlaw> {
-    let reply: IdTokenReply = json::decode(&reply.body, &["value"]).map_err(ReplyFlaw::Json)?;
-    IdToken::new(reply.value).map_err(ReplyFlaw::Token)
+    let value = Object::read(&reply.body).and_then(|object| object.get("value")).map_err(ReplyFlaw::Json)?;
+    IdToken::new(value).map_err(ReplyFlaw::Token)
 }

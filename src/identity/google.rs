@@ -4,14 +4,12 @@
 
 use std::path::Path;
 
-use nanoserde::DeJson;
-
 use super::{Found, Source, System, flawed, text};
 use crate::env::Env;
 use crate::error::{Error, Leg, ReplyFlaw, Result, SettingFlaw};
 use crate::file;
 use crate::http::{Http, Reply};
-use crate::json;
+use crate::json::{self, Object};
 use crate::secret::{IdToken, RequestToken, redact_tokens};
 use crate::url::Url;
 
@@ -39,16 +37,6 @@ const IAM: &str = "https://iamcredentials.googleapis.com";
 struct Google {
     /// Another service account than the machine's.
     account: Option<String>,
-}
-
-#[derive(DeJson)]
-struct AccessTokenReply {
-    access_token: String,
-}
-
-#[derive(DeJson)]
-struct GenerateReply {
-    token: String,
 }
 
 fn find(env: &Env) -> Found {
@@ -106,9 +94,8 @@ pub fn read_id_token(reply: &Reply, url: &Url) -> Result<IdToken> {
 /// What the metadata server answers where an access token is asked for.
 pub fn read_access_token(reply: &Reply, url: &Url) -> Result<RequestToken> {
     accepted(reply, url, redact_tokens)?;
-    let reply: AccessTokenReply =
-        json::decode(&reply.body, &["access_token"]).map_err(|flaw| bad(url, ReplyFlaw::Json(flaw)))?;
-    RequestToken::new(&reply.access_token).map_err(|flaw| bad(url, ReplyFlaw::Token(flaw)))
+    let access_token: String = member(reply, "access_token", url)?;
+    RequestToken::new(&access_token).map_err(|flaw| bad(url, ReplyFlaw::Token(flaw)))
 }
 
 /// `projects.serviceAccounts.generateIdToken` of the IAM Service Account Credentials API, version 1.
@@ -125,8 +112,11 @@ fn impersonate(account: &str, audience: &str, access_token: &RequestToken, http:
 /// What IAM answers.
 pub fn read_generated(reply: &Reply, url: &Url, access_token: &RequestToken) -> Result<IdToken> {
     accepted(reply, url, |text| access_token.redact(text))?;
-    let reply: GenerateReply = json::decode(&reply.body, &["token"]).map_err(|flaw| bad(url, ReplyFlaw::Json(flaw)))?;
-    IdToken::new(reply.token).map_err(|flaw| bad(url, ReplyFlaw::Token(flaw)))
+    IdToken::new(member(reply, "token", url)?).map_err(|flaw| bad(url, ReplyFlaw::Token(flaw)))
+}
+
+fn member(reply: &Reply, name: &str, url: &Url) -> Result<String> {
+    Object::read(&reply.body).and_then(|object| object.get(name)).map_err(|flaw| bad(url, ReplyFlaw::Json(flaw)))
 }
 
 fn no_reply(url: &Url, error: crate::http_error::HttpError) -> Error {
