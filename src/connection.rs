@@ -38,6 +38,8 @@ const NEXT_DOOR_TIMEOUT: Duration = Duration::from_secs(1);
 const GREETING_TIMEOUT: Duration = Duration::from_secs(5);
 /// How often a relay that waits for bytes looks at deadline and signals.
 const POLL: Duration = Duration::from_millis(20);
+/// What a read or write fails with after that.
+const WAITS: [ErrorKind; 3] = [ErrorKind::WouldBlock, ErrorKind::TimedOut, ErrorKind::Interrupted];
 
 /// Which server, and by way of what.
 #[derive(Clone, PartialEq, Eq)]
@@ -85,7 +87,7 @@ impl Connection {
     /// Begins to connect to a server, for a request that is made now. This does not wait.
     ///
     /// # Errors
-    /// [`HttpError::Network`] where this process can't listen on loopback.
+    /// [`HttpError::Broken`] where this process can't listen on loopback.
     pub fn open(route: Route, deadline: Deadline) -> Result<Connection, HttpError> {
         Connection::begin(route, deadline, false)
     }
@@ -99,7 +101,7 @@ impl Connection {
     }
 
     fn begin(route: Route, deadline: Deadline, is_early: bool) -> Result<Connection, HttpError> {
-        let no_relay = |error: io::Error| HttpError::Network(format!("no connection on loopback: {error}"));
+        let no_relay = |error: io::Error| HttpError::Broken(format!("no connection on loopback: {error}"));
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).map_err(no_relay)?;
         let address = listener.local_addr().map_err(no_relay)?;
         // Other users of this machine could connect, but don't know the password.
@@ -131,7 +133,7 @@ impl Connection {
         *lock(&self.shared.deadline) = deadline;
     }
 
-    /// Why it ended, if it did so by itself. Told once.
+    /// Why it was ended or could not be made, if so. Told once.
     pub fn failure(&self) -> Option<HttpError> {
         lock(&self.shared.failure).take()
     }
@@ -231,7 +233,7 @@ impl Shared {
         let mut received = 0;
         self.relay(remote, local, |bytes| {
             received += bytes;
-            if received > MAX_RECEIVED_BYTES { Err(HttpError::TooLong(MAX_RECEIVED_BYTES)) } else { Ok(()) }
+            if received > MAX_RECEIVED_BYTES { Err(HttpError::too_long(MAX_RECEIVED_BYTES)) } else { Ok(()) }
         });
     }
 
@@ -263,23 +265,22 @@ impl Shared {
             }
             count(bytes)?;
             while !rest.is_empty() {
-                let written = self.before_deadline(|| to.write(rest))?;
-                rest = rest.get(written..).unwrap_or_default();
+                match self.before_deadline(|| to.write(rest))? {
+                    0 => return Ok(()),
+                    written => rest = rest.get(written..).unwrap_or_default(),
+                }
             }
         }
     }
 
-    /// A read or write that waits for [`POLL`] at most, made again and again.
+    /// A read or write that waits for [`POLL`] at most, made again and again. What breaks the connection ends it; minreq says what
+    /// that means for the reply.
     fn before_deadline(&self, mut attempt: impl FnMut() -> io::Result<usize>) -> Result<usize, HttpError> {
         loop {
             match attempt() {
                 Ok(bytes) => return Ok(bytes),
-                Err(error) if [ErrorKind::WouldBlock, ErrorKind::TimedOut].contains(&error.kind()) => {}
-                Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                Err(error) => return Err(HttpError::Network(HttpError::text(&error))),
-            }
-            if let Some(ended) = self.deadline().ended() {
-                return Err(ended.into());
+                Err(error) if WAITS.contains(&error.kind()) => self.deadline().ended().map_or(Ok(()), Err)?,
+                Err(_) => return Ok(0),
             }
         }
     }

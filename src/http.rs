@@ -195,18 +195,15 @@ impl Http {
         exchange(request, |error| self.blame(error, &connection))
     }
 
-    /// What is behind an error of minreq's, or behind none: the connection knows more of how it ended.
+    /// What is behind an error of minreq's, or behind none: the connection may have been ended from here.
     fn blame(&self, error: Option<HttpError>, connection: &Connection) -> Option<HttpError> {
-        use HttpError::{Certificate, Late, Malformed, Network, TimedOut, Tls, TooLong, Unreachable};
-        let error = match (connection.failure(), error) {
-            // That minreq was not content came first.
-            (Some(Network(_)), Some(error @ (Certificate(_) | Malformed(_) | Tls(_) | TooLong(_)))) => error,
-            (Some(failure), _) => failure,
-            (None, error) => error?,
-        };
-        Some(match error {
-            Late(_) if self.deadline.remaining().is_zero() => TimedOut(self.deadline.timeout_secs()),
-            Late(secs) if !connection.is_used() => Unreachable(format!("no connection within {secs} seconds")),
+        Some(match connection.failure().or(error)? {
+            HttpError::Late(_) if self.deadline.remaining().is_zero() => {
+                HttpError::TimedOut(self.deadline.timeout_secs())
+            }
+            HttpError::Late(secs) if !connection.is_used() => {
+                HttpError::Unreachable(format!("no connection within {secs} seconds"))
+            }
             error => error,
         })
     }
@@ -230,10 +227,10 @@ fn exchange(
     request: minreq::Request,
     blame: impl Fn(Option<HttpError>) -> Option<HttpError>,
 ) -> Result<Reply, HttpError> {
-    let blamed = |error: HttpError| blame(Some(error)).unwrap_or(HttpError::NoReply);
+    let blamed = |error: HttpError| blame(Some(error)).unwrap_or(HttpError::no_reply());
     let mut response = request.send_lazy().map_err(|error| blamed(error.into()))?;
     if response.reason_phrase == NO_STATUS_LINE {
-        return Err(blamed(HttpError::NoReply));
+        return Err(blamed(HttpError::no_reply()));
     }
     let is_interim = (100..200).contains(&response.status_code) && response.status_code != 101;
     let Head { status, headers } = match is_interim {
@@ -241,7 +238,7 @@ fn exchange(
         false => Head { status: response.status_code, headers: std::mem::take(&mut response.headers) },
     };
     if !(100..=599).contains(&status) {
-        return Err(HttpError::Malformed(format!("its status is {status}")));
+        return Err(HttpError::malformed(&format!("its status is {status}")));
     }
     let mut reply =
         Reply { status, body: Vec::new(), retry_after: retry_after(&headers), flaw: None, may_be_cut_off: false };
@@ -263,11 +260,13 @@ fn exchange(
     reply.may_be_cut_off = announced != Some(came);
     reply.flaw = match (read, announced) {
         (Err(error), _) => blame(Some(error.into())),
-        (Ok(_), _) if came > MAX_BODY_BYTES => Some(HttpError::TooLong(MAX_BODY_BYTES)),
-        (Ok(_), Some(announced)) if came < announced => blame(Some(HttpError::Short(came, announced))),
+        (Ok(_), _) if came > MAX_BODY_BYTES => Some(HttpError::too_long(MAX_BODY_BYTES)),
+        (Ok(_), Some(announced)) if came < announced => {
+            blame(Some(HttpError::Broken(format!("its reply was cut off: {came} of {announced} bytes came"))))
+        }
         // Perhaps the header was cut off, too.
         (Ok(_), None) if came == 0 && !is_chunked => {
-            blame(Some(if headers.is_empty() { HttpError::NoReply } else { HttpError::CutOff }))
+            blame(Some(if headers.is_empty() { HttpError::no_reply() } else { HttpError::cut_off() }))
         }
         (Ok(_), None) => blame(None),
         (Ok(_), Some(_)) => None,

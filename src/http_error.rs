@@ -1,10 +1,11 @@
 //! Why a request has no whole reply.
 
 use std::fmt;
-use std::io;
+use std::io::{self, ErrorKind};
 
 use crate::deadline::Ended;
 use crate::secret::redact_tokens;
+use crate::signals;
 use crate::workflow::neutralise;
 
 /// The most that is shown of what a server or a library says.
@@ -26,41 +27,43 @@ pub enum HttpError {
     Unreachable(String),
     /// Nobody listens at a server that is next door, or there is none.
     Absent(String),
-    /// The connection broke.
-    Network(String),
-    /// The server's certificate is not one that we trust.
-    Certificate(String),
-    /// TLS failed in another way.
-    Tls(String),
-    /// The connection was closed with nothing, or nothing like HTTP, in reply.
-    NoReply,
-    /// The reply breaks HTTP's rules.
-    Malformed(String),
-    /// The connection was closed in the middle of the reply.
-    CutOff,
-    /// The same, within the body: bytes that came, bytes that were announced.
-    Short(usize, usize),
-    /// The reply is longer than this many bytes.
-    TooLong(usize),
     /// The proxy can't be reached, or does not connect us.
     Proxy(String),
     /// The proxy does not connect us, and says that this is our fault.
     ProxyRefused(String),
     /// The proxy wants credentials, or others.
     ProxyCredentials,
+    /// The server's certificate is not one that we trust.
+    Certificate(String),
+    /// The connection broke, or what came is no whole reply by HTTP's rules. It says how.
+    Broken(String),
 }
 
 impl HttpError {
+    /// The connection was closed with nothing, or nothing like HTTP, in reply.
+    pub fn no_reply() -> HttpError {
+        HttpError::Broken("it closed the connection without an HTTP reply".to_owned())
+    }
+
+    /// The connection was closed in the middle of the reply.
+    pub fn cut_off() -> HttpError {
+        HttpError::Broken("it closed the connection before its reply was whole".to_owned())
+    }
+
+    /// The reply breaks HTTP's rules.
+    pub fn malformed(how: &impl fmt::Display) -> HttpError {
+        HttpError::Broken(format!("its reply is not proper HTTP: {}", HttpError::text(how)))
+    }
+
+    /// The reply is longer than this.
+    pub fn too_long(bytes: usize) -> HttpError {
+        HttpError::Broken(format!("its reply is longer than {} KiB", bytes / 1024))
+    }
+
     /// True if another attempt may succeed.
     pub fn is_transient(&self) -> bool {
-        match self {
-            HttpError::TimedOut(_) | HttpError::Signal(_) => false,
-            HttpError::Absent(_) | HttpError::Certificate(_) => false,
-            HttpError::ProxyRefused(_) | HttpError::ProxyCredentials => false,
-            HttpError::Late(_) | HttpError::Unreachable(_) | HttpError::Network(_) | HttpError::Tls(_) => true,
-            HttpError::NoReply | HttpError::Malformed(_) | HttpError::CutOff | HttpError::Short(..) => true,
-            HttpError::TooLong(_) | HttpError::Proxy(_) => true,
-        }
+        use HttpError::{Broken, Late, Proxy, Unreachable};
+        matches!(self, Late(_) | Unreachable(_) | Proxy(_) | Broken(_))
     }
 
     /// False if no byte of the request left for the server.
@@ -88,8 +91,8 @@ impl From<minreq::Error> for HttpError {
     fn from(error: minreq::Error) -> HttpError {
         match error {
             minreq::Error::IoError(error) => error.into(),
-            minreq::Error::RustlsCreateConnection(error) => HttpError::Tls(HttpError::text(&error)),
-            other => HttpError::Malformed(HttpError::text(&other)),
+            minreq::Error::RustlsCreateConnection(error) => no_tls(&error),
+            other => HttpError::malformed(&other),
         }
     }
 }
@@ -99,16 +102,24 @@ impl From<io::Error> for HttpError {
         let text = HttpError::text(&error);
         match (error.kind(), text.strip_prefix(BAD_CERTIFICATE)) {
             (_, Some(complaint)) => HttpError::Certificate(complaint.to_owned()),
-            (io::ErrorKind::InvalidData, None) => HttpError::Tls(text),
-            (io::ErrorKind::UnexpectedEof, None) => HttpError::CutOff,
+            (ErrorKind::InvalidData, None) => no_tls(&error),
+            (ErrorKind::UnexpectedEof, None) => HttpError::cut_off(),
             // minreq wraps what it finds wrong with a chunk in an error of this kind, and what the network did there.
-            (io::ErrorKind::Other, None) => match error.get_ref().and_then(|inner| inner.downcast_ref()) {
-                Some(minreq::Error::IoError(_)) => HttpError::Network(text),
-                _ => HttpError::Malformed(text),
+            (ErrorKind::Other, None) => match error.get_ref().and_then(|inner| inner.downcast_ref()) {
+                Some(minreq::Error::IoError(error)) => network_trouble(error),
+                _ => HttpError::malformed(&error),
             },
-            _ => HttpError::Network(text),
+            _ => network_trouble(&error),
         }
     }
+}
+
+fn no_tls(error: &impl fmt::Display) -> HttpError {
+    HttpError::Broken(format!("no secure connection: {}", HttpError::text(error)))
+}
+
+fn network_trouble(error: &io::Error) -> HttpError {
+    HttpError::Broken(format!("network trouble: {}", HttpError::text(error)))
 }
 
 impl fmt::Display for HttpError {
@@ -117,21 +128,12 @@ impl fmt::Display for HttpError {
             HttpError::TimedOut(1) => f.write_str("no whole answer within the timeout of 1 second"),
             HttpError::TimedOut(secs) => write!(f, "no whole answer within the timeout of {secs} seconds"),
             HttpError::Late(secs) => write!(f, "no whole answer within {secs} seconds"),
-            HttpError::Signal(signal) => write!(f, "no whole answer before {}", crate::signals::name(*signal)),
-            HttpError::Network(text) | HttpError::Unreachable(text) | HttpError::Absent(text) => {
-                write!(f, "network trouble: {text}")
-            }
-            HttpError::Certificate(text) => write!(f, "its certificate is not trusted: {text}"),
-            HttpError::Tls(text) => write!(f, "no secure connection: {text}"),
-            HttpError::NoReply => f.write_str("it closed the connection without an HTTP reply"),
-            HttpError::Malformed(text) => write!(f, "its reply is not proper HTTP: {text}"),
-            HttpError::CutOff => f.write_str("it closed the connection before its reply was whole"),
-            HttpError::Short(came, announced) => {
-                write!(f, "its reply was cut off: {came} of {announced} bytes came")
-            }
-            HttpError::TooLong(bytes) => write!(f, "its reply is longer than {} KiB", bytes / 1024),
+            HttpError::Signal(signal) => write!(f, "no whole answer before {}", signals::name(*signal)),
+            HttpError::Unreachable(text) | HttpError::Absent(text) => write!(f, "network trouble: {text}"),
             HttpError::Proxy(text) | HttpError::ProxyRefused(text) => write!(f, "the proxy can't be used: {text}"),
             HttpError::ProxyCredentials => f.write_str("the proxy asks for a user and a password, or for others"),
+            HttpError::Certificate(text) => write!(f, "its certificate is not trusted: {text}"),
+            HttpError::Broken(text) => f.write_str(text),
         }
     }
 }
@@ -142,11 +144,11 @@ mod tests {
 
     #[test]
     fn a_reset_between_two_chunks_is_blamed_on_the_network() {
-        let reset = || io::Error::from(io::ErrorKind::ConnectionReset);
+        let reset = || io::Error::from(ErrorKind::ConnectionReset);
         for error in [reset(), io::Error::other(minreq::Error::IoError(reset()))] {
-            assert!(matches!(HttpError::from(error), HttpError::Network(_)));
+            assert!(HttpError::from(error).to_string().starts_with("network trouble: "));
         }
-        let chunk = io::Error::other(minreq::Error::MalformedChunkEnd);
-        assert!(matches!(HttpError::from(chunk), HttpError::Malformed(_)));
+        let chunk = HttpError::from(io::Error::other(minreq::Error::MalformedChunkEnd));
+        assert!(chunk.to_string().starts_with("its reply is not proper HTTP: "));
     }
 }

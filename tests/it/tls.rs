@@ -146,7 +146,7 @@ mod system_roots {
             fault("garbage in place of the handshake", PASSING, "no secure connection", hello(&[0xaa; 999])),
             fault("closed in the handshake", PASSING, "closed the connection", hello(b"")),
             fault("closed in the middle of a handshake record", PASSING, "closed the connection", hello(b"\x16\x03\x03\x00\x7a\x02")),
-            fault("reset in the handshake", PASSING, "network trouble", Raw::accepting(|stream| {
+            fault("reset in the handshake", PASSING, "closed the connection", Raw::accepting(|stream| {
                 let _ = stream.read(&mut [0; 99]);
                 faults::reset(stream);
             }).over_https()),
