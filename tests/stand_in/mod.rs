@@ -7,6 +7,7 @@ pub mod index;
 pub mod releases;
 pub mod tls;
 
+use std::net::{Ipv4Addr, TcpListener};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
 
@@ -33,6 +34,8 @@ pub struct Setup {
     pub loses: usize,
     /// How long the index takes to mint.
     pub minting_takes: Duration,
+    /// Where the servers listen.
+    pub address: Ipv4Addr,
     /// Speak TLS, with a certificate of a throw-away CA.
     pub tls: bool,
 }
@@ -50,6 +53,7 @@ impl Default for Setup {
             burns: 202,
             loses: 0,
             minting_takes: Duration::ZERO,
+            address: Ipv4Addr::LOCALHOST,
             tls: false,
         }
     }
@@ -80,17 +84,19 @@ impl StandIn {
         let id_tokens = Arc::new(Mutex::new(Vec::new()));
         let state = Arc::new(Mutex::new(IndexState::default()));
 
+        let listener = || TcpListener::bind((setup.address, 0)).unwrap();
+
         let (job, issuer) = (setup.job.clone(), Arc::clone(&signer));
         let github = {
             let (signer, request_token, id_tokens) = (signer.clone(), request_token.clone(), id_tokens.clone());
             let job = setup.job.clone();
-            Server::start(tls_config.clone(), move |request| {
+            Server::on(listener(), tls_config.clone(), move |request| {
                 github::answer(request, &job, &signer, &request_token, &id_tokens)
             })
         };
         let index = {
             let state = state.clone();
-            Server::start(tls_config, move |request| index::answer(request, &setup, &signer, &state))
+            Server::on(listener(), tls_config, move |request| index::answer(request, &setup, &signer, &state))
         };
         StandIn {
             github,
