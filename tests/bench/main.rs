@@ -177,7 +177,8 @@ fn compare(exe: &str, static_exe: &str) -> ExitCode {
     let script_files: BTreeSet<PathBuf> = ["bash", "curl", "jq"].iter().flat_map(|name| loaded(&found(name))).collect();
     let mut disk = vec![megabytes(&[static_exe.into()].into()), megabytes(&script_files)];
     disk.resize(measured.len(), UNKNOWN);
-    let far = far(exe, runs);
+    let far_runs = runs / 2;
+    let far = far(exe, far_runs);
     let far_away = format!("round trips of {FAR_MS} ms");
 
     let name = |which: usize| bench.contestants.get(which).map(|contestant| format!(" {} |", contestant.name));
@@ -196,7 +197,7 @@ fn compare(exe: &str, static_exe: &str) -> ExitCode {
     println!("{}", row("requests", &medians(&measured, |run| run.requests), ""));
     println!("{}", row("on disk", &disk, " MB"));
 
-    println!("\nMedians of {runs} runs of each, in turns, after {WARM_UPS} rounds to warm up. {}", machine());
+    println!("\nMedians of {runs} runs of each, {far_runs} far away, in turns, after a few to warm up. {}", machine());
     println!(
         "On disk: the static executable; bash, curl, jq and the {} libraries that ldd names.",
         script_files.len() - 3
@@ -274,8 +275,8 @@ fn measure_far(exe: &str, runs: usize) -> ExitCode {
     let bench = Bench::start(exe, NEAR);
     for round_trip in ROUND_TRIPS {
         relay.set(Duration::from_millis(round_trip));
-        // The longer it takes, the less does noise matter.
-        let runs = if round_trip <= FAR_MS { runs / 2 } else { runs / 6 };
+        // The others are only drawn, and take long.
+        let runs = if round_trip == FAR_MS { runs } else { runs / 2 };
         let wall = medians(&bench.rounds(1, runs), |run| run.wall_ms);
         let wall: Vec<String> = wall.iter().map(f64::to_string).collect();
         println!("{round_trip} {} {}", relay.late().as_secs_f64() * 1e3, wall.join(" "));
