@@ -223,8 +223,8 @@ fn compare(exe: &str, static_exe: &str) -> ExitCode {
     }
     println!();
     let waiting = SEQUENTIAL * FAR_MS as f64;
-    let (of_script, of_waiting) =
-        (format!("of that, {far_away}"), format!("of {waiting} ms, {SEQUENTIAL} round trips"));
+    let of_script = format!("of the script's wall time, {far_away}");
+    let of_waiting = format!("of the {waiting} ms of {SEQUENTIAL} round trips");
     let limits = [
         ("of the script's wall time", wall[0] / wall[1], LOOPBACK_WALL, NOISE),
         (&of_script, far_wall[0] / far_wall[1], FAR_WALL, NOISE),
