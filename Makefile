@@ -21,7 +21,7 @@ help:
 	@echo 'make test-clients  run the tests with real upload clients (see tests/clients/main.rs); downloads them'
 	@echo 'make fuzz          fuzz each target of tests/fuzz for $$(FUZZ_SECS) seconds, now: $(FUZZ_SECS). It needs a C++ compiler'
 	@echo 'make fuzz-keep     add what earlier runs found to the corpus in tests/fuzz'
-	@echo 'make bench         measure the static executable beside a script with curl and jq, on loopback (Linux)'
+	@echo 'make bench         measure the static executable beside a script with curl and jq, and draw docs/performance.svg (Linux)'
 	@echo 'make check         formatting and lints'
 	@echo 'make static        build the static executable for this processor (Linux, musl) as it is released'
 	@echo 'make install       build and install to $$(DESTDIR)$$(PREFIX)/bin, now: $(BINDIR).'

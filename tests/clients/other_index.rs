@@ -40,7 +40,7 @@ impl Indexes {
         static USED: AtomicU8 = AtomicU8::new(0);
         let addresses = [(); 2].map(|()| Ipv4Addr::new(127, 0, 10, 1 + USED.fetch_add(1, Ordering::Relaxed)));
         let start = |of: usize| {
-            let index_at = SocketAddr::from((addresses[of], 443));
+            let index_at = Some(SocketAddr::from((addresses[of], 443)));
             StandIn::start(Setup { tls: true, index_at, audience: ["pypi", "testpypi"][of], ..Setup::default() })
         };
         Indexes { servers: [start(PYPI), start(TESTPYPI)], addresses }

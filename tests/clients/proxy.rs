@@ -1,7 +1,9 @@
 //! A real proxy: tinyproxy, which looks the index's name up on a machine of its own.
 
-use std::net::{TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpStream};
 use std::process::{Child, Command, Stdio};
+
+use rustix::net::{AddressFamily, SocketType};
 
 use crate::harness::{Step, wait_until};
 use crate::machine::with_files;
@@ -17,7 +19,11 @@ struct Tinyproxy {
 impl Tinyproxy {
     fn start() -> Tinyproxy {
         let folder = tempfile::tempdir().unwrap();
-        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        // Nobody else is given this port while it is bound here; tinyproxy may listen there nevertheless.
+        let reserved = rustix::net::socket(AddressFamily::INET, SocketType::STREAM, None).unwrap();
+        rustix::net::sockopt::set_socket_reuseaddr(&reserved, true).unwrap();
+        rustix::net::bind(&reserved, &SocketAddr::from(([127, 0, 0, 1], 0))).unwrap();
+        let port = SocketAddr::try_from(rustix::net::getsockname(&reserved).unwrap()).unwrap().port();
         let (config, hosts) = (folder.path().join("tinyproxy.conf"), folder.path().join("hosts"));
         std::fs::write(&hosts, format!("127.0.0.1 {HOST}\n")).unwrap();
         std::fs::write(&config, format!("Port {port}\nListen 127.0.0.1\nTimeout 20\nBasicAuth me s3cret-x\n")).unwrap();

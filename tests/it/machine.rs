@@ -22,29 +22,41 @@ fn a_token_that_nobody_reads_is_revoked() {
     assert_eq!((servers.api_tokens().len(), servers.burned().len()), (2, 2));
 }
 
-/// Each limit stops it at another place.
+/// A step that can open this many files, whatever it has inherited from this process.
+fn with_descriptors(free: usize, step: &Step) -> Command {
+    step.command_in_shell(&format!(
+        "free={free} limit=0
+        until [ $free = 0 ]; do
+          [ -e /dev/fd/$limit ] || free=$((free - 1))
+          limit=$((limit + 1))
+        done
+        ulimit -n $limit && exec \"$0\" \"$@\""
+    ))
+}
+
+/// Each number stops it at another place, until there are enough.
 #[test]
 fn without_file_descriptors_it_fails_in_an_orderly_way() {
     let mut ends = vec![];
-    for limit in 4..16 {
+    while !ends.ends_with(&[0; 4]) {
+        let free = ends.len() + 1;
         let servers = StandIn::start(Setup::default());
         let step = Step::of(&servers).args(&["--timeout", "3"]);
-        let script = format!("ulimit -n {limit}; exec \"$0\" \"$@\"");
         let start = Instant::now();
-        let (status, stderr) = said_by(&mut step.command_in_shell(&script));
-        assert!(start.elapsed() < Duration::from_secs(3) + SLACK, "{limit}: {stderr}");
-        assert!(!stderr.contains("unexpected") && !stderr.contains("by surprise"), "{limit}: {stderr}");
+        let (status, stderr) = said_by(&mut with_descriptors(free, &step));
+        assert!(start.elapsed() < Duration::from_secs(3) + SLACK, "{free}: {stderr}");
+        assert!(!stderr.contains("unexpected") && !stderr.contains("by surprise"), "{free}: {stderr}");
         match status {
-            Some(0) => assert_eq!(servers.burned().len(), 0, "{limit}: {stderr}"),
-            Some(5 | 6) => {
-                assert!(stderr.contains("token-mint: error: ") && stderr.contains("os error 24"), "{limit}: {stderr}");
-                assert_eq!(servers.api_tokens().len(), servers.burned().len(), "{limit}: {stderr}");
+            Some(0) => assert_eq!(servers.burned().len(), 0, "{free}: {stderr}"),
+            Some(5 | 6) if free < 64 => {
+                assert!(stderr.contains("token-mint: error: ") && stderr.contains("os error 24"), "{free}: {stderr}");
+                assert_eq!(servers.api_tokens().len(), servers.burned().len(), "{free}: {stderr}");
             }
-            status => panic!("{limit}: status {status:?}: {stderr}"),
+            status => panic!("{free}: status {status:?}: {stderr}"),
         }
         ends.extend(status);
     }
-    assert!(ends.contains(&0) && ends.contains(&5), "{ends:?}");
+    assert!(ends.contains(&5), "{ends:?}");
 }
 
 /// While the upload tool runs, only what is needed to revoke the API token is left. As root, who may look.

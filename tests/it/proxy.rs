@@ -128,10 +128,10 @@ fn a_proxy_that_says_nothing_is_waited_for_until_the_deadline() {
 
 #[test]
 fn a_proxy_that_is_not_there_is_never_passed_by() {
-    let closed = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let closed = Raw::refusing();
     let server = Raw::replying(200, "{}");
     let there = server.url().replace("http://127.0.0.1", "https://localhost.example.test");
-    let step = Step::with_endpoints(&there, NOWHERE).env("https_proxy", &format!("http://{closed}"));
+    let step = Step::with_endpoints(&there, NOWHERE).env("https_proxy", &closed.url());
     step.run().assert_failed(5, &["the proxy can't be used"]);
     step_with_bad_proxy(
         "socks5://127.0.0.1:1",

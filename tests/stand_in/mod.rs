@@ -34,10 +34,12 @@ pub struct Setup {
     pub loses: usize,
     /// How long the index takes to mint.
     pub minting_takes: Duration,
+    /// Where the servers listen.
+    pub address: Ipv4Addr,
     /// Speak TLS, with a certificate of a throw-away CA.
     pub tls: bool,
-    /// Where the index listens; port 0: on a free one.
-    pub index_at: SocketAddr,
+    /// Where the index listens, if not on a free port there.
+    pub index_at: Option<SocketAddr>,
 }
 
 impl Default for Setup {
@@ -53,8 +55,9 @@ impl Default for Setup {
             burns: 202,
             loses: 0,
             minting_takes: Duration::ZERO,
+            address: Ipv4Addr::LOCALHOST,
             tls: false,
-            index_at: (Ipv4Addr::LOCALHOST, 0).into(),
+            index_at: None,
         }
     }
 }
@@ -84,17 +87,19 @@ impl StandIn {
         let id_tokens = Arc::new(Mutex::new(Vec::new()));
         let state = Arc::new(Mutex::new(IndexState::default()));
 
+        let listener = || TcpListener::bind((setup.address, 0)).unwrap();
+
         let (job, issuer) = (setup.job.clone(), Arc::clone(&signer));
         let github = {
             let (signer, request_token, id_tokens) = (signer.clone(), request_token.clone(), id_tokens.clone());
             let job = setup.job.clone();
-            Server::start(tls_config.clone(), move |request| {
+            Server::on(listener(), tls_config.clone(), move |request| {
                 github::answer(request, &job, &signer, &request_token, &id_tokens)
             })
         };
         let index = {
             let state = state.clone();
-            let listener = TcpListener::bind(setup.index_at).unwrap();
+            let listener = setup.index_at.map_or_else(listener, |address| TcpListener::bind(address).unwrap());
             Server::on(listener, tls_config, move |request| index::answer(request, &setup, &signer, &state))
         };
         StandIn {
