@@ -1,5 +1,5 @@
-//! One HTTP request and its reply, under the deadline. With `connection.rs`, which makes the connections, the only file that
-//! calls minreq.
+//! One HTTP request and its reply, under the deadline. The only file that calls minreq: `connection.rs`
+//! makes its connections, `relay.rs` lets it use them.
 //!
 //! What minreq 3.0.0 does that we don't want, and what is done about it here:
 //! - it follows redirects, with the `Authorization` header: switched off;
@@ -11,12 +11,14 @@
 //! - it gives a header that was cut off back as if whole: a reply with neither header nor body is none;
 //! - it makes a reply without a status line a 503: told apart by the words it uses;
 //! - it stops at an interim reply: `interim.rs` reads on;
-//! - it takes a timeout from `$MINREQ_TIMEOUT` where none is set: one is set that never comes before the connection's own end;
+//! - it takes a timeout from `$MINREQ_TIMEOUT`, and needs a thread more for any: one is set there that never comes;
 //! - it sends no `User-Agent`: set here, the index expects one.
 
 use std::cell::RefCell;
 use std::io::Read;
 use std::rc::Rc;
+use std::sync::mpsc;
+use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::connection::{Connection, Route};
@@ -27,6 +29,7 @@ use crate::interim::{self, Chunks, Head};
 use crate::json::Object;
 use crate::log::{self, Log};
 use crate::proxy::Proxies;
+use crate::relay::Relay;
 use crate::url::Url;
 use crate::workflow::neutralise;
 
@@ -57,12 +60,19 @@ const NO_STATUS_LINE: &str = "Server did not provide a status line";
 /// How long one request may take, however much is left until the deadline: time for another attempt remains.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
 
+/// How long minreq may take to notice that its connection was closed.
+const REACTION_TIMEOUT: Duration = Duration::from_secs(1);
+/// For minreq.
+const LONGER_THAN_ANY_DEADLINE_SECS: u64 = 24 * 60 * 60;
+
 /// Sends requests until the deadline.
 #[derive(Clone)]
 pub struct Http {
     deadline: Deadline,
     log: Log,
     proxies: Proxies,
+    /// minreq would take a timeout from the environment.
+    minreq_has_timeout: bool,
     /// A connection for a request that is to come.
     early: Rc<RefCell<Option<Connection>>>,
 }
@@ -77,8 +87,8 @@ pub struct Reply {
     pub retry_after: Option<Duration>,
     /// Why the body is not whole, if it isn't.
     pub flaw: Option<HttpError>,
-    /// Nothing says how long the body is, so that one that was cut off looks whole.
-    pub may_be_cut_off: bool,
+    /// False if nothing says how long the body is: one that was cut off looks like this.
+    pub is_surely_whole: bool,
 }
 
 impl Reply {
@@ -109,7 +119,8 @@ impl Reply {
 impl Http {
     /// A client for requests that are to be done by this deadline.
     pub fn new(deadline: Deadline, log: Log, proxies: Proxies) -> Http {
-        Http { deadline, log, proxies, early: Rc::default() }
+        let minreq_has_timeout = std::env::var_os("MINREQ_TIMEOUT").is_some(); // minreq looks there, too
+        Http { deadline, log, proxies, minreq_has_timeout, early: Rc::default() }
     }
 
     /// The same client with another deadline.
@@ -126,7 +137,7 @@ impl Http {
     /// connection. That it can't be made is nobody's trouble until then.
     pub fn connect_early(&self, url: &Url) {
         let route = Route::to(url, self.proxies.for_url(url));
-        *self.early.borrow_mut() = Connection::open_early(route, self.deadline).ok();
+        *self.early.borrow_mut() = Some(Connection::open_early(route, self.deadline));
     }
 
     /// `GET url`, with these headers too.
@@ -178,41 +189,54 @@ impl Http {
         let deadline = self.deadline.within(REQUEST_TIMEOUT);
         let route = Route::to(url, self.proxies.for_url(url));
         let early = self.early.borrow_mut().take_if(|early| early.leads_to(&route));
-        let connection = match early {
-            Some(early) => early,
-            None => Connection::open(route, deadline)?,
-        };
-        connection.set_deadline(deadline);
-        let request = request
+        let connection = early.unwrap_or_else(|| Connection::open(route, deadline));
+        let remote = connection.wait(deadline).map_err(|error| match self.late(error) {
+            HttpError::Late(secs) => HttpError::Unreachable(format!("no connection within {secs} seconds")),
+            error => error,
+        })?;
+        let relay = Relay::new()?;
+        let mut request = request
             .with_header("User-Agent", USER_AGENT)
             .with_header("Accept", "application/json")
             .with_header("Connection", "close")
             .with_follow_redirects(false)
             .with_max_headers_size(None)
             .with_max_status_line_length(MAX_STATUS_LINE_BYTES)
-            .with_timeout(deadline.remaining().as_secs() + 60)
-            .with_proxy(connection.as_proxy.clone());
-        exchange(request, |error| self.blame(error, &connection))
+            .with_proxy(relay.as_proxy.clone());
+        if self.minreq_has_timeout {
+            request = request.with_timeout(LONGER_THAN_ANY_DEADLINE_SECS);
+        }
+        let (sender, receiver) = mpsc::channel();
+        thread::Builder::new().spawn(move || sender.send(exchange(request)))?;
+        let relayed = relay.run(&remote, deadline).map_err(|error| self.late(error));
+        drop((relay, remote)); // so minreq notices at once, if it did not end this
+        let exchanged = receiver.recv_timeout(REACTION_TIMEOUT).unwrap_or_else(|_| Err(HttpError::cut_off()));
+        match (relayed, exchanged) {
+            (Ok(()), exchanged) => exchanged,
+            (Err(_), Ok(reply)) if reply.is_surely_whole => Ok(reply),
+            (Err(error), Ok(reply)) => Ok(Reply { flaw: Some(error), ..reply }),
+            (Err(error), Err(_)) => Err(error),
+        }
     }
 
-    /// What is behind an error of minreq's, or behind none: the connection may have been ended from here.
-    fn blame(&self, error: Option<HttpError>, connection: &Connection) -> Option<HttpError> {
-        Some(match connection.failure().or(error)? {
+    /// What is late for this request may be late for all.
+    fn late(&self, error: HttpError) -> HttpError {
+        match error {
             HttpError::Late(_) if self.deadline.remaining().is_zero() => {
                 HttpError::TimedOut(self.deadline.timeout_secs())
             }
-            HttpError::Late(secs) if !connection.is_used() => {
-                HttpError::Unreachable(format!("no connection within {secs} seconds"))
-            }
             error => error,
-        })
+        }
     }
 }
 
-/// Has a panic end the program as any other reply that is not what the protocol says, with no word of what was in it: most
-/// likely it comes from a library that a server's reply has surprised. Call it first of all.
+/// Has a panic of this program end it with no word of what was in it, as any reply that is not what the protocol says. One in a
+/// thread is most likely minreq's, which panics where CONNECT can't be written; then there is no reply. Call it first of all.
 pub fn end_panics_as_bad_replies() {
     std::panic::set_hook(Box::new(|panic| {
+        while thread::current().name() != Some("main") {
+            thread::park(); // to return would abort (`panic = "abort"`)
+        }
         let place = panic.location().map_or(String::new(), |place| {
             let file = place.file().rsplit(['/', '\\']).next().unwrap_or_default();
             format!(" ({file}, line {})", place.line())
@@ -222,26 +246,22 @@ pub fn end_panics_as_bad_replies() {
     }));
 }
 
-/// Sends a request, and reads its reply. `blame` is asked what is behind an error, while the connection is still open.
-fn exchange(
-    request: minreq::Request,
-    blame: impl Fn(Option<HttpError>) -> Option<HttpError>,
-) -> Result<Reply, HttpError> {
-    let blamed = |error: HttpError| blame(Some(error)).unwrap_or(HttpError::no_reply());
-    let mut response = request.send_lazy().map_err(|error| blamed(error.into()))?;
+/// Sends a request, and reads its reply.
+fn exchange(request: minreq::Request) -> Result<Reply, HttpError> {
+    let mut response = request.send_lazy()?;
     if response.reason_phrase == NO_STATUS_LINE {
-        return Err(blamed(HttpError::no_reply()));
+        return Err(HttpError::no_reply());
     }
     let is_interim = (100..200).contains(&response.status_code) && response.status_code != 101;
     let Head { status, headers } = match is_interim {
-        true => interim::read_head(&mut response).map_err(blamed)?,
+        true => interim::read_head(&mut response)?,
         false => Head { status: response.status_code, headers: std::mem::take(&mut response.headers) },
     };
     if !(100..=599).contains(&status) {
         return Err(HttpError::malformed(&format!("its status is {status}")));
     }
     let mut reply =
-        Reply { status, body: Vec::new(), retry_after: retry_after(&headers), flaw: None, may_be_cut_off: false };
+        Reply { status, body: Vec::new(), retry_after: retry_after(&headers), flaw: None, is_surely_whole: true };
     // These have no body whatever their header says (RFC 9112, section 6.3).
     if status < 200 || status == 204 || status == 304 {
         return Ok(reply);
@@ -257,19 +277,17 @@ fn exchange(
         _ => (&mut response).take(most).read_to_end(&mut reply.body),
     };
     let came = reply.body.len();
-    reply.may_be_cut_off = announced != Some(came);
+    reply.is_surely_whole = announced == Some(came);
     reply.flaw = match (read, announced) {
-        (Err(error), _) => blame(Some(error.into())),
+        (Err(error), _) => Some(error.into()),
         (Ok(_), _) if came > MAX_BODY_BYTES => Some(HttpError::too_long(MAX_BODY_BYTES)),
         (Ok(_), Some(announced)) if came < announced => {
-            blame(Some(HttpError::Broken(format!("its reply was cut off: {came} of {announced} bytes came"))))
+            Some(HttpError::Broken(format!("its reply was cut off: {came} of {announced} bytes came")))
         }
         // Perhaps the header was cut off, too.
-        (Ok(_), None) if came == 0 && !is_chunked => {
-            blame(Some(if headers.is_empty() { HttpError::no_reply() } else { HttpError::cut_off() }))
-        }
-        (Ok(_), None) => blame(None),
-        (Ok(_), Some(_)) => None,
+        (Ok(_), None) if came == 0 && !is_chunked && headers.is_empty() => Some(HttpError::no_reply()),
+        (Ok(_), None) if came == 0 && !is_chunked => Some(HttpError::cut_off()),
+        (Ok(_), _) => None,
     };
     Ok(reply)
 }

@@ -190,7 +190,7 @@ impl Index {
             Some(flaw) => Err(self.no_reply(leg)(flaw)),
             None if reply.status == 200 => read_token(&reply.body).map_err(|flaw| match flaw {
                 // As far as can be told, it is not whole.
-                ReplyFlaw::Json(flaw) if reply.may_be_cut_off && !flaw.is_well_formed() => {
+                ReplyFlaw::Json(flaw) if !reply.is_surely_whole && !flaw.is_well_formed() => {
                     self.no_reply(leg)(HttpError::cut_off())
                 }
                 flaw => self.flawed(leg)(flaw),

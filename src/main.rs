@@ -27,6 +27,7 @@ mod log;
 mod memory;
 mod project;
 mod proxy;
+mod relay;
 mod report;
 mod retry;
 mod secret;

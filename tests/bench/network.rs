@@ -22,7 +22,7 @@ pub fn run(args: &[&str]) -> io::Result<Output> {
     let enter = format!(
         r#"my $request = pack "a16 S x22", "tun0", 0x1001;
         open STDIN, "+<", "/dev/net/tun" and ioctl STDIN, 0x400454ca, $request or print STDERR "/dev/net/tun: $!\n" and exit 3;
-        system "ip address add {NEAR}/24 dev tun0 && ip link set tun0 up" and exit 3;
+        system "ip address add {NEAR}/24 dev tun0 && ip link set tun0 up && ip link set lo up" and exit 3;
         exec @ARGV"#
     );
     let as_root = if geteuid().is_root() { &[][..] } else { &["--map-root-user"] };

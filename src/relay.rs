@@ -1,0 +1,279 @@
+//! Lets minreq use a connection that this program has made: it is given a proxy that is this very process, on loopback, and what
+//! it sends and gets is passed on here. So this is where the deadline, signals and the bound on a reply's bytes act: each ends the
+//! connection, and minreq notices.
+
+use std::collections::hash_map::RandomState;
+use std::hash::{BuildHasher, Hasher};
+use std::io::{self, ErrorKind, Read, Write};
+use std::net::{Ipv4Addr, Shutdown, TcpListener, TcpStream};
+use std::time::Duration;
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
+
+use crate::deadline::Deadline;
+use crate::http_error::HttpError;
+
+/// The most that may come from a server in one connection: a reply's header and body, and TLS around them.
+const MAX_RECEIVED_BYTES: usize = 256 * 1024;
+/// The most that a caller may say before it names the password.
+const MAX_GREETING_BYTES: usize = 1024;
+/// The most callers at once that have not named the password yet.
+const MAX_CALLERS: usize = 64;
+/// How often to look at deadline and signals while nothing comes.
+const POLL: Duration = Duration::from_millis(20);
+
+/// A proxy on loopback, for one connection.
+pub struct Relay {
+    /// What minreq has to be given.
+    pub as_proxy: minreq::Proxy,
+    listener: TcpListener,
+    /// What minreq says and nobody else can. Other users of this machine can connect, but don't know the password.
+    greeting: String,
+}
+
+impl Relay {
+    /// # Errors
+    /// [`HttpError::Broken`] where this process can't listen on loopback.
+    pub fn new() -> Result<Relay, HttpError> {
+        let no_relay = |error: io::Error| HttpError::Broken(format!("no relay on loopback: {error}"));
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).map_err(no_relay)?;
+        listener.set_nonblocking(true).map_err(no_relay)?;
+        let password = format!("{:016x}", RandomState::new().build_hasher().finish());
+        let address = listener.local_addr().map_err(no_relay)?;
+        let as_proxy = minreq::Proxy::new(format!("http://relay:{password}@{address}"));
+        let as_proxy = as_proxy.map_err(|error| no_relay(io::Error::other(error)))?;
+        Ok(Relay { as_proxy, listener, greeting: STANDARD.encode(format!("relay:{password}")) })
+    }
+
+    /// Passes on what minreq and the server say, until minreq has closed its end.
+    ///
+    /// # Errors
+    /// [`HttpError`], if something else ended it: the deadline, a signal, or the bound on bytes.
+    pub fn run(&self, remote: &TcpStream, deadline: Deadline) -> Result<(), HttpError> {
+        let local = self.caller_with_password(deadline)?;
+        (&local).write_all(b"HTTP/1.1 200 OK\r\n\r\n")?;
+        remote.set_nonblocking(true)?;
+        let (mut up, mut down, mut received) = (Pipe::new(), Pipe::new(), 0);
+        loop {
+            up.pass(&local, remote);
+            acknowledge_at_once(&local);
+            received += down.pass(remote, &local);
+            if up.is_over {
+                return Ok(());
+            }
+            if received > MAX_RECEIVED_BYTES {
+                return Err(HttpError::too_long(MAX_RECEIVED_BYTES));
+            }
+            let ends = [(&local, up.to_read() | down.to_write()), (remote, down.to_read() | up.to_write())];
+            // One that is closed, and of which nothing is wanted, would always be ready.
+            let ends = ends.iter().filter(|(_, flags)| !flags.is_empty());
+            let mut ends: Vec<_> = ends.map(|(end, flags)| PollFd::new(*end, *flags)).collect();
+            wait(&mut ends, deadline)?;
+        }
+    }
+
+    /// The connection of the caller who names the password. A stranger keeps nobody waiting.
+    fn caller_with_password(&self, deadline: Deadline) -> Result<TcpStream, HttpError> {
+        let mut callers: Vec<Caller> = vec![];
+        loop {
+            let mut ready = vec![PollFd::new(&self.listener, PollFlags::IN)];
+            ready.extend(callers.iter().map(|caller| PollFd::new(&caller.stream, PollFlags::IN)));
+            wait(&mut ready, deadline)?;
+            match self.listener.accept() {
+                Ok((stream, _)) => {
+                    stream.set_nonblocking(true)?;
+                    stream.set_nodelay(true)?;
+                    callers.push(Caller { stream, said: vec![], is_done: false });
+                }
+                Err(error) if [ErrorKind::WouldBlock, ErrorKind::ConnectionAborted].contains(&error.kind()) => {}
+                Err(error) => return Err(error.into()),
+            }
+            callers.iter_mut().for_each(Caller::listen);
+            if let Some(ours) = callers.iter().position(|caller| caller.has_said(&self.greeting)) {
+                return Ok(callers.swap_remove(ours).stream);
+            }
+            callers.retain(|caller| !caller.is_done);
+            if callers.len() > MAX_CALLERS {
+                callers.remove(0);
+            }
+        }
+    }
+}
+
+/// Whoever has connected to the relay.
+struct Caller {
+    stream: TcpStream,
+    said: Vec<u8>,
+    /// It has said enough not to be minreq.
+    is_done: bool,
+}
+
+impl Caller {
+    fn listen(&mut self) {
+        let mut buffer = [0; 256];
+        loop {
+            match self.stream.read(&mut buffer) {
+                Ok(bytes @ 1..) => self.said.extend(buffer.iter().take(bytes)),
+                Err(error) if error.kind() == ErrorKind::WouldBlock => break,
+                Ok(0) | Err(_) => self.is_done = true,
+            }
+            self.is_done |= self.said.len() > MAX_GREETING_BYTES;
+            if self.is_done {
+                break;
+            }
+        }
+        self.is_done |= self.said.ends_with(b"\r\n\r\n");
+    }
+
+    fn has_said(&self, greeting: &str) -> bool {
+        self.said.ends_with(b"\r\n\r\n") && self.said.windows(greeting.len()).any(|part| part == greeting.as_bytes())
+    }
+}
+
+/// What one end has said and the other has not been told yet.
+struct Pipe {
+    /// On the heap, where what was freed is wiped.
+    buffer: Vec<u8>,
+    /// What is in it and not passed on.
+    start: usize,
+    end: usize,
+    /// Nothing more can come or go.
+    is_over: bool,
+}
+
+impl Pipe {
+    fn new() -> Pipe {
+        Pipe { buffer: vec![0; 16 * 1024], start: 0, end: 0, is_over: false }
+    }
+
+    /// Passes on what there is, and returns how many bytes came.
+    fn pass(&mut self, mut from: &TcpStream, mut to: &TcpStream) -> usize {
+        let mut came = 0;
+        while !self.is_over {
+            let rest = self.buffer.get(self.start..self.end).unwrap_or_default();
+            let passed = match rest.is_empty() {
+                true => from.read(&mut self.buffer).inspect(|bytes| {
+                    came += bytes;
+                    (self.start, self.end) = (0, *bytes);
+                }),
+                false => to.write(rest).inspect(|bytes| self.start += bytes),
+            };
+            match passed {
+                Ok(1..) => {}
+                Err(error) if error.kind() == ErrorKind::WouldBlock => break,
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Ok(0) | Err(_) => {
+                    self.is_over = true;
+                    let _ = to.shutdown(Shutdown::Write);
+                }
+            }
+        }
+        came
+    }
+
+    fn to_read(&self) -> PollFlags {
+        if self.is_over || self.start < self.end { PollFlags::empty() } else { PollFlags::IN }
+    }
+
+    fn to_write(&self) -> PollFlags {
+        if self.is_over || self.start == self.end { PollFlags::empty() } else { PollFlags::OUT }
+    }
+}
+
+/// Waits until one of these is ready, or a moment has passed.
+fn wait(ends: &mut [PollFd], deadline: Deadline) -> Result<(), HttpError> {
+    if let Some(ended) = deadline.ended() {
+        return Err(ended.into());
+    }
+    let timeout = POLL.min(deadline.remaining());
+    let timeout = Timespec { tv_sec: 0, tv_nsec: timeout.subsec_nanos().into() };
+    match poll(ends, Some(&timeout)) {
+        Ok(_) | Err(Errno::INTR) => Ok(()),
+        Err(error) => Err(io::Error::from(error).into()),
+    }
+}
+
+/// minreq does not set TCP_NODELAY on its own end, so it sends a request only once what it sent before was acknowledged, for which
+/// Linux takes 40 ms where it may. It forgets this setting (`tcp(7)`).
+#[cfg(target_os = "linux")]
+fn acknowledge_at_once(local: &TcpStream) {
+    let _ = rustix::net::sockopt::set_tcp_quickack(local, true);
+}
+
+#[cfg(not(target_os = "linux"))]
+fn acknowledge_at_once(_: &TcpStream) {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::thread;
+    use std::time::Instant;
+
+    /// A connection to a server that reads, says this, and closes the connection.
+    fn remote(answer: Vec<u8>) -> TcpStream {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let remote = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        thread::spawn(move || {
+            let (mut stream, _) = listener.accept().unwrap();
+            let _ = stream.read(&mut [0; 4096]);
+            let _ = stream.write_all(&answer);
+        });
+        remote
+    }
+
+    fn word() -> Vec<u8> {
+        b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nword".to_vec()
+    }
+
+    /// What minreq makes of it, and what the relay does.
+    fn relayed(relay: Relay, remote: &TcpStream, timeout: Duration) -> (Option<String>, Result<(), HttpError>) {
+        let request = minreq::get("http://127.0.0.1:9").with_proxy(relay.as_proxy.clone());
+        let client =
+            thread::spawn(move || request.send().ok().and_then(|reply| reply.as_str().ok().map(str::to_owned)));
+        let relayed = relay.run(remote, Deadline::after(timeout));
+        drop(relay);
+        (client.join().unwrap(), relayed)
+    }
+
+    const SOON: Duration = Duration::from_secs(10);
+
+    #[test]
+    fn strangers_get_nothing_and_stall_nobody() {
+        let relay = Relay::new().unwrap();
+        let address = relay.listener.local_addr().unwrap();
+        let mut strangers: Vec<_> = (0..20).map(|_| TcpStream::connect(address).unwrap()).collect();
+        strangers[0].write_all(b"CONNECT x:1 HTTP/1.1\r\nProxy-Authorization: Basic cmVsYXk6\r\n\r\n").unwrap();
+        strangers[1].write_all(&[b'x'; 5000]).unwrap();
+        let mut first = strangers.swap_remove(0);
+        thread::spawn(move || {
+            for mut stranger in strangers.iter().cycle() {
+                let _ = stranger.write_all(b"C");
+                thread::sleep(Duration::from_millis(5));
+            }
+        });
+        let start = Instant::now();
+        let (reply, relayed) = relayed(relay, &remote(word()), SOON);
+        assert!(reply.as_deref() == Some("word") && relayed.is_ok(), "{reply:?} {relayed:?}");
+        assert!(start.elapsed() < Duration::from_secs(2), "{:?}", start.elapsed());
+        let mut answer = vec![];
+        let _ = first.read_to_end(&mut answer);
+        assert_eq!(answer, b"");
+    }
+
+    #[test]
+    fn the_deadline_ends_it_and_so_do_too_many_bytes() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let silent = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let start = Instant::now();
+        let (_, ended) = relayed(Relay::new().unwrap(), &silent, Duration::from_millis(300));
+        assert!(matches!(ended, Err(HttpError::Late(_))), "{ended:?}");
+        assert!(start.elapsed() < Duration::from_secs(2), "{:?}", start.elapsed());
+
+        let endless = [&b"HTTP/1.1 200 OK\r\n\r\n"[..], &[b'x'; 2 * MAX_RECEIVED_BYTES]].concat();
+        let (_, ended) = relayed(Relay::new().unwrap(), &remote(endless), SOON);
+        assert!(ended.unwrap_err().to_string().contains("longer than 256 KiB"));
+    }
+}
