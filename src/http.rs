@@ -294,7 +294,7 @@ pub fn end_panics_as_bad_replies() {
             format!(" ({file}, line {})", place.line())
         });
         if thread::current().name() == Some("main") {
-            let _ = log::to_stderr(&format!("token-mint: error: something unexpected{place}. Please report it\n"));
+            log::say(&format!("error: something unexpected{place}. Please report it"));
             std::process::exit(5);
         }
         // It may be a request's that nobody waits for any more. Then the one under way has to end by itself.

@@ -174,7 +174,7 @@ impl Index {
         }
         let read = json::decode(&reply.body, &["audience"]).map_err(ReplyFlaw::Json);
         let audience = read.map(|reply: AudienceReply| reply.audience).map_err(self.flawed(leg))?;
-        if audience.is_empty() { Err(self.flawed(leg)(ReplyFlaw::Audience)) } else { Ok(audience) }
+        if is_audience(&audience) { Ok(audience) } else { Err(self.flawed(leg)(ReplyFlaw::Audience)) }
     }
 
     /// Exchanges an ID token for an API token. The ID token is spent by it, even when the reply is lost. `discard` gets an API
@@ -276,6 +276,11 @@ impl Index {
         let refusal = Refusal { status, words, reasons: reasons.collect(), unshown_reasons };
         Error::Refused { index: Box::new(self.clone()), leg, refusal: Box::new(refusal), subject: None }
     }
+}
+
+/// True for what can be passed on as an audience, be it to a program, which takes no zero byte.
+pub fn is_audience(text: &str) -> bool {
+    !text.is_empty() && !text.contains(char::is_control)
 }
 
 /// Codes are words such as `invalid-publisher`; nothing else of one is shown.
