@@ -4,7 +4,7 @@ use std::fs::File;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use crate::harness::{SLACK, Step, blocked, full_pipe, output, said_by};
+use crate::harness::{SLACK, Step, blocked, full_pipe, output, said_by, spawned, status_within};
 use crate::stand_in::{Setup, StandIn};
 
 #[test]
@@ -130,7 +130,7 @@ fn a_token_is_revoked_whether_it_can_be_masked_or_not() {
     let outcome = Step::of(&servers).run_with(&servers);
     let token = outcome.output("api-token").unwrap();
     let step = Step::of(&servers).args(&["burn"]).env("TOKEN_MINT_API_TOKEN", token);
-    let output = output(&mut step.command_in_shell("exec \"$0\" \"$@\" 2>&-"));
+    let output = output(&mut step.command_in_shell("exec \"$0\" \"$@\" 2>/dev/full"));
     assert_eq!((output.status.code(), servers.burned().len()), (Some(0), 1));
 }
 
@@ -139,8 +139,7 @@ fn a_mask_begins_a_line_even_after_half_a_line_of_somebody_else() {
     let servers = StandIn::start(Setup::default());
     let step = Step::of(&servers).args(&["-q"]);
     let (_, stderr) = said_by(&mut step.command_in_shell("printf 'publishing ' >&2; exec \"$0\" \"$@\""));
-    let token = &servers.api_tokens()[0];
-    assert!(stderr.lines().any(|line| line == format!("::add-mask::{token}")), "{}", stderr.replace(token, "***"));
+    assert_eq!(stderr.lines().filter(|line| line.starts_with("::add-mask::")).count(), 2);
 }
 
 /// Such a container has no runner's files, and what it prints goes to the job's log.
@@ -177,39 +176,33 @@ fn a_step_output_that_can_not_be_opened_in_time_is_given_up() {
 fn a_stdout_that_nobody_reads_is_given_up_at_the_deadline_and_at_a_signal() {
     let servers = StandIn::start(Setup::default());
     let (_reader, full) = full_pipe();
-    let with_stdout =
-        |step: Step| step.command().stdout(full.try_clone().unwrap()).stderr(Stdio::piped()).spawn().unwrap();
+    let with_stdout = |step: Step| spawned(step.command().stdout(full.try_clone().unwrap()));
     let claims = || Step::of(&servers).args(&["claims", "--format", "json"]);
-    let tokens = Step::of(&servers).args(&["--format", "token"]);
-    for step in [tokens, claims()] {
-        let start = Instant::now();
+    for step in [Step::of(&servers).args(&["--format", "token"]), claims()] {
         let mut child = with_stdout(step.args(&["--timeout", "1"]));
-        assert_eq!(child.wait().unwrap().code(), Some(6));
-        assert!(start.elapsed() < Duration::from_secs(1) + SLACK);
+        assert_eq!(status_within(Duration::from_secs(1) + SLACK, &mut child), Some(6));
     }
     assert_eq!((servers.api_tokens().len(), servers.burned().len()), (1, 1));
     for step in [claims(), Step::bare().args(&["--help"])] {
-        let start = Instant::now();
         let mut child = with_stdout(step);
         std::thread::sleep(Duration::from_millis(500));
         assert!(Command::new("kill").arg(child.id().to_string()).status().unwrap().success());
-        assert_eq!(child.wait().unwrap().code(), Some(143));
-        assert!(start.elapsed() < SLACK, "{:?}", start.elapsed());
+        assert_eq!(status_within(SLACK, &mut child), Some(143));
     }
 }
 
 #[test]
-fn a_stderr_that_nobody_reads_does_not_hold_it() {
+fn a_stderr_that_nobody_reads_holds_it_for_a_second() {
     let servers = StandIn::start(Setup::default());
     let (_reader, full) = full_pipe();
-    let with_stderr = |step: Step| step.args(&["-v"]).command().stderr(full.try_clone().unwrap()).output().unwrap();
-    let start = Instant::now();
-    let output = with_stderr(Step::elsewhere(&servers));
-    assert_eq!(String::from_utf8(output.stdout).unwrap(), format!("{}\n", servers.api_tokens()[0]));
+    let status_of = |step: Step| {
+        let child = step.command().stdout(Stdio::null()).stderr(full.try_clone().unwrap()).spawn();
+        status_within(Duration::from_secs(1) + SLACK, &mut child.unwrap())
+    };
+    assert_eq!(status_of(Step::elsewhere(&servers).env("PATH", "/bin").args(&["--", "true"])), Some(0));
     // On GitHub, the masks would be lost, so nothing is minted.
-    assert_eq!(with_stderr(Step::of(&servers)).status.code(), Some(6));
+    assert_eq!(status_of(Step::of(&servers)), Some(6));
     assert_eq!(servers.api_tokens().len(), 1);
-    assert!(start.elapsed() < Duration::from_secs(2) + SLACK, "a second each");
 }
 
 #[test]

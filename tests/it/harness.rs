@@ -336,6 +336,19 @@ pub fn spawned(command: &mut Command) -> Child {
     child
 }
 
+/// How a program ended, if it did by then. Else it is killed.
+pub fn status_within(patience: Duration, child: &mut Child) -> Option<i32> {
+    let start = Instant::now();
+    while start.elapsed() < patience {
+        if let Some(status) = child.try_wait().unwrap() {
+            return status.code();
+        }
+        thread::sleep(Duration::from_millis(2));
+    }
+    child.kill().unwrap();
+    child.wait().unwrap().code()
+}
+
 fn without_masks(stderr: &str) -> String {
     stderr.lines().filter(|line| !line.starts_with("::add-mask::")).map(|line| format!("{line}\n")).collect()
 }
