@@ -8,10 +8,15 @@ use std::time::Duration;
 
 use crate::deadline::Deadline;
 
-/// For what only serves explanations.
-pub const PATIENCE: Duration = Duration::from_secs(1);
+/// How long a file is waited for that only serves an explanation.
+const PATIENCE: Duration = Duration::from_secs(1);
 
-/// At most `max_bytes` of a file; `None` where there is no such file, or none that can be read at once.
+/// The deadline of such a file. A signal has to be explained, too.
+pub fn soon() -> Deadline {
+    Deadline::after(PATIENCE).despite_signals()
+}
+
+/// At most `max_bytes` of a file; `None` where there is no such file, or none that can be read soon.
 pub fn read(path: &Path, max_bytes: u64) -> Option<Vec<u8>> {
     let path = path.to_owned();
     let read = move || {
@@ -19,7 +24,7 @@ pub fn read(path: &Path, max_bytes: u64) -> Option<Vec<u8>> {
         open(&path, OpenOptions::new().read(true))?.take(max_bytes).read_to_end(&mut bytes)?;
         io::Result::Ok(bytes)
     };
-    Deadline::after(PATIENCE).wait_for(read).ok()?.ok()
+    soon().wait_for(read).ok()?.ok()
 }
 
 /// Opens a file that is there, to append to it.

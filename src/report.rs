@@ -4,7 +4,6 @@
 use std::io::{self, Write};
 use std::path::PathBuf;
 
-use crate::deadline::Deadline;
 use crate::env::{Env, STEP_SUMMARY};
 use crate::explain::Explanation;
 use crate::file;
@@ -74,7 +73,7 @@ pub fn annotation(explanation: &Explanation) -> String {
 /// Appends the explanation to the job's summary page.
 fn summary(explanation: &Explanation, env: &Env) -> io::Result<()> {
     let Some(path) = env.get(STEP_SUMMARY).map(PathBuf::from) else { return Ok(()) };
-    let (page, deadline) = (page(explanation), Deadline::after(file::PATIENCE));
+    let (page, deadline) = (page(explanation), file::soon());
     let mut file = file::open_to_append(&path, deadline)?;
     let append = move || match file.metadata()?.len() + page.len() as u64 {
         0..=MAX_SUMMARY_BYTES => file.write_all(page.as_bytes()),

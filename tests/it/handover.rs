@@ -176,18 +176,20 @@ fn a_step_output_that_can_not_be_opened_in_time_is_given_up() {
 fn a_stdout_that_nobody_reads_is_given_up_at_the_deadline_and_at_a_signal() {
     let servers = StandIn::start(Setup::default());
     let (_reader, full) = full_pipe();
-    let with_stdout = |step: Step| spawned(step.command().stdout(full.try_clone().unwrap()));
+    let with_stdout = |step: &Step| spawned(step.command().stdout(full.try_clone().unwrap()));
     let claims = || Step::of(&servers).args(&["claims", "--format", "json"]);
     for step in [Step::of(&servers).args(&["--format", "token"]), claims()] {
-        let mut child = with_stdout(step.args(&["--timeout", "1"]));
+        let step = step.args(&["--timeout", "1"]);
+        let mut child = with_stdout(&step);
         assert_eq!(status_within(Duration::from_secs(1) + SLACK, &mut child), Some(6));
     }
     assert_eq!((servers.api_tokens().len(), servers.burned().len()), (1, 1));
-    for step in [claims(), Step::bare().args(&["--help"])] {
-        let mut child = with_stdout(step);
+    for step in [claims(), Step::on_github().args(&["--help"])] {
+        let mut child = with_stdout(&step);
         std::thread::sleep(Duration::from_millis(500));
         assert!(Command::new("kill").arg(child.id().to_string()).status().unwrap().success());
         assert_eq!(status_within(SLACK, &mut child), Some(143));
+        assert!(std::fs::read_to_string(step.summary_path()).unwrap().contains("a signal came"));
     }
 }
 
