@@ -50,7 +50,8 @@ pub fn markdown(text: &str) -> String {
 }
 
 /// JSON that means the same, on one line, with no workflow command in it and no character that moves the cursor or hides text.
-/// What it is written for can only stand in a string, but for blanks, so an escape (RFC 8259, section 7) changes nothing.
+/// All that is escaped here can only stand in a string, where an escape means the same (RFC 8259, section 7); the blanks that are
+/// replaced can only stand between strings.
 pub fn json(text: &str) -> String {
     let mut escaped = String::with_capacity(text.len());
     for c in text.chars() {
