@@ -30,7 +30,7 @@ pub fn output(name: &str, value: &str) -> String {
 /// An annotation, which the runner shows on the job's page. `kind` is `error` or `warning`; title and message may hold
 /// any text, which is made harmless (the escapes are those of actions/toolkit, `packages/core/src/command.ts`).
 pub fn annotation(kind: &str, title: &str, message: &str) -> Command {
-    let escape = |text: &str| harmless(text).replace('%', "%25").replace('\r', "%0D").replace('\n', "%0A");
+    let escape = |text: &str| harmless(text).replace('%', "%25").replace('\n', "%0A");
     Command(format!("::{kind} title={}::{}", escape(title).replace(':', "%3A").replace(',', "%2C"), escape(message)))
 }
 
