@@ -7,6 +7,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
 use crate::json::{self, Object};
 use crate::secret::IdToken;
+use crate::workflow;
 
 /// The claims of one ID token. Neither the token nor its signature can be had from them.
 pub struct Claims(Object);
@@ -35,11 +36,11 @@ impl Claims {
         list.is_ok_and(|list| list.iter().any(|text| text == audience))
     }
 
-    /// All claims as one JSON object, and a line break.
+    /// All claims as one JSON object, and a line break. A runner finds no workflow command in it.
     pub fn to_json(&self) -> String {
         let members: Vec<String> =
             self.iter().map(|(name, value)| format!("{}: {value}", json::quoted(name))).collect();
-        format!("{{{}}}\n", members.join(", "))
+        format!("{}\n", workflow::json(&format!("{{{}}}", members.join(", "))))
     }
 
     /// All claims, each as JSON text, in alphabetical order.

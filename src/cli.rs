@@ -169,21 +169,24 @@ pub fn parse(words: impl IntoIterator<Item = OsString>) -> Result<Command, Usage
     }
 }
 
-/// An option's name, and the value that was joined to it with `=`. `None` for a word that is no option.
+/// An option's name, and the value that was joined to it. `None` for a word that is no option.
 fn split(word: &OsString) -> Option<(String, Option<OsString>)> {
-    let Some(text) = word.to_str() else {
-        // Not UTF-8: the name in front of the first `=` may still be, and says whose value it is.
-        let lossy = word.to_string_lossy();
-        let name = lossy.split('=').next()?;
-        return name.starts_with('-').then(|| (name.to_owned(), Some(word.clone())));
-    };
+    let text = word.to_string_lossy();
     if !text.starts_with('-') {
         return None;
     }
-    match text.split_once('=') {
-        Some((name, value)) => Some((name.to_owned(), Some(value.into()))),
-        None => Some((text.to_owned(), None)),
+    if !text.starts_with("--") {
+        // What follows the letter belongs to it, and is no name: it may be a secret, as in `-pSECRET`.
+        let end = text.char_indices().nth(2).map_or(text.len(), |(end, _)| end);
+        let (name, rest) = text.split_at_checked(end)?;
+        return Some((name.to_owned(), (!rest.is_empty()).then(|| rest.into())));
     }
+    Some(match text.split_once('=') {
+        None => (text.into_owned(), None),
+        Some((name, value)) if word.to_str().is_some() => (name.to_owned(), Some(value.into())),
+        // Not UTF-8: the name may still be, and says whose value it is.
+        Some((name, _)) => (name.to_owned(), Some(word.clone())),
+    })
 }
 
 /// The value of the option that was just read: joined to it, or the next word.
@@ -335,9 +338,12 @@ mod tests {
         assert_eq!(words("mint"), Err(UsageError::Unexpected(1)));
         assert_eq!(words("--index=x ''"), Err(UsageError::Unexpected(2)));
         assert_eq!(words("--index x -q dist/*"), Err(UsageError::Unexpected(4)));
-        for line in ["--nonsense", "-x", "-", "---", "-qv", "--Index", "-i"] {
+        for line in ["--nonsense", "-x", "-", "---", "--Index", "-i"] {
             assert_eq!(words(line), Err(UsageError::Unknown(line.to_owned())), "{line}");
         }
+        assert_eq!(words("-qv"), Err(UsageError::NeedlessValue("--quiet")));
+        assert_eq!(words("-psecret"), Err(UsageError::Unknown("-p".to_owned())));
+        assert_eq!(words("--\u{e4}=secret"), Err(UsageError::Unknown("--\u{e4}".to_owned())));
     }
 
     #[cfg(unix)]
@@ -349,6 +355,8 @@ mod tests {
             Ok(Command::Mint(options)) => assert_eq!(options.index, Some(bytes)),
             other => panic!("{other:?}"),
         }
+        let short = OsString::from_vec(b"-p\xffsecret".to_vec());
+        assert_eq!(parse([short]), Err(UsageError::Unknown("-p".to_owned())));
         let joined = OsString::from_vec(b"--index=\xff".to_vec());
         match parse([joined.clone()]) {
             Ok(Command::Mint(options)) => assert_eq!(options.index, Some(joined)),

@@ -1,9 +1,9 @@
 //! The one wait: for whatever the program waits, it ends at a deadline, and when a signal asks the program to end.
 
-use std::fmt;
 use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
+use std::{fmt, io};
 
 use crate::signals;
 
@@ -115,6 +115,12 @@ impl Deadline {
         let (sender, receiver) = mpsc::channel();
         let _ = thread::Builder::new().spawn(move || sender.send(work())); // without a thread, nothing comes
         self.receive(&receiver)
+    }
+}
+
+impl From<Ended> for io::Error {
+    fn from(ended: Ended) -> io::Error {
+        io::Error::new(io::ErrorKind::TimedOut, ended.to_string())
     }
 }
 

@@ -51,9 +51,10 @@ impl Env {
         self.get(name).map(|value| value.to_str().ok_or(NotUtf8)).transpose()
     }
 
-    /// True in a job of GitHub Actions.
+    /// True in a job of GitHub Actions: also in a container that such a job starts by itself and passes only the endpoint on
+    /// to. What that prints ends up in the job's log, too, so masks and annotations are for it as well.
     pub fn on_github(&self) -> bool {
-        self.is_true(GITHUB_ACTIONS)
+        self.is_true(GITHUB_ACTIONS) || [REQUEST_URL, REQUEST_TOKEN].iter().any(|name| self.get(name).is_some())
     }
 
     /// True if a variable says `true`, as CI systems mark their jobs.

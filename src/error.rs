@@ -63,9 +63,11 @@ pub enum Error {
     TokenOfOtherIndex { index: Box<Index>, other: Box<Index> },
     /// stdout is closed, can't be written to, or leads to nowhere; nothing was minted.
     NoStdout,
+    /// Masks are due, and stderr is closed, can't be written to, or leads to nowhere; nothing was asked for.
+    NoStderr,
     /// The API token could not be written to stdout.
     Stdout(io::Error),
-    /// `--help` or `--version` could not be written to stdout.
+    /// What was asked for, and is no token, could not be written to stdout.
     Print(io::Error),
     /// The mask that hides a token in the log could not be written, so no token was handed over.
     Mask(io::Error),
@@ -108,6 +110,8 @@ pub enum SettingFlaw {
     /// `token` and `env` where there is no API token.
     ClaimsFormat,
     Timeout,
+    /// It has a control character.
+    Audience,
     Project,
     /// Not the name of an environment variable.
     VariableName,
@@ -138,7 +142,7 @@ pub enum HelperFlaw {
 pub enum ReplyFlaw {
     Json(JsonError),
     Token(SecretError),
-    /// The index's audience is empty.
+    /// The index's audience is empty, or has a control character.
     Audience,
     /// `expires` lies beyond the year 9999.
     Expires,
@@ -213,7 +217,8 @@ impl Error {
             Error::Refused { .. } => 4,
             Error::Exchange { .. } | Error::Status { .. } | Error::Claims | Error::Reply { .. } => 5,
             Error::NoStepOutputFile | Error::OpenStepOutput { .. } | Error::StepOutput { .. } => 6,
-            Error::StartProgram { .. } | Error::NoStdout | Error::Stdout(_) | Error::Print(_) | Error::Mask(_) => 6,
+            Error::StartProgram { .. } | Error::NoStdout | Error::Stdout(_) | Error::Print(_) => 6,
+            Error::NoStderr | Error::Mask(_) => 6,
             Error::Signal(signal) => signals::status(*signal),
         }
     }
@@ -283,12 +288,15 @@ impl fmt::Display for Error {
             Error::NoStdout => {
                 f.write_str("the API token would be lost: stdout is closed, not open for writing, or /dev/null")
             }
+            Error::NoStderr => f.write_str(
+                "the lines that hide tokens in the log would be lost: stderr is closed, not open for writing, or /dev/null",
+            ),
             Error::Stdout(error) => write!(f, "the API token can't be written to stdout: {error}"),
             Error::Print(error) => write!(f, "stdout can't be written to: {error}"),
             Error::Signal(signal) => {
                 write!(f, "{} asked token-mint to end, so this is not done", signals::name(*signal))
             }
-            Error::Mask(error) => write!(f, "the line that hides tokens in the log can't be written: {error}"),
+            Error::Mask(error) => write!(f, "a line that hides tokens in the log can't be written: {error}"),
         }
     }
 }
@@ -313,6 +321,7 @@ impl fmt::Display for SettingFlaw {
             SettingFlaw::Secret(flaw) => flaw.fmt(f),
             SettingFlaw::Format => f.write_str("token, env or json is expected"),
             SettingFlaw::ClaimsFormat => f.write_str("with claims, it can be json only"),
+            SettingFlaw::Audience => f.write_str("an audience has no line breaks or other control characters"),
             SettingFlaw::Project => f.write_str("a project's name is expected: letters, digits and -._"),
             SettingFlaw::VariableName => f.write_str("the name of an environment variable is expected"),
             SettingFlaw::ServiceAccount => f.write_str("a service account's e-mail address or number is expected"),
@@ -328,7 +337,7 @@ impl fmt::Display for ReplyFlaw {
         match self {
             ReplyFlaw::Json(flaw) => write!(f, "its reply is not what was asked for: {flaw}"),
             ReplyFlaw::Token(flaw) => write!(f, "the token in its reply is unusable: {flaw}"),
-            ReplyFlaw::Audience => f.write_str("the audience in its reply is empty"),
+            ReplyFlaw::Audience => f.write_str("the audience in its reply is empty, or has a control character"),
             ReplyFlaw::Expires => f.write_str("the time in its reply at which the token expires makes no sense"),
         }
     }

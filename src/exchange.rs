@@ -13,6 +13,7 @@ use crate::http::Http;
 use crate::identity::{self, Identity};
 use crate::index::{Index, MintReply, Minted};
 use crate::log::Log;
+use crate::project;
 use crate::report;
 use crate::retry::Retry;
 use crate::secret::{IdToken, redact_tokens};
@@ -53,12 +54,13 @@ impl Exchange<'_> {
     /// Finds out whose job this is, and starts the clock. Nothing is sent.
     ///
     /// # Errors
-    /// Those of [`identity::recognise`].
+    /// Those of [`identity::recognise`], and [`Error::NoStderr`].
     pub fn prepare<'a>(settings: &'a Settings, env: &'a Env) -> Result<Exchange<'a>> {
         let log = Log::new(settings.verbosity);
         let deadline = Deadline::after(settings.timeout);
         let http = Http::new(deadline, log, settings.proxies.clone());
         let identity = identity::recognise(settings.id_token_env.as_deref(), env)?;
+        handover::check_masks(env)?;
         Ok(Exchange { settings, env, identity, http, retry: Retry { deadline, log }, log })
     }
 
@@ -158,7 +160,7 @@ impl Exchange<'_> {
         Some(Subject {
             claims: Claims::of(&proof.id_token)?,
             audience: proof.expected.clone(),
-            project: self.settings.project.clone(),
+            project: project::known(self.settings.project.as_deref()),
             now_unix_secs: expiry::now_unix_secs(),
         })
     }

@@ -96,9 +96,11 @@ const ONE_VARIABLE: &str = "the other variable is there, so it was lost on the w
 const RENEWED: &str = "the repository was moved, or the owner's account was made anew, since the publisher was added. A \
                        stray blank in one of the publisher's fields looks the same. For both: delete the publisher and \
                        add it again";
+const MASKS: &str = "nothing was handed over. In a GitHub job, leave stderr to the log, and it hides the tokens: for less of it, use \
+                     --quiet, not 2>/dev/null";
 const LOST: &str = "an API token was minted, but it could not be handed over. It was not used";
 
-/// Everything that is said of a failure, or of an identity. Text from outside in it is neutralised.
+/// Everything that is said of a failure, or of an identity. Text from outside in it stays on one line: see `log.rs`.
 #[derive(Debug, Default)]
 pub struct Explanation {
     /// What happened.
@@ -237,8 +239,9 @@ fn hints(error: &Error) -> Vec<&'static str> {
         Error::Reply { .. } => vec![NOT_AN_INDEX, AGAIN],
         Error::NoStepOutputFile | Error::OpenStepOutput { .. } => vec![STEP_OUTPUT],
         Error::StepOutput { .. } | Error::Stdout(_) | Error::StartProgram { .. } => vec![LOST],
+        Error::NoStderr | Error::Mask(_) => vec![MASKS],
         Error::NoGitLabToken { .. } | Error::TokenOfOtherIndex { .. } => vec![],
-        Error::NoStdout | Error::Print(_) | Error::Mask(_) | Error::Signal(_) => vec![],
+        Error::NoStdout | Error::Print(_) | Error::Signal(_) => vec![],
     }
 }
 
@@ -378,9 +381,10 @@ fn cause_text(cause: &Cause, job: &Job) -> String {
             expiry::utc(job.claims.unix_secs("exp").unwrap_or_default())
         ),
         Cause::Audience { expected } => format!(
-            "the ID token is for the audience {}, and {index} takes `{expected}` only. Leave --audience (the action's \
+            "the ID token is for the audience {}, and {index} takes `{}` only. Leave --audience (the action's \
              input audience) out, or correct --index",
-            job.claims.iter().find(|(name, _)| *name == "aud").map_or_else(|| "none".to_owned(), |(_, aud)| shown(aud))
+            job.claims.iter().find(|(name, _)| *name == "aud").map_or_else(|| "none".to_owned(), |(_, aud)| shown(aud)),
+            shown(expected)
         ),
         Cause::Issuer { issuer } => format!(
             "{index} takes no ID tokens that were issued by {}. PyPI takes those of GitHub.com, GitLab.com, Google Cloud \

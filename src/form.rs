@@ -83,7 +83,10 @@ impl Form {
             field.value.as_ref().map(|value| format!("&{}={}", field.parameter, percent_encode(value)))
         });
         let parameters: String = parameters.collect();
-        Some(format!("{origin}/manage/project/{project}/settings/publishing/?provider={provider}{parameters}"))
+        Some(format!(
+            "{origin}/manage/project/{}/settings/publishing/?provider={provider}{parameters}",
+            percent_encode(project)
+        ))
     }
 }
 

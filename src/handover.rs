@@ -2,19 +2,19 @@
 //! way back, for `token-mint burn`.
 
 use std::fmt;
-use std::fs::{self, File, OpenOptions};
+use std::fs::File;
 use std::io::{self, IsTerminal, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
-use std::sync::mpsc;
-use std::thread;
 
 use crate::clients;
-use crate::deadline::{Deadline, Ended};
+use crate::deadline::Deadline;
 use crate::env::{API_TOKEN, Env, GITHUB_OUTPUT};
 use crate::error::{Error, Result, SettingFlaw};
+use crate::file;
 use crate::index::{Index, Minted};
 use crate::log;
 use crate::secret::ApiToken;
+use crate::stdio::{self, Stream};
 use crate::workflow;
 
 /// Far more than an API token has.
@@ -51,19 +51,21 @@ impl Format {
 
 impl Handover {
     /// Chooses the place: stdout where a format was asked for and outside GitHub, else the step output, whose
-    /// file is opened now. A token with nowhere to go shall not be minted.
+    /// file is opened now. A token with nowhere to go shall not be minted. That file is the runner's: one that is not there
+    /// would be read by nobody.
     ///
     /// # Errors
     /// [`Error::NoStepOutputFile`], [`Error::OpenStepOutput`], [`Error::NoStdout`].
-    pub fn plan(format: Option<Format>, env: &Env) -> Result<Handover> {
+    pub fn plan(format: Option<Format>, env: &Env, deadline: Deadline) -> Result<Handover> {
         Ok(match format {
             None if env.on_github() => {
                 let path = PathBuf::from(env.get(GITHUB_OUTPUT).ok_or(Error::NoStepOutputFile)?);
-                let file = open_regular_file(&path)
-                    .map_err(|error| Error::OpenStepOutput { path: printable(&path), error })?;
+                let file = file::open_to_append(&path, deadline);
+                let file = file.map_err(|error| Error::OpenStepOutput { path: printable(&path), error });
+                let file = file.map_err(|error| unless_signalled(deadline, error))?;
                 Handover::StepOutput { path, file }
             }
-            _ if stdout_leads_nowhere() => return Err(Error::NoStdout),
+            _ if stdio::leads_nowhere(Stream::Stdout) => return Err(Error::NoStdout),
             format => Handover::Stdout(format.unwrap_or(Format::Token)),
         })
     }
@@ -71,38 +73,36 @@ impl Handover {
     /// Hands the API token over; it was masked before.
     ///
     /// # Errors
-    /// [`Error::StepOutput`], [`Error::Stdout`]; [`Error::Signal`] if one came while nobody read stdout.
+    /// [`Error::StepOutput`], [`Error::Stdout`]; [`Error::Signal`] if one came while it could not be written.
     pub fn deliver(&mut self, minted: &Minted, index: &Index, deadline: Deadline) -> Result<()> {
-        match self {
-            Handover::StepOutput { path, file } => {
-                append(path, file, minted).map_err(|error| Error::StepOutput { path: printable(path), error })
-            }
+        let delivered = match self {
+            Handover::StepOutput { path, file } => write_outputs(path, file, outputs(minted), deadline)
+                .map_err(|error| Error::StepOutput { path: printable(path), error }),
             Handover::Stdout(format) => {
                 let text = match format {
                     Format::Token => format!("{}\n", minted.token.reveal()),
                     Format::Env => env_lines(minted, index),
                     Format::Json => json_object(minted, index),
                 };
-                print(text, deadline)
+                stdio::write(Stream::Stdout, &text, deadline).map_err(Error::Stdout)
             }
-        }
+        };
+        delivered.map_err(|error| unless_signalled(deadline, error))
     }
 }
 
-/// Writes to stdout, in a thread of its own: a pipe that nobody reads would hold us for ever, and a signal or the deadline
-/// shall end that.
-fn print(text: String, deadline: Deadline) -> Result<()> {
-    let (sender, receiver) = mpsc::channel();
-    let write = move || {
-        let written = stdout().and_then(|mut stdout| stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()));
-        sender.send(written)
-    };
-    thread::Builder::new().spawn(write).map_err(Error::Stdout)?;
-    match deadline.receive(&receiver) {
-        Ok(written) => written.map_err(Error::Stdout),
-        Err(Ended::Signal(signal)) => Err(Error::Signal(signal)),
-        Err(Ended::TimedOut(_)) => Err(Error::Stdout(io::ErrorKind::TimedOut.into())),
-    }
+/// Writes to stdout what holds no token.
+///
+/// # Errors
+/// [`Error::Print`]; [`Error::Signal`] if one came while it could not be written.
+pub fn print(text: &str, deadline: Deadline) -> Result<()> {
+    let printed = stdio::write(Stream::Stdout, text, deadline).map_err(Error::Print);
+    printed.map_err(|error| unless_signalled(deadline, error))
+}
+
+/// The error, unless a signal is behind it.
+fn unless_signalled(deadline: Deadline, error: Error) -> Error {
+    deadline.signal().map_or(error, Error::Signal)
 }
 
 /// Has GitHub hide a token in the log. Call it as soon as there is one.
@@ -110,7 +110,15 @@ fn print(text: String, deadline: Deadline) -> Result<()> {
 /// # Errors
 /// [`Error::Mask`]
 pub fn mask(token: &str, env: &Env) -> Result<()> {
-    if env.on_github() { log::to_stderr(&workflow::mask(token)).map_err(Error::Mask) } else { Ok(()) }
+    if env.on_github() { log::command(&workflow::mask(token)).map_err(Error::Mask) } else { Ok(()) }
+}
+
+/// Makes sure that masks can be seen, where they are due. Call it before anything is asked for.
+///
+/// # Errors
+/// [`Error::NoStderr`]
+pub fn check_masks(env: &Env) -> Result<()> {
+    if env.on_github() && stdio::leads_nowhere(Stream::Stderr) { Err(Error::NoStderr) } else { Ok(()) }
 }
 
 /// The API token that is to be revoked: in the environment, else on stdin.
@@ -155,60 +163,27 @@ fn printable(path: &Path) -> String {
     workflow::neutralise(&path.to_string_lossy(), 300)
 }
 
-/// stdout as a file: std's own handle takes a stdout that is not open for writing for a success (`handle_ebadf` in
-/// library/std/src/io/stdio.rs).
-#[cfg(unix)]
-fn stdout() -> io::Result<File> {
-    use std::os::fd::AsFd;
-    Ok(File::from(io::stdout().as_fd().try_clone_to_owned()?))
+/// The lines of the step outputs.
+fn outputs(minted: &Minted) -> String {
+    let token = workflow::output("api-token", minted.token.reveal());
+    let expires = minted.expires_unix_secs.map(|secs| workflow::output("expires", &secs.to_string()));
+    token + &expires.unwrap_or_default()
 }
 
-#[cfg(not(unix))]
-fn stdout() -> io::Result<io::Stdout> {
-    Ok(io::stdout())
+/// Appends the step outputs in time: the file may be on a network's file system.
+fn write_outputs(path: &Path, file: &File, outputs: String, deadline: Deadline) -> io::Result<()> {
+    let (path, mut file) = (path.to_owned(), file.try_clone()?);
+    deadline.wait_for(move || append(&path, &mut file, outputs))?
 }
 
-/// True where stdout can't be written to, or is /dev/null. Rust opens that where the caller closed stdout
-/// (library/std/src/sys/pal/unix), so that writing there would look like a success.
-#[cfg(unix)]
-fn stdout_leads_nowhere() -> bool {
-    use std::os::unix::fs::MetadataExt;
-    let writable = stdout().and_then(|mut stdout| stdout.write(&[]).and_then(|_| stdout.metadata()));
-    match (writable, fs::metadata("/dev/null")) {
-        (Ok(stdout), Ok(null)) => (stdout.dev(), stdout.ino()) == (null.dev(), null.ino()),
-        (stdout, _) => stdout.is_err(),
-    }
-}
-
-#[cfg(not(unix))]
-fn stdout_leads_nowhere() -> bool {
-    false
-}
-
-/// Opens a file to append to it. A pipe or a device is refused: opening one could wait for ever.
-fn open_regular_file(path: &Path) -> io::Result<File> {
-    if fs::metadata(path).is_ok_and(|data| !data.is_file()) {
-        return Err(io::Error::other("it is not a regular file"));
-    }
-    let mut options = OpenOptions::new();
-    #[cfg(unix)]
-    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600); // should there be no file yet
-    options.append(true).create(true).open(path)
-}
-
-/// Appends both step outputs, or leaves the file as it was: a mask would not hide half a token.
-fn append(path: &Path, file: &mut File, minted: &Minted) -> io::Result<()> {
-    let mut lines = String::new();
+/// Appends all step outputs, or leaves the file as it was: a mask would not hide half a token.
+fn append(path: &Path, file: &mut File, mut outputs: String) -> io::Result<()> {
     if lacks_line_break(path) {
         // Else our line would become the tail of the value before it.
-        lines.push('\n');
-    }
-    lines.push_str(&workflow::output("api-token", minted.token.reveal()));
-    if let Some(expires) = minted.expires_unix_secs {
-        lines.push_str(&workflow::output("expires", &expires.to_string()));
+        outputs.insert(0, '\n');
     }
     let length_before = file.metadata()?.len();
-    file.write_all(lines.as_bytes()).inspect_err(|_| {
+    file.write_all(outputs.as_bytes()).inspect_err(|_| {
         let _ = file.set_len(length_before);
     })
 }
@@ -251,6 +226,7 @@ mod tests {
     use proptest::collection::vec;
     use proptest::prelude::*;
     use std::collections::BTreeMap;
+    use std::fs;
     #[cfg(unix)]
     use std::process::Command;
 
@@ -334,7 +310,8 @@ mod tests {
         fn the_runner_reads_the_step_outputs_after_whatever_is_there(before in any_file(), minted in any_minted()) {
             let place = tempfile::NamedTempFile::new().unwrap();
             fs::write(place.path(), &before).unwrap();
-            append(place.path(), &mut open_regular_file(place.path()).unwrap(), &minted).unwrap();
+            let mut file = File::options().append(true).open(place.path()).unwrap();
+            append(place.path(), &mut file, outputs(&minted)).unwrap();
             let after = fs::read_to_string(place.path()).unwrap();
             prop_assert!(after.starts_with(&before));
             // A file that the runner complains about is not ours to mend.

@@ -241,7 +241,7 @@ pub fn end_panics_as_bad_replies() {
             let file = place.file().rsplit(['/', '\\']).next().unwrap_or_default();
             format!(" ({file}, line {})", place.line())
         });
-        let _ = log::to_stderr(&format!("token-mint: error: something unexpected{place}. Please report it\n"));
+        log::say(&format!("error: something unexpected{place}. Please report it"));
         std::process::exit(5);
     }));
 }

@@ -163,7 +163,7 @@ impl Index {
         }
         let read = Object::read(&reply.body).and_then(|object| object.get("audience"));
         let audience: String = read.map_err(ReplyFlaw::Json).map_err(self.flawed(leg))?;
-        if audience.is_empty() { Err(self.flawed(leg)(ReplyFlaw::Audience)) } else { Ok(audience) }
+        if is_audience(&audience) { Ok(audience) } else { Err(self.flawed(leg)(ReplyFlaw::Audience)) }
     }
 
     /// Begins to connect to the index, for the request to mint that comes after the ID token's.
@@ -272,6 +272,11 @@ fn read_token(body: &[u8]) -> std::result::Result<(Minted, Option<ReplyFlaw>), R
         _ => (None, Some(ReplyFlaw::Expires)),
     };
     Ok((Minted { token, expires_unix_secs }, expires_flaw))
+}
+
+/// True for what can be passed on as an audience, be it to a program, which takes no zero byte.
+pub fn is_audience(text: &str) -> bool {
+    !text.is_empty() && !text.contains(char::is_control)
 }
 
 /// Codes are words such as `invalid-publisher`; nothing else of one is shown.

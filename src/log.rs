@@ -1,6 +1,33 @@
 //! What a person reads while the program runs: short lines on stderr. stdout is for the API token alone.
+//!
+//! This is the one place that writes to stderr, and whatever was put into a message, from wherever it came, what is written keeps
+//! these rules:
+//! - each line is harmless: no workflow command, no character that moves the cursor or hides text, nothing that looks like an API
+//!   token or an ID token ([`harmless`]). A name that looks like one is hidden, too.
+//! - only the first line of a message begins at the margin, with `token-mint: `; the others are indented. So no text from outside
+//!   can look like a message of ours.
+//! - a mask or an annotation is a [`Command`], which takes care of its own text. It begins a line, else the runner would not
+//!   see it.
+//! - a stderr that nobody reads holds the program for a second in all.
+//!
+//! What only the source can do is done there: to cut a text from outside to a length, to keep it on one line, and to take out a
+//! secret that looks like any other word.
 
-use std::io::{self, Write};
+use std::io;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use crate::deadline::Deadline;
+use crate::stdio::{self, Stream};
+use crate::workflow::{Command, harmless};
+
+/// How long a line is waited for.
+const PATIENCE: Duration = Duration::from_secs(1);
+
+/// False where stderr may be in the middle of a line: after whoever wrote before us, or a line of ours that was cut.
+static AT_LINE_START: AtomicBool = AtomicBool::new(false);
+/// True once nobody read a line in time.
+static NOBODY_READS: AtomicBool = AtomicBool::new(false);
 
 /// How much is said.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -38,16 +65,61 @@ impl Log {
 
     fn say(&self, level: Verbosity, text: &str) {
         if self.verbosity >= level {
-            // A line that can't be shown is no reason to lose a token (`eprintln!` would panic).
-            let _ = to_stderr(&format!("token-mint: {text}\n"));
+            say(text);
         }
     }
 }
 
-/// Writes `text` to stderr in one piece.
+/// Says a message of one line or more. What can't be shown is no reason to lose a token, so that is no error.
+pub fn say(message: &str) {
+    let _ = write(&rendered(message));
+}
+
+/// Gives the runner a command.
 ///
 /// # Errors
-/// Whatever the operating system says.
-pub fn to_stderr(text: &str) -> io::Result<()> {
-    io::stderr().write_all(text.as_bytes())
+/// Whatever the operating system says; `TimedOut` where nobody reads stderr.
+pub fn command(command: &Command) -> io::Result<()> {
+    let start = if AT_LINE_START.load(Ordering::SeqCst) { "" } else { "\n" };
+    write(&format!("{start}{}\n", command.as_str()))
+}
+
+/// A message as it is shown.
+pub fn rendered(message: &str) -> String {
+    let mut text = String::new();
+    for (number, line) in message.trim_end_matches('\n').split('\n').enumerate() {
+        let margin = match number {
+            0 => "token-mint: ",
+            _ if line.is_empty() || line.starts_with("    ") => "",
+            _ => "    ",
+        };
+        text.extend([margin, &harmless(line), "\n"]);
+    }
+    text
+}
+
+fn write(text: &str) -> io::Result<()> {
+    let patience = if NOBODY_READS.load(Ordering::SeqCst) { Duration::ZERO } else { PATIENCE };
+    let written = stdio::write(Stream::Stderr, text, Deadline::after(patience).despite_signals());
+    AT_LINE_START.store(written.is_ok(), Ordering::SeqCst);
+    if written.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::TimedOut) {
+        NOBODY_READS.store(true, Ordering::SeqCst);
+    }
+    written
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_first_line_of_a_message_is_at_the_margin() {
+        let message = "hint: so:\n\n    publish:\n      x: 1\ntoken-mint: form: y\n token-mint: z\n::error::\n";
+        assert_eq!(
+            rendered(message),
+            "token-mint: hint: so:\n\n    publish:\n      x: 1\n    token-mint: form: y\n     token-mint: z\n    \
+             :\u{b7}:error:\u{b7}:\n"
+        );
+        assert_eq!(rendered(""), "token-mint: \n");
+    }
 }

@@ -33,12 +33,12 @@ mod retry;
 mod secret;
 mod settings;
 mod signals;
+mod stdio;
 mod upload;
 mod url;
 mod workflow;
 
 use std::ffi::OsString;
-use std::io::Write;
 use std::process::ExitCode;
 
 use claims::Claims;
@@ -72,8 +72,8 @@ fn main() -> ExitCode {
 /// Does what the command line asks for, and returns the exit status.
 fn run(env: &Env) -> Result<u8> {
     match cli::parse(std::env::args_os().skip(1)).map_err(Error::Usage)? {
-        Command::Help => print(cli::HELP)?,
-        Command::Version => print(cli::VERSION)?,
+        Command::Help => handover::print(cli::HELP, Deadline::after(settings::DEFAULT_TIMEOUT))?,
+        Command::Version => handover::print(cli::VERSION, Deadline::after(settings::DEFAULT_TIMEOUT))?,
         Command::Mint(options) => return hand_over(&Settings::resolve(options, env)?, env),
         Command::Run(options, words) => return upload(words, &Settings::resolve(options, env)?, env),
         Command::Burn(options) => burn(&Settings::resolve(options, env)?, env)?,
@@ -86,7 +86,7 @@ fn run(env: &Env) -> Result<u8> {
 /// Mints an API token and hands it over to whoever started us.
 fn hand_over(settings: &Settings, env: &Env) -> Result<u8> {
     let exchange = Exchange::prepare(settings, env)?;
-    let mut handover = Handover::plan(settings.format, env)?;
+    let mut handover = Handover::plan(settings.format, env, exchange.deadline())?;
     let proof = exchange.request_id_token()?;
     let minted = exchange.mint(proof)?;
     handover.deliver(&minted, &settings.index, exchange.deadline())?;
@@ -128,7 +128,7 @@ fn check(settings: &Settings, env: &Env) -> Result<u8> {
 fn burn(settings: &Settings, env: &Env) -> Result<()> {
     let (log, deadline) = (Log::new(settings.verbosity), Deadline::after(settings.timeout));
     let token = handover::take_back(env, deadline)?;
-    handover::mask(token.reveal(), env)?;
+    let _ = handover::mask(token.reveal(), env); // it is revoked, hidden or not
     let index = &settings.index;
     if let Some(other) = token.index_host().and_then(|host| index.other_with_tokens_of(&host)) {
         return Err(Error::TokenOfOtherIndex { index: Box::new(index.clone()), other: Box::new(other) });
@@ -146,14 +146,15 @@ fn show_claims(settings: &Settings, env: &Env) -> Result<()> {
     if !matches!(settings.format, None | Some(Format::Json)) {
         return Err(Error::Setting { place: "--format (TOKEN_MINT_FORMAT)".into(), flaw: SettingFlaw::ClaimsFormat });
     }
-    let proof = Exchange::prepare(settings, env)?.request_id_token_to_look_at()?;
+    let exchange = Exchange::prepare(settings, env)?;
+    let proof = exchange.request_id_token_to_look_at()?;
     let claims = Claims::of(&proof.id_token).ok_or(Error::Claims)?;
     let (index, audience) = (&settings.index, proof.expected.as_deref());
     let job = Job { claims: &claims, index, audience, now_unix_secs: expiry::now_unix_secs() };
-    report::identity(&explain::explain_claims(&job, settings.project.as_deref()), env);
-    if settings.format == Some(Format::Json) { print(&claims.to_json()) } else { Ok(()) }
-}
-
-fn print(text: &str) -> Result<()> {
-    std::io::stdout().write_all(text.as_bytes()).map_err(Error::Print)
+    let project = project::known(settings.project.as_deref());
+    report::identity(&explain::explain_claims(&job, project.as_deref()), env);
+    match settings.format {
+        Some(Format::Json) => handover::print(&claims.to_json(), exchange.deadline()),
+        _ => Ok(()),
+    }
 }

@@ -1,4 +1,5 @@
-//! The project's name: asked for, or read from `./pyproject.toml`. It is used in explanations and links only.
+//! The project's name: what was named, or what is in `./pyproject.toml`. It is used in explanations and links only, so the file
+//! is read only for one of those.
 
 use std::path::Path;
 
@@ -19,9 +20,14 @@ pub fn is_name(text: &str) -> bool {
         && at_end(text.chars().next_back())
 }
 
-/// The name in a `pyproject.toml`; `None` where there is no such file, or none that is understood.
-pub fn in_file(path: &Path) -> Option<String> {
-    let text = String::from_utf8(file::read(path, MAX_FILE_BYTES)?).ok()?;
+/// The project, as far as it is known.
+pub fn known(named: Option<&str>) -> Option<String> {
+    named.map(str::to_owned).or_else(in_file)
+}
+
+/// The name in `./pyproject.toml`; `None` where there is no such file, or none that is understood.
+fn in_file() -> Option<String> {
+    let text = String::from_utf8(file::read(Path::new("pyproject.toml"), MAX_FILE_BYTES)?).ok()?;
     in_table(&text, "project").or_else(|| in_table(&text, "tool.poetry"))
 }
 

@@ -1,14 +1,14 @@
 //! Where people look: an explanation as lines on stderr, and in a GitHub job also as an annotation and on the job's
 //! summary page.
 
-use std::fs::{self, OpenOptions};
 use std::io::{self, Write};
-use std::path::Path;
+use std::path::PathBuf;
 
 use crate::env::{Env, STEP_SUMMARY};
 use crate::explain::Explanation;
+use crate::file;
 use crate::log;
-use crate::workflow::{self, markdown};
+use crate::workflow::{self, harmless, markdown};
 
 /// The runner drops a step's whole summary when it is longer (GitHub Docs, "Adding a job summary").
 const MAX_SUMMARY_BYTES: u64 = 1024 * 1024;
@@ -17,58 +17,45 @@ const MAX_ANNOTATION_CHARS: usize = 2000;
 
 /// Says what is behind a failure, wherever people look. What can't be written is left out: the exit status says it.
 pub fn failure(explanation: &Explanation, env: &Env) {
-    let mut text = lines(explanation, "error: ");
+    messages(explanation, "error: ").iter().for_each(|message| log::say(message));
     if env.on_github() {
-        text.push_str(&workflow::annotation("error", "token-mint", &annotation(explanation)));
+        let _ = log::command(&workflow::annotation("error", "token-mint", &annotation(explanation)));
         let _ = summary(explanation, env);
     }
-    let _ = log::to_stderr(&text);
 }
 
 /// Says what went wrong after all else went well, quiet or not.
 pub fn warning(text: &str, env: &Env) {
-    let mut lines = format!("token-mint: warning: {text}\n");
+    log::say(&format!("warning: {text}"));
     if env.on_github() {
-        lines.push_str(&workflow::annotation("warning", "token-mint", text));
+        let _ = log::command(&workflow::annotation("warning", "token-mint", text));
     }
-    let _ = log::to_stderr(&lines);
 }
 
 /// Says what an identity is, on stderr and in a GitHub job on its summary page.
 pub fn identity(explanation: &Explanation, env: &Env) {
+    messages(explanation, "").iter().for_each(|message| log::say(message));
     if env.on_github() {
         let _ = summary(explanation, env);
     }
-    let _ = log::to_stderr(&lines(explanation, ""));
 }
 
-/// The lines on stderr; `kind` is what the first one begins with.
-pub fn lines(explanation: &Explanation, kind: &str) -> String {
+/// The messages on stderr; `kind` is what the first one begins with.
+pub fn messages(explanation: &Explanation, kind: &str) -> Vec<String> {
     let Explanation { fact, reasons, identity, causes, hints, link } = explanation;
-    let mut text = format!("token-mint: {kind}{fact}\n");
-    for reason in reasons {
-        text.push_str(&format!("    {reason}\n"));
-    }
+    let reasons = reasons.iter().map(|reason| format!("\n    {reason}"));
+    let mut messages = vec![format!("{kind}{fact}{}", reasons.collect::<String>())];
     if !identity.is_empty() {
-        text.push_str(
-            "token-mint: the job, in the words of the index's form (from its ID token, not verified here):\n",
-        );
         let width = identity.iter().map(|(name, _)| name.chars().count()).max().unwrap_or(0);
-        for (name, value) in identity {
-            text.push_str(&format!("    {name:width$}  {value}\n"));
-        }
+        let rows = identity.iter().map(|(name, value)| format!("\n    {name:width$}  {value}"));
+        let rows: String = rows.collect();
+        messages
+            .push(format!("the job, in the words of the index's form (from its ID token, not verified here):{rows}"));
     }
-    for (certain, cause) in causes {
-        let cause = cause.replace('\n', "\n    ");
-        text.push_str(&format!("token-mint: {}: {cause}\n", cause_word(*certain)));
-    }
-    for hint in hints {
-        text.push_str(&format!("token-mint: hint: {hint}\n"));
-    }
-    if let Some((what, address)) = link {
-        text.push_str(&format!("token-mint: form: {what}:\n    {address}\n"));
-    }
-    text
+    messages.extend(causes.iter().map(|(certain, cause)| format!("{}: {cause}", cause_word(*certain))));
+    messages.extend(hints.iter().map(|hint| format!("hint: {hint}")));
+    messages.extend(link.iter().map(|(what, address)| format!("form: {what}:\n    {address}")));
+    messages
 }
 
 fn cause_word(certain: bool) -> &'static str {
@@ -85,14 +72,14 @@ pub fn annotation(explanation: &Explanation) -> String {
 
 /// Appends the explanation to the job's summary page.
 fn summary(explanation: &Explanation, env: &Env) -> io::Result<()> {
-    let Some(path) = env.get(STEP_SUMMARY).map(Path::new) else { return Ok(()) };
-    let page = page(explanation);
-    // Opening a pipe or a device could wait for ever.
-    let there = fs::metadata(path).map_or(0, |data| if data.is_file() { data.len() } else { MAX_SUMMARY_BYTES });
-    if there + page.len() as u64 > MAX_SUMMARY_BYTES {
-        return Ok(());
-    }
-    OpenOptions::new().append(true).create(true).open(path)?.write_all(page.as_bytes())
+    let Some(path) = env.get(STEP_SUMMARY).map(PathBuf::from) else { return Ok(()) };
+    let (page, deadline) = (page(explanation), file::soon());
+    let mut file = file::open_to_append(&path, deadline)?;
+    let append = move || match file.metadata()?.len() + page.len() as u64 {
+        0..=MAX_SUMMARY_BYTES => file.write_all(page.as_bytes()),
+        _ => Ok(()),
+    };
+    deadline.wait_for(append)?
 }
 
 /// The Markdown for the summary page.
@@ -127,12 +114,130 @@ pub fn page(explanation: &Explanation) -> String {
     if let Some((what, address)) = link {
         page.push_str(&format!("\n[Open the form]({address}): {}\n", markdown(what)));
     }
-    page
+    harmless(&page) // what is code or an address, too
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::claims::Claims;
+    use crate::cli;
+    use crate::diagnosis::Job;
+    use crate::error::{Error, HelperFlaw, Leg, Reason, Refusal, Subject};
+    use crate::explain::{explain, explain_claims};
+    use crate::http_error::HttpError;
+    use crate::index::Index;
+
+    const HOSTILE: &str = "x\n::error::a\n  ::Warning::b\r::add-mask::c\ntoken-mint: form: d\n ##[group]e\x1b[2K\u{202e}\u{85}\u{2028} \
+                           pypi-AgEIcHlwaS5vcmcCJDAw,eyJhbGciOiJSUzI1NiJ9.eyJzdWIiOiJ4In0.c2lnbmF0dXJl ::::##[f";
+
+    /// Whatever is put into an error by whoever makes it, in spite of the rule that it be harmless.
+    fn hostile_errors() -> Vec<Error> {
+        let text = || HOSTILE.to_owned();
+        let io = || io::Error::other(HOSTILE);
+        let json = serde_json::json!({
+            "iss": "https://token.actions.githubusercontent.com", "aud": HOSTILE, "exp": 1, "repository": HOSTILE,
+            "environment": HOSTILE, "repository_owner": HOSTILE, "repository_owner_id": HOSTILE, "sub": HOSTILE,
+            "job_workflow_ref": format!("{HOSTILE}/{HOSTILE}.yml@x"), "workflow_ref": HOSTILE,
+        });
+        let refused = |code: &str, description: &str, claims: &serde_json::Value| Error::Refused {
+            index: Box::new(Index::parse("pypi").unwrap()),
+            leg: Leg::Mint,
+            refusal: Box::new(Refusal {
+                status: 422,
+                words: Some(text()),
+                reasons: vec![Reason { code: code.to_owned(), description: description.to_owned() }],
+                unshown_reasons: 0,
+            }),
+            subject: Some(Box::new(Subject {
+                claims: Claims::from(claims.to_string().as_str()),
+                audience: Some(text()),
+                project: Some(text()),
+                now_unix_secs: 2,
+            })),
+        };
+        let missing = format!("Missing claim '{HOSTILE}'");
+        let other = serde_json::json!({"iss": "https://example.org", "aud": HOSTILE, HOSTILE: {"a": HOSTILE}});
+        vec![
+            Error::Usage(cli::parse([format!("--{HOSTILE}").into()]).unwrap_err()),
+            Error::Setting { place: text().into(), flaw: crate::error::SettingFlaw::OtherIndex { wanted: text() } },
+            Error::NoGitLabToken { variable: text(), audience: text() },
+            Error::NoIdTokenIn { variable: text() },
+            Error::Helper { system: "x", program: "y", flaw: HelperFlaw::Failed { status: text(), words: text() } },
+            Error::IdentityRefused { system: "x", status: 403, words: Some(text()) },
+            refused("invalid-publisher", HOSTILE, &json),
+            refused("invalid-publisher", &missing, &json),
+            refused("invalid-token", HOSTILE, &json),
+            refused("invalid-payload", "unknown trusted publishing issuer", &other),
+            refused(HOSTILE, HOSTILE, &other),
+            Error::Exchange { leg: Leg::Mint, server: text(), error: HttpError::Proxy(text()) },
+            Error::Exchange { leg: Leg::Burn, server: text(), error: HttpError::Certificate(text()) },
+            Error::Status { leg: Leg::Mint, server: text(), status: 500, words: Some(text()), retry_after: None },
+            Error::OpenStepOutput { path: text(), error: io() },
+            Error::StartProgram { name: text(), error: io() },
+            Error::Stdout(io()),
+        ]
+    }
+
+    #[test]
+    fn hostile_text_is_harmless_in_each_place_wherever_it_came_from() {
+        let mut explanations: Vec<_> = hostile_errors().iter().map(explain).collect();
+        for error in hostile_errors() {
+            let Error::Refused { index, subject: Some(subject), .. } = error else { continue };
+            let Subject { claims, audience, project, .. } = *subject;
+            let job = Job { claims: &claims, index: &index, audience: audience.as_deref(), now_unix_secs: 2 };
+            explanations.push(explain_claims(&job, project.as_deref()));
+        }
+        for explanation in explanations {
+            let said: String = messages(&explanation, "error: ").iter().map(|message| log::rendered(message)).collect();
+            let annotated = workflow::annotation("error", HOSTILE, &annotation(&explanation));
+            let annotated = annotated.as_str().strip_prefix("::error title=").unwrap().split_once("::").unwrap();
+            let page = page(&explanation);
+            assert!(said.contains('x'), "{said}");
+            for line in said.lines() {
+                let ours = ["error: ", "the job, in ", "cause: ", "perhaps (a guess): ", "hint: ", "form: "];
+                let ours = line
+                    .strip_prefix("token-mint: ")
+                    .is_some_and(|rest| ours.iter().any(|start| rest.starts_with(start)));
+                assert!(ours || line.is_empty() || line.starts_with("    "), "{line:?} in {said}");
+            }
+            assert_eq!(said.matches("\ntoken-mint: form: ").count(), usize::from(explanation.link.is_some()), "{said}");
+            for text in [&said, annotated.0, annotated.1, &page] {
+                for bad in [
+                    "::",
+                    "##[",
+                    "\r",
+                    "\x1b",
+                    "\u{202e}",
+                    "\u{85}",
+                    "\u{2028}",
+                    "AgEIcHlwaS5vcmcCJDAw",
+                    "c2lnbmF0dXJl",
+                ] {
+                    assert!(!text.contains(bad), "{bad:?} in {text}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_ours_is_shown_as_it_is() {
+        for error in [
+            Error::NoPermission { missing: "ACTIONS_ID_TOKEN_REQUEST_URL", fork: false },
+            Error::NoGitLabToken { variable: "PYPI_ID_TOKEN".to_owned(), audience: "pypi".to_owned() },
+            Error::NoIdentity,
+            Error::Stdout(io::ErrorKind::TimedOut.into()),
+        ] {
+            let explanation = explain(&error);
+            for message in messages(&explanation, "error: ") {
+                assert_eq!(log::rendered(&message), format!("token-mint: {}\n", message.trim_end_matches('\n')));
+            }
+        }
+        let link = "https://pypi.org/manage/project/a/settings/publishing/?provider=github&environment=a%3A%3Ab";
+        let explanation = Explanation { link: Some(("x".to_owned(), link.to_owned())), ..Explanation::default() };
+        assert_eq!(log::rendered(&messages(&explanation, "")[1]), format!("token-mint: form: x:\n    {link}\n"));
+        assert!(page(&explanation).contains(&format!("[Open the form]({link}): x\n")));
+    }
 
     #[test]
     fn an_annotation_is_bounded_and_has_the_first_cause_or_hint() {

@@ -1,20 +1,20 @@
 //! Options and environment to settings: the command line wins over the environment, that over the default.
 
 use std::ffi::{OsStr, OsString};
-use std::path::Path;
 use std::time::Duration;
 
 use crate::cli::Options;
 use crate::env::Env;
 use crate::error::{Error, Result, SettingFlaw};
 use crate::handover::Format;
-use crate::index::Index;
+use crate::index::{Index, is_audience};
 use crate::log::Verbosity;
 use crate::project;
 use crate::proxy::Proxies;
 
 const DEFAULT_INDEX: &str = "pypi";
-const DEFAULT_TIMEOUT_SECS: u64 = 120;
+/// For everything together, where no other is given.
+pub const DEFAULT_TIMEOUT: Duration = Duration::from_secs(120);
 const MAX_TIMEOUT_SECS: u64 = 3600;
 
 /// Everything that a run was told, checked.
@@ -28,7 +28,7 @@ pub struct Settings {
     pub id_token_env: Option<String>,
     /// How to hand over; `None`: as suits the place.
     pub format: Option<Format>,
-    /// The project, as far as it is known. For explanations and links only.
+    /// The project that was named. For explanations and links only.
     pub project: Option<String>,
     /// For everything together, but for what a COMMAND takes.
     pub timeout: Duration,
@@ -56,13 +56,11 @@ impl Settings {
         let debug = env.on_github() && env.get("RUNNER_DEBUG").is_some_and(|value| value == "1");
         Ok(Settings {
             index: index.parse(|text| Index::parse(text.unwrap_or(DEFAULT_INDEX)).map_err(SettingFlaw::Index))?,
-            audience: audience.parse(|text| Ok(text.map(str::to_owned)))?,
+            audience: audience.parse(parse_audience)?,
             id_token_env: id_token_env.parse(parse_variable)?,
             format: format.parse(|text| text.map(|text| Format::parse(text).ok_or(SettingFlaw::Format)).transpose())?,
             project: project.parse(parse_project)?,
-            timeout: Duration::from_secs(
-                timeout.parse(|text| text.map_or(Ok(DEFAULT_TIMEOUT_SECS), parse_timeout_secs))?,
-            ),
+            timeout: timeout.parse(|text| text.map_or(Ok(DEFAULT_TIMEOUT), parse_timeout))?,
             keep_identity: keep_identity.unwrap_or_default(),
             verbosity: verbosity.or(debug.then_some(Verbosity::Verbose)).unwrap_or_default(),
             proxies: Proxies::of(env).map_err(|(variable, flaw)| Error::Setting {
@@ -108,12 +106,20 @@ fn parse_project(text: Option<&str>) -> std::result::Result<Option<String>, Sett
     match text {
         Some(name) if project::is_name(name) => Ok(Some(name.to_owned())),
         Some(_) => Err(SettingFlaw::Project),
-        None => Ok(project::in_file(Path::new("pyproject.toml"))),
+        None => Ok(None),
     }
 }
 
-fn parse_timeout_secs(text: &str) -> std::result::Result<u64, SettingFlaw> {
+fn parse_audience(text: Option<&str>) -> std::result::Result<Option<String>, SettingFlaw> {
+    match text {
+        Some(audience) if !is_audience(audience) => Err(SettingFlaw::Audience),
+        audience => Ok(audience.map(str::to_owned)),
+    }
+}
+
+fn parse_timeout(text: &str) -> std::result::Result<Duration, SettingFlaw> {
     // `parse` would take a plus sign.
     let secs = text.bytes().all(|b| b.is_ascii_digit()).then(|| text.parse().ok()).flatten();
-    secs.filter(|secs| (1..=MAX_TIMEOUT_SECS).contains(secs)).ok_or(SettingFlaw::Timeout)
+    let secs = secs.filter(|secs| (1..=MAX_TIMEOUT_SECS).contains(secs));
+    secs.map(Duration::from_secs).ok_or(SettingFlaw::Timeout)
 }

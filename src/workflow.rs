@@ -5,9 +5,21 @@
 //! `src/Runner.Common/ActionCommand.cs` and `src/Runner.Worker`). A step output is a line `name=value` in the
 //! file `$GITHUB_OUTPUT` (GitHub Docs, "Workflow commands for GitHub Actions").
 
-/// A line that makes the runner hide `secret` in all later log lines. `secret` holds no line break, by its type.
-pub fn mask(secret: &str) -> String {
-    format!("::add-mask::{secret}\n")
+use crate::secret::redact_tokens;
+
+/// A line that the runner obeys.
+pub struct Command(String);
+
+impl Command {
+    /// The line, without its line break.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+/// Has the runner hide `secret` in all later log lines. `secret` holds no line break, by its type.
+pub fn mask(secret: &str) -> Command {
+    Command(format!("::add-mask::{secret}"))
 }
 
 /// A step output's line. `value` holds no line break: it is a number or a checked token.
@@ -15,18 +27,19 @@ pub fn output(name: &str, value: &str) -> String {
     format!("{name}={value}\n")
 }
 
-/// An annotation: a line that the runner shows on the job's page. `kind` is `error` or `warning`; title and message may hold
-/// any text (the escapes are those of actions/toolkit, `packages/core/src/command.ts`).
-pub fn annotation(kind: &str, title: &str, message: &str) -> String {
-    let escape = |text: &str| text.replace('%', "%25").replace('\r', "%0D").replace('\n', "%0A");
-    format!("::{kind} title={}::{}\n", escape(title).replace(':', "%3A").replace(',', "%2C"), escape(message))
+/// An annotation, which the runner shows on the job's page. `kind` is `error` or `warning`; title and message may hold
+/// any text, which is made harmless (the escapes are those of actions/toolkit, `packages/core/src/command.ts`).
+pub fn annotation(kind: &str, title: &str, message: &str) -> Command {
+    let escape = |text: &str| harmless(text).replace('%', "%25").replace('\n', "%0A");
+    Command(format!("::{kind} title={}::{}", escape(title).replace(':', "%3A").replace(',', "%2C"), escape(message)))
 }
 
 /// Text as Markdown that shows it as it is, on one line: every punctuation mark is escaped (CommonMark, section 2.4), so it
-/// can start no link, image, table cell, HTML tag or code.
+/// can start no link, image, table cell, HTML tag or code. It is made harmless first: a token with backslashes in it would not
+/// be known for one.
 pub fn markdown(text: &str) -> String {
     let mut escaped = String::with_capacity(text.len() * 2);
-    for c in text.chars() {
+    for c in harmless(text).chars() {
         match c {
             c if c.is_control() => escaped.push(' '),
             c if c.is_ascii_punctuation() => escaped.extend(['\\', c]),
@@ -36,32 +49,54 @@ pub fn markdown(text: &str) -> String {
     escaped
 }
 
-/// Text from outside, made fit for one line of a message: at most `max_chars` characters, no workflow command,
-/// and no character that moves the cursor, breaks the line or reorders the text.
-pub fn neutralise(text: &str, max_chars: usize) -> String {
-    let mut harmless: String = text
-        .trim()
-        .chars()
-        .take(max_chars)
-        .map(|c| match c {
-            '\n' | '\r' | '\t' | '\u{2028}' | '\u{2029}' => ' ',
-            c if c.is_control() || is_invisible(c) => '\u{fffd}',
-            c => c,
-        })
-        .collect();
-    if text.trim().chars().nth(max_chars).is_some() {
-        harmless.push_str(" […]");
+/// JSON that means the same, on one line, with no workflow command in it and no character that moves the cursor or hides text.
+/// All that is escaped here can only stand in a string, where an escape means the same (RFC 8259, section 7); the blanks that are
+/// replaced can only stand between strings.
+pub fn json(text: &str) -> String {
+    let mut escaped = String::with_capacity(text.len());
+    for c in text.chars() {
+        match c {
+            '\n' | '\r' | '\t' => escaped.push(' '),
+            c if is_plain(c) => escaped.push(c),
+            c => escaped.extend(c.encode_utf16(&mut [0; 2]).iter().map(|unit| format!("\\u{unit:04x}"))),
+        }
     }
+    escaped.replace("::", ":\\u003a").replace("##[", "#\\u0023[")
+}
+
+/// Text from outside, made fit for a place in a line: harmless, on one line, and at most `max_chars` characters of it.
+pub fn neutralise(text: &str, max_chars: usize) -> String {
+    let mut line: String = text.trim().chars().take(max_chars).map(|c| if c == '\n' { ' ' } else { c }).collect();
+    if text.trim().chars().nth(max_chars).is_some() {
+        line.push_str(" […]");
+    }
+    harmless(&line)
+}
+
+/// Text without anything that looks like a token, without workflow commands, and without characters that move the cursor, end a
+/// line (but for its line feeds), reorder the text or show nothing.
+pub fn harmless(text: &str) -> String {
+    let plain = |c| match c {
+        '\n' => '\n',
+        '\r' | '\t' | '\u{2028}' | '\u{2029}' => ' ',
+        c if is_plain(c) => c,
+        _ => '\u{fffd}',
+    };
+    let plain: String = redact_tokens(text).chars().map(plain).collect();
     // Of three colons or more, the first time leaves pairs.
-    harmless.replace("::", ":\u{b7}:").replace("::", ":\u{b7}:").replace("##[", "#\u{b7}#[")
+    plain.replace("::", ":\u{b7}:").replace("::", ":\u{b7}:").replace("##[", "#\u{b7}#[")
+}
+
+fn is_plain(c: char) -> bool {
+    !c.is_control() && !is_invisible(c)
 }
 
 /// Characters that show nothing, or change how others show: soft hyphen, zero-width, bidirectional controls,
-/// variation selectors, tags.
+/// variation selectors, tags, and the line breaks beside the usual.
 fn is_invisible(c: char) -> bool {
     matches!(c,
         '\u{ad}' | '\u{34f}' | '\u{61c}' | '\u{115f}' | '\u{1160}' | '\u{17b4}' | '\u{17b5}'
-        | '\u{180b}'..='\u{180f}' | '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{206f}'
+        | '\u{180b}'..='\u{180f}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}'
         | '\u{3164}' | '\u{fe00}'..='\u{fe0f}' | '\u{feff}' | '\u{ffa0}' | '\u{fff0}'..='\u{fffb}'
         | '\u{e0000}'..='\u{e0fff}')
 }
@@ -106,7 +141,7 @@ mod tests {
     #[test]
     fn an_annotation_is_one_line_whatever_is_in_it() {
         let line = annotation("error", "a: b, c", "100 %\r\nx::y");
-        assert_eq!(line, "::error title=a%3A b%2C c::100 %25%0D%0Ax::y\n");
+        assert_eq!(line.as_str(), "::error title=a%3A b%2C c::100 %25 %0Ax:\u{b7}:y");
     }
 
     #[test]
@@ -117,7 +152,7 @@ mod tests {
 
     #[test]
     fn a_mask_and_an_output_are_a_line_each() {
-        assert_eq!(mask("pypi-x"), "::add-mask::pypi-x\n");
+        assert_eq!(mask("pypi-x").as_str(), "::add-mask::pypi-x");
         assert_eq!(output("api-token", "pypi-x"), "api-token=pypi-x\n");
     }
 }

@@ -6,7 +6,6 @@ use crate::env::{Env, GITLAB_CI};
 use crate::error::{Error, Result};
 use crate::http::Http;
 use crate::secret::IdToken;
-use crate::secret::redact_tokens;
 use crate::workflow::neutralise;
 
 /// The most that is shown of an audience and of the variable named after it: it may be a server's word, or a secret that was
@@ -29,7 +28,7 @@ impl Source for GitLab {
             Some(id_token) => Ok(id_token),
             None => Err(Error::NoGitLabToken {
                 variable: neutralise(&variable, MAX_NAME_CHARS),
-                audience: neutralise(&redact_tokens(audience), MAX_NAME_CHARS),
+                audience: neutralise(audience, MAX_NAME_CHARS),
             }),
         }
     }

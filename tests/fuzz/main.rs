@@ -31,6 +31,7 @@ mod program {
     pub mod secret;
     pub mod settings;
     pub mod signals;
+    pub mod stdio;
     pub mod tunnel;
     pub mod url;
     pub mod workflow;

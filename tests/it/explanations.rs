@@ -1,8 +1,10 @@
 //! Where people look when the answer is no: stderr, annotation, job summary; and `token-mint claims`.
 
+use std::io::Write;
 use std::process::Command;
+use std::time::{Duration, Instant};
 
-use crate::harness::{NOWHERE, Outcome, Step};
+use crate::harness::{NOWHERE, Outcome, Raw, SLACK, Step, blocked, said_by};
 use crate::stand_in::github::Job;
 use crate::stand_in::{Setup, StandIn};
 
@@ -51,8 +53,7 @@ fn every_failure_has_its_annotation_and_a_success_has_none() {
 #[test]
 fn outside_github_there_is_stderr_alone() {
     let servers = StandIn::start(Setup { publisher: None, ..Setup::default() });
-    let step = Step::of(&servers).without("GITHUB_ACTIONS").without("GITHUB_OUTPUT");
-    let outcome = step.run_with(&servers);
+    let outcome = Step::elsewhere(&servers).run_with(&servers);
     outcome.assert_failed(4, &["Workflow name"]);
     assert_eq!((outcome.annotations().len(), &outcome.summary[..]), (0, ""), "{outcome}");
 }
@@ -62,10 +63,13 @@ fn a_summary_page_that_can_not_take_it_changes_nothing_else() {
     let servers = StandIn::start(Setup { publisher: None, ..Setup::default() });
     let step = || Step::of(&servers);
     step().without("GITHUB_STEP_SUMMARY").run_with(&servers).assert_failed(4, &["Workflow name"]);
-    for path in ["/nonexistent/summary", "/dev/full", "/"] {
+    let missing = step().dir.path().join("missing");
+    for path in ["/nonexistent/summary", "/dev/full", "/", missing.to_str().unwrap()] {
         step().env("GITHUB_STEP_SUMMARY", path).run_with(&servers).assert_failed(4, &["Workflow name"]);
     }
+    assert!(!missing.exists(), "no runner would read it");
     let with_pipe = step();
+    std::fs::remove_file(with_pipe.summary_path()).unwrap();
     assert!(Command::new("mkfifo").arg(with_pipe.summary_path()).status().unwrap().success());
     let pipe = with_pipe.summary_path().to_str().unwrap().to_owned();
     // Nobody reads the pipe: opening it would wait for ever. The harness reads the file afterwards, so not this one.
@@ -93,6 +97,75 @@ fn files_that_are_pipes_are_not_read() {
     with_pipe(Step::of(&servers), "pyproject.toml").run_with(&servers).assert_failed(4, &["Workflow name"]);
     let step = with_pipe(Step::on_github(), "event.json");
     step.env("GITHUB_EVENT_PATH", "event.json").run().assert_failed(3, &["permissions:"]);
+}
+
+#[test]
+fn a_file_that_can_not_be_opened_is_not_waited_for() {
+    let servers = StandIn::start(Setup { publisher: None, ..Setup::default() });
+    let with_file = |step: Step, name: &str| {
+        std::fs::write(step.dir.path().join(name), "[project]\nname = \"x\"\n").unwrap();
+        let blocked = blocked(&step.dir.path().join(name));
+        (step, blocked)
+    };
+    let ends_in = |secs: u64, step: &Step, status: i32, piece: &str| {
+        let start = Instant::now();
+        let (code, stderr) = said_by(&mut step.command());
+        assert!(code == Some(status) && stderr.contains(piece), "{stderr}");
+        assert!(start.elapsed() < Duration::from_secs(secs) + SLACK, "{piece}: {:?}", start.elapsed());
+    };
+    let (step, _blocked) = with_file(Step::of(&servers), "pyproject.toml");
+    ends_in(1, &step, 4, "Workflow name");
+    // Where it explains nothing, nobody looks at it.
+    let (step, _blocked) = with_file(Step::on_github().args(&["burn"]), "pyproject.toml");
+    ends_in(0, &step, 2, "no API token was given");
+    let (step, _blocked) = with_file(Step::on_github().env("GITHUB_EVENT_PATH", "event.json"), "event.json");
+    ends_in(1, &step, 3, "permissions:");
+    let step = Step::of(&servers);
+    let _blocked = blocked(&step.summary_path());
+    ends_in(1, &step, 4, "Workflow name");
+}
+
+/// What an index says of its audience is shown where an ID token has another one.
+#[test]
+fn a_hostile_audience_is_harmless() {
+    let github =
+        Raw::replying(200, &format!("{{\"value\":\"{}\"}}", StandIn::start(Setup::default()).id_token("other")));
+    for audience in [r"a\n::error::b", r"a\r##[error]b", r"py\u0000pi", r"\u001b[2K", r"a\u0085b"] {
+        let index = Raw::replying(200, &format!("{{\"audience\":\"{audience}\"}}"));
+        let step = Step::with_endpoints(&github.url(), &index.url()).without("TOKEN_MINT_AUDIENCE");
+        step.run().assert_failed(5, &["the audience in its reply is empty, or has a control character"]);
+    }
+    let audience = "::error::a ##[error]b pypi-AgEIcHlwaS5vcmcCJDAw \u{202e}";
+    let index = Raw::serving_requests(move |request, stream| {
+        let (status, body) = match request.path().ends_with("audience") {
+            true => (200, serde_json::json!({"audience": audience})),
+            false => (422, serde_json::json!({"errors": [{"code": "invalid-token", "description": "no"}]})),
+        };
+        let body = body.to_string();
+        let _ = write!(stream, "HTTP/1.1 {status} X\r\nContent-Length: {}\r\n\r\n{body}", body.len());
+    });
+    let step = Step::with_endpoints(&github.url(), &index.url()).without("TOKEN_MINT_AUDIENCE");
+    let outcome = step.secret("AgEIcHlwaS5vcmcCJDAw").run();
+    outcome.assert_failed(4, &["takes `:\u{b7}:error:\u{b7}:a #\u{b7}#[error]b *** \u{fffd}` only"]);
+    assert!(!outcome.summary.contains("AgEIcHlwaS5vcmcCJDAw"), "{outcome}");
+    Step::of(&StandIn::start(Setup::default()))
+        .args(&["--audience", "a\nb"])
+        .run()
+        .assert_failed(2, &["--audience: an audience has no line breaks"]);
+}
+
+#[test]
+fn claims_as_json_hold_no_workflow_command() {
+    let job = Job { environment: Some(format!("{HOSTILE}\u{85}\u{1f600}\u{e0041}")), ..Job::default() };
+    let servers = StandIn::start(Setup { job, ..Setup::default() });
+    let outcome = Step::of(&servers).args(&["claims", "--format", "json", "-q"]).run_with(&servers);
+    outcome.assert_done();
+    for bad in ["::", "##[", "\r", "\x1b", "\u{202e}", "\u{85}", "\u{e0041}"] {
+        assert!(!outcome.stdout.contains(bad), "{bad:?} in {outcome}");
+    }
+    assert_eq!(outcome.stdout.lines().count(), 1);
+    let claims: serde_json::Value = serde_json::from_str(&outcome.stdout).unwrap();
+    assert_eq!(claims, servers.id_token_claims());
 }
 
 #[test]

@@ -255,6 +255,7 @@ fn faults_of_replies() -> Vec<Fault> {
         fault("an empty token", [Once(5), Never, Once(5)], "unusable: it is empty", reply(200, "", tokens(""))),
         fault("a token of 60 KiB", [Never, Never, Once(0)], "", reply(200, "", token_of_60_kib)),
         fault("an empty audience", [Never, Once(5), Never], "the audience in its reply is empty", reply(200, "", r#"{"audience":""}"#)),
+        fault("an audience with a NUL", [Never, Once(5), Never], "has a control character", reply(200, "", r#"{"audience":"py\u0000pi"}"#)),
         fault("`expires` in the past", [Never, Never, Once(0)], "in the past: is this machine's clock right?", expiring("1000000000")),
         fault("`expires` beyond the year 9999", [Never, Never, Once(0)], "makes no sense", expiring("253402300800")),
         fault("`expires` beyond 64 bits", [Never, Never, Once(0)], "makes no sense", expiring("18446744073709551616")),

@@ -2,8 +2,9 @@
 
 use std::fs::File;
 use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
 
-use crate::harness::{Step, output, said_by};
+use crate::harness::{SLACK, Step, blocked, full_pipe, output, said_by, spawned, status_within};
 use crate::stand_in::{Setup, StandIn};
 
 #[test]
@@ -47,12 +48,14 @@ fn a_step_output_that_can_not_be_written_is_noticed_before_anything_is_sent() {
     let dir = tempfile::tempdir().unwrap();
     let pipe = dir.path().join("pipe");
     assert!(Command::new("mkfifo").arg(&pipe).status().unwrap().success());
-    for path in [dir.path().to_owned(), dir.path().join("no/such/file"), pipe, "/dev/full".into()] {
+    let missing = dir.path().join("missing");
+    for path in [dir.path().to_owned(), dir.path().join("no/such/file"), missing.clone(), pipe, "/dev/full".into()] {
         step()
             .env("GITHUB_OUTPUT", path.to_str().unwrap())
             .run_with(&servers)
             .assert_failed(6, &[path.to_str().unwrap()]);
     }
+    assert!(!missing.exists(), "no runner would read it");
     assert_eq!(servers.requests(), [""; 0]);
 }
 
@@ -101,9 +104,113 @@ fn stdout_that_leads_nowhere_is_noticed_before_anything_is_sent() {
 }
 
 #[test]
+fn masks_that_lead_nowhere_are_noticed_before_anything_is_sent() {
+    let servers = StandIn::start(Setup::default());
+    for redirected in ["2>&-", "2>/dev/null", "2</dev/zero", "2</", "2>/dev/full"] {
+        let shell = |step: &Step| output(&mut step.command_in_shell(&format!("exec \"$0\" \"$@\" {redirected}")));
+        for args in [&[][..], &["--format", "token"], &["check"], &["claims"], &["--", "/bin/true"]] {
+            let step = Step::of(&servers).args(args);
+            let output = shell(&step);
+            assert_eq!((output.status.code(), output.stdout), (Some(6), vec![]), "{redirected} {args:?}");
+            let summary = std::fs::read_to_string(step.summary_path()).unwrap();
+            assert!(summary.contains("the lines that hide tokens in the log would be lost"), "{summary}");
+        }
+        assert_eq!(servers.requests(), [""; 0]);
+        // Where no masks are due, all is well.
+        let elsewhere = StandIn::start(Setup::default());
+        let output = shell(&Step::elsewhere(&elsewhere));
+        let token = format!("{}\n", elsewhere.api_tokens()[0]);
+        assert_eq!((output.status.code(), output.stdout), (Some(0), token.into_bytes()), "{redirected}");
+    }
+}
+
+#[test]
+fn a_token_is_revoked_whether_it_can_be_masked_or_not() {
+    let servers = StandIn::start(Setup::default());
+    let outcome = Step::of(&servers).run_with(&servers);
+    let token = outcome.output("api-token").unwrap();
+    let step = Step::of(&servers).args(&["burn"]).env("TOKEN_MINT_API_TOKEN", token);
+    let output = output(&mut step.command_in_shell("exec \"$0\" \"$@\" 2>/dev/full"));
+    assert_eq!((output.status.code(), servers.burned().len()), (Some(0), 1));
+}
+
+#[test]
+fn a_mask_begins_a_line_even_after_half_a_line_of_somebody_else() {
+    let servers = StandIn::start(Setup::default());
+    let step = Step::of(&servers).args(&["-q"]);
+    let (_, stderr) = said_by(&mut step.command_in_shell("printf 'publishing ' >&2; exec \"$0\" \"$@\""));
+    assert_eq!(stderr.lines().filter(|line| line.starts_with("::add-mask::")).count(), 2);
+}
+
+/// Such a container has no runner's files, and what it prints goes to the job's log.
+#[test]
+fn githubs_endpoint_alone_makes_it_githubs_job() {
+    let servers = StandIn::start(Setup::default());
+    let container = || Step::of(&servers).without("GITHUB_ACTIONS").without("GITHUB_OUTPUT");
+    container().run_with(&servers).assert_failed(6, &["GITHUB_OUTPUT is not set", "--format token"]);
+    assert_eq!(servers.requests(), [""; 0]);
+    let outcome = container().args(&["--format", "token"]).run_with(&servers);
+    outcome.assert_done();
+    let token = &servers.api_tokens()[0];
+    assert_eq!((&outcome.stdout, outcome.masks().last()), (&format!("{token}\n"), Some(&&token[..])), "{outcome}");
+    assert_eq!(outcome.masks().len(), 2, "{outcome}");
+}
+
+#[test]
+fn a_step_output_that_can_not_be_opened_in_time_is_given_up() {
+    let servers = StandIn::start(Setup::default());
+    let step = Step::of(&servers).args(&["--timeout", "1"]);
+    let _blocked = blocked(&step.step_output_path());
+    let start = Instant::now();
+    let (status, stderr) = said_by(&mut step.command());
+    assert_eq!(status, Some(6), "{stderr}");
+    assert!(
+        stderr.contains("the step output can't be written to") && stderr.contains("timeout of 1 second"),
+        "{stderr}"
+    );
+    assert!(start.elapsed() < Duration::from_secs(1) + SLACK);
+    assert_eq!(servers.requests(), [""; 0]);
+}
+
+#[test]
+fn a_stdout_that_nobody_reads_is_given_up_at_the_deadline_and_at_a_signal() {
+    let servers = StandIn::start(Setup::default());
+    let (_reader, full) = full_pipe();
+    let with_stdout = |step: &Step| spawned(step.command().stdout(full.try_clone().unwrap()));
+    let claims = || Step::of(&servers).args(&["claims", "--format", "json"]);
+    for step in [Step::of(&servers).args(&["--format", "token"]), claims()] {
+        let step = step.args(&["--timeout", "1"]);
+        let mut child = with_stdout(&step);
+        assert_eq!(status_within(Duration::from_secs(1) + SLACK, &mut child), Some(6));
+    }
+    assert_eq!((servers.api_tokens().len(), servers.burned().len()), (1, 1));
+    for step in [claims(), Step::on_github().args(&["--help"])] {
+        let mut child = with_stdout(&step);
+        std::thread::sleep(Duration::from_millis(500));
+        assert!(Command::new("kill").arg(child.id().to_string()).status().unwrap().success());
+        assert_eq!(status_within(SLACK, &mut child), Some(143));
+        assert!(std::fs::read_to_string(step.summary_path()).unwrap().contains("a signal came"));
+    }
+}
+
+#[test]
+fn a_stderr_that_nobody_reads_holds_it_for_a_second() {
+    let servers = StandIn::start(Setup::default());
+    let (_reader, full) = full_pipe();
+    let status_of = |step: Step| {
+        let child = step.command().stdout(Stdio::null()).stderr(full.try_clone().unwrap()).spawn();
+        status_within(Duration::from_secs(1) + SLACK, &mut child.unwrap())
+    };
+    assert_eq!(status_of(Step::elsewhere(&servers).env("PATH", "/bin").args(&["--", "true"])), Some(0));
+    // On GitHub, the masks would be lost, so nothing is minted.
+    assert_eq!(status_of(Step::of(&servers)), Some(6));
+    assert_eq!(servers.api_tokens().len(), 1);
+}
+
+#[test]
 fn outside_github_the_token_is_alone_on_stdout_and_nothing_is_masked() {
     let servers = StandIn::start(Setup::default());
-    let outcome = Step::of(&servers).without("GITHUB_ACTIONS").without("GITHUB_OUTPUT").run_with(&servers);
+    let outcome = Step::elsewhere(&servers).run_with(&servers);
     outcome.assert_done();
     assert_eq!(outcome.stdout, format!("{}\n", servers.api_tokens()[0]));
     assert_eq!((outcome.masks().len(), outcome.step_output.as_str()), (0, ""), "{outcome}");

@@ -1,11 +1,11 @@
 //! Runs the executable as a step of a job, with nothing of this process's environment, and looks at all it did.
 
 use std::fmt;
-use std::io::{Read, Write};
+use std::io::{PipeReader, PipeWriter, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::PermissionsExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
@@ -68,6 +68,7 @@ impl Step {
         std::fs::write(&path, "").unwrap();
         let step = step.env("TOKEN_MINT_INDEX", NOWHERE);
         let summary = step.summary_path();
+        std::fs::write(&summary, "").unwrap();
         let step = step.env("GITHUB_STEP_SUMMARY", summary.to_str().unwrap());
         step.env("GITHUB_ACTIONS", "true").env("GITHUB_OUTPUT", path.to_str().unwrap())
     }
@@ -141,6 +142,12 @@ impl Step {
     /// The command run by a shell: `script` runs it as `"$0" "$@"`.
     pub fn command_in_shell(&self, script: &str) -> Command {
         wrapped(&["sh", "-c", script], &self.command())
+    }
+
+    /// A step of a job that no CI system is recognised in: the ID token is in a variable.
+    pub fn elsewhere(servers: &StandIn) -> Step {
+        let step = Step::bare().env("TOKEN_MINT_INDEX", &servers.index.url("/legacy/"));
+        step.env("TOKEN_MINT_ID_TOKEN_ENV", "MY_ID_TOKEN").env("MY_ID_TOKEN", &servers.id_token("pypi"))
     }
 
     /// Puts a program of this name, which is this script, into the step's folder, and that on its `PATH`.
@@ -268,11 +275,11 @@ impl Outcome {
         self.stderr.lines().filter_map(|line| line.strip_prefix("::error title=token-mint::")).collect()
     }
 
-    /// stderr but for the masks and annotations.
+    /// stderr but for the masks and annotations, and the line break that may come first.
     pub fn said(&self) -> String {
         let ours = ["::add-mask::", "::error title=token-mint::", "::warning title=token-mint::"];
         let lines = self.stderr.lines().filter(|line| !ours.iter().any(|command| line.starts_with(command)));
-        lines.map(|line| format!("{line}\n")).collect()
+        lines.skip_while(|line| line.is_empty()).map(|line| format!("{line}\n")).collect()
     }
 }
 
@@ -295,12 +302,51 @@ fn keep(said: &str, secrets: &[String]) {
     std::fs::write(folder.join(name), serde_json::json!({"said": said, "secrets": secrets}).to_string()).unwrap();
 }
 
+/// Has each attempt to open this file wait, as one on a network's file system may, until what is returned is dropped.
+pub fn blocked(path: &Path) -> impl Drop + use<> {
+    struct Holder(Child);
+    impl Drop for Holder {
+        fn drop(&mut self) {
+            let _ = self.0.kill();
+            let _ = self.0.wait();
+        }
+    }
+    // Whoever opens a file waits for the one who has it on a lease (`F_SETLEASE` in `fcntl(2)`).
+    let lease = "import fcntl, signal, sys\nsignal.signal(signal.SIGIO, signal.SIG_IGN)\nfile = open(sys.argv[1], 'r+')\n\
+                 fcntl.fcntl(file, fcntl.F_SETLEASE, fcntl.F_WRLCK)\nprint('held', flush=True)\nsignal.pause()";
+    let mut holder = Command::new("python3").args(["-c", lease]).arg(path).stdout(Stdio::piped()).spawn().unwrap();
+    holder.stdout.as_mut().unwrap().read_exact(&mut [0; 5]).unwrap();
+    Holder(holder)
+}
+
+/// A pipe that takes nothing more, and its other end.
+pub fn full_pipe() -> (PipeReader, PipeWriter) {
+    let (reader, writer) = std::io::pipe().unwrap();
+    let mut filling = writer.try_clone().unwrap();
+    thread::spawn(move || filling.write_all(&[b' '; 1024 * 1024]));
+    thread::sleep(Duration::from_millis(100));
+    (reader, writer)
+}
+
 /// Starts a command. What it says on stderr is kept as that of `run` is.
 pub fn spawned(command: &mut Command) -> Child {
     let mut child = command.stderr(Stdio::piped()).spawn().unwrap();
     let stderr = reader(child.stderr.take().unwrap());
     thread::spawn(move || keep(&without_masks(&stderr.join().unwrap()), &[]));
     child
+}
+
+/// How a program ended, if it did by then. Else it is killed.
+pub fn status_within(patience: Duration, child: &mut Child) -> Option<i32> {
+    let start = Instant::now();
+    while start.elapsed() < patience {
+        if let Some(status) = child.try_wait().unwrap() {
+            return status.code();
+        }
+        thread::sleep(Duration::from_millis(2));
+    }
+    child.kill().unwrap();
+    child.wait().unwrap().code()
 }
 
 fn without_masks(stderr: &str) -> String {

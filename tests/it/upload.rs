@@ -408,7 +408,7 @@ fn an_index_that_can_not_revoke_is_told_of_once_and_quietly() {
 fn a_token_that_is_not_revoked_is_a_warning_with_its_expiry() {
     for burns in [200, 403, 500] {
         let servers = StandIn::start(Setup { burns, ..Setup::default() });
-        let elsewhere = running(&servers, "true").without("GITHUB_ACTIONS").run_with(&servers);
+        let elsewhere = Step::elsewhere(&servers).env("PATH", PATH).args(&["--", "true"]).run_with(&servers);
         assert!(elsewhere.stderr.contains("warning: ") && !elsewhere.stderr.contains("::warning"), "{elsewhere}");
         let outcome = running(&servers, "exit 3").run_with(&servers);
         assert_eq!(outcome.status, 3, "{outcome}");

@@ -77,6 +77,23 @@ fn a_line_break_in_a_url_or_a_request_token_never_reaches_a_request() {
 }
 
 #[test]
+fn what_is_joined_to_an_option_that_does_not_exist_is_not_repeated() {
+    let secret = "AgEIcHlwaS5vcmcCJDAwMDAwMDAwLTAwMDAtMDAwMC0wMDAw";
+    for (option, piece) in [
+        (format!("-ppypi-{secret}"), "there is no option -p\n"),
+        (format!("-p=pypi-{secret}"), "there is no option -p\n"),
+        (format!("-qpypi-{secret}"), "--quiet takes no value"),
+        (format!("-{secret}"), "there is no option -A\n"),
+        (format!("--password=pypi-{secret}"), "there is no option --password\n"),
+        (format!("--pypi-{secret}"), "there is no option ***"),
+        (format!("--x{}", "y".repeat(200)), "yy […]\n"),
+    ] {
+        let outcome = Step::bare().args(&["burn", &option]).secret(&secret[2..]).run();
+        outcome.assert_failed(2, &[piece]);
+    }
+}
+
+#[test]
 fn minreqs_own_variables_change_nothing() {
     let servers = StandIn::start(Setup::default());
     let unused = Raw::replying(500, "");

@@ -1,23 +1,26 @@
-//! Text from outside, made harmless: for a line, for an annotation, for Markdown, for JSON; and a token's lines.
+//! Text from outside, made harmless: for a line, for a message, for an annotation, for Markdown, for JSON; and a token's lines.
 //!
 //! The first byte of an input is the most characters that may be shown; the rest is the text.
 
 use super::shown::{check_lines, is_plain};
 use crate::json;
+use crate::log;
 use crate::secret::{ApiToken, redact_tokens};
-use crate::workflow::{annotation, markdown, mask, neutralise, output};
+use crate::workflow::{self, annotation, harmless, markdown, mask, neutralise, output};
 
 pub fn fuzz(input: &[u8]) {
     let [max_chars, text @ ..] = input else { return };
     let text = String::from_utf8_lossy(text);
     check_line(&text, usize::from(*max_chars));
+    check_message(&text);
     check_annotation(&text);
+    check_json(&text);
     check_markdown(&text);
     assert_eq!(serde_json::from_str::<String>(&json::quoted(&text)).unwrap(), text);
     check_redacted(&redact_tokens(&text));
     if let Ok(token) = ApiToken::new(text.into_owned()) {
         let token = token.reveal();
-        assert_eq!((mask(token).lines().count(), output("api-token", token).lines().count()), (1, 1));
+        assert_eq!((mask(token).as_str().lines().count(), output("api-token", token).lines().count()), (1, 1));
         assert!(!token.contains([' ', ':', '\'', '"', '%', '$', '\\', '#']) && token.is_ascii());
     }
 }
@@ -25,7 +28,6 @@ pub fn fuzz(input: &[u8]) {
 fn check_line(text: &str, max_chars: usize) {
     let line = neutralise(text, max_chars);
     check_lines(&line);
-    assert!(!line.contains("::"), "a command, if it were put first: {line:?}");
     assert!(line.chars().all(is_plain), "{line:?}");
     // A mark that it was cut, and a dot in each pair of colons.
     assert!(line.chars().count() <= 2 * max_chars + 4);
@@ -34,17 +36,35 @@ fn check_line(text: &str, max_chars: usize) {
     assert!(text.trim().chars().count() > max_chars || line == whole);
 }
 
-/// It is one line, and the runner reads from it what was put in (actions/runner, `ActionCommand.TryParseV2`).
+/// One line at the margin, which is ours.
+fn check_message(text: &str) {
+    let message = log::rendered(text);
+    check_lines(&message);
+    assert!(message.chars().all(|c| c == '\n' || is_plain(c)), "{message:?}");
+    check_redacted(&message);
+    let margin = |line: &&str| !line.is_empty() && !line.starts_with("    ");
+    assert!(message.starts_with("token-mint: ") && message.lines().filter(margin).count() == 1, "{message:?}");
+}
+
+/// JSON means the same, and holds no command.
+fn check_json(text: &str) {
+    let json = workflow::json(&json::quoted(text));
+    check_lines(&json);
+    assert!(json.chars().all(is_plain), "{json:?}");
+    assert_eq!(serde_json::from_str::<String>(&json).unwrap(), text);
+}
+
+/// It is one line, and the runner reads from it what was put in, made harmless (actions/runner, `ActionCommand.TryParseV2`).
 fn check_annotation(text: &str) {
     let line = annotation("error", text, text);
-    let line = line.strip_suffix('\n').unwrap();
+    let line = line.as_str();
     assert!(!line.contains(['\n', '\r']), "{line:?}");
     let (command, message) = line.strip_prefix("::").unwrap().split_once("::").unwrap();
     let title = command.strip_prefix("error title=").unwrap();
     assert!(!title.contains([',', ':']), "{title:?}");
     let read = |text: &str| text.replace("%0D", "\r").replace("%0A", "\n").replace("%25", "%");
-    assert_eq!(read(message), text);
-    assert_eq!(read(&title.replace("%3A", ":").replace("%2C", ",")), text);
+    assert_eq!(read(message), harmless(text));
+    assert_eq!(read(&title.replace("%3A", ":").replace("%2C", ",")), harmless(text));
 }
 
 /// It is one line, and no punctuation mark in it means anything.
@@ -57,7 +77,7 @@ fn check_markdown(text: &str) {
         assert!(c == '\\' || !c.is_ascii_punctuation(), "{escaped:?}");
         read.push(if c == '\\' { chars.next().unwrap() } else { c });
     }
-    assert!(read.chars().eq(text.chars().map(|c| if c.is_control() { ' ' } else { c })));
+    assert_eq!(read, harmless(text).replace('\n', " "));
 }
 
 fn check_redacted(text: &str) {

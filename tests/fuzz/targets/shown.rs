@@ -4,6 +4,7 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 
 use crate::error::Error;
 use crate::explain::{self, Explanation};
+use crate::log;
 use crate::report;
 
 /// An explanation is for reading. The longest by far is one in which each of many claims, or reasons, is as long as may be.
@@ -17,7 +18,7 @@ pub fn check_error(error: &Error, secrets: &[&str]) {
 
 /// Checks the lines on stderr, the annotation and the summary page.
 pub fn check_explanation(explanation: &Explanation, secrets: &[&str]) {
-    let lines = report::lines(explanation, "error: ");
+    let lines: String = report::messages(explanation, "error: ").iter().map(|message| log::rendered(message)).collect();
     let page = report::page(explanation);
     let annotation = report::annotation(explanation);
     check_lines(&lines);
@@ -45,6 +46,7 @@ pub fn unguessable(input: &[u8]) -> String {
 
 /// Checks that the runner takes none of these lines for a command.
 pub fn check_lines(text: &str) {
+    assert!(!text.contains("::"), "a command, if it were put first: {text:?}");
     for line in text.split(['\n', '\r']) {
         assert!(!line.trim_start().starts_with("::"), "a command: {line:?}");
     }
