@@ -5,10 +5,10 @@ use std::ffi::{OsStr, OsString};
 use std::path::Path;
 use std::process::{Command, ExitStatus};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::clients;
-use crate::deadline::Deadline;
+use crate::deadline::{Deadline, POLL};
 use crate::env::Env;
 use crate::error::{Error, Result};
 use crate::index::{Index, Minted};
@@ -18,9 +18,12 @@ use crate::workflow::neutralise;
 
 /// Where `execvp` looks where there is no `PATH` (musl's; glibc leaves the first out).
 const DEFAULT_PATH: &str = "/usr/local/bin:/bin:/usr/bin";
-/// How often to look whether it has ended, or a signal has come. One thread does both, so that no signal is sent to a
-/// process that is not ours any more.
-const POLL: Duration = Duration::from_millis(5);
+
+/// How long a program that was asked to end is waited for, with all that it has started. GitHub sends SIGINT to a cancelled job,
+/// SIGTERM 7.5 seconds later and SIGKILL 2.5 seconds after that; until then the token has to be revoked.
+const ENDING_PATIENCE: Duration = Duration::from_secs(7);
+/// What comes sooner after the first signal is the same request to end: `timeout` sends its signal to a process and to its group.
+const SECOND_SIGNAL_AFTER: Duration = Duration::from_secs(1);
 
 /// A program that is about to be run.
 pub struct Upload<'a> {
@@ -62,27 +65,52 @@ impl Upload<'_> {
         }
         let variables = clients::variables(minted, self.index);
         command.envs(variables.iter().filter(|(variable, _)| !clients::is_users_url(variable, self.env)).cloned());
-        let status = signals::spawn(&mut command).and_then(wait);
-        let status = status.map_err(|error| Error::StartProgram { name: name.clone(), error })?;
-        Ok(Ended { status: code(status), how: format!("{name} has ended: {status}") })
+        // One thread waits and forwards, so that no signal is sent to a process that is not ours any more.
+        let end = signals::spawn(&mut command).and_then(wait);
+        Ok(match end.map_err(|error| Error::StartProgram { name: name.clone(), error })? {
+            Ok(status) => Ended { status: code(status), how: format!("{name} has ended: {status}") },
+            Err(signal) => {
+                let how = format!("{name} goes on after {}, and is not waited for", signals::name(signal));
+                Ended { status: signals::status(signal), how }
+            }
+        })
     }
 }
 
-/// How a program ended.
+/// How a program ended, or that it did not.
 pub struct Ended {
-    /// Its exit status, or 128 and the number of the signal that ended it.
+    /// Its exit status, or 128 and the number of the signal that ended it, or should have.
     pub status: u8,
     /// The same in words.
     pub how: String,
 }
 
-fn wait(mut child: Spawned) -> std::io::Result<ExitStatus> {
+/// Waits for its end, and forwards what signals come. Once it was asked to end, what it has started is waited for, too, but
+/// neither longer than [`ENDING_PATIENCE`] nor beyond a second signal. `Err(signal)`: it goes on after that signal.
+fn wait(mut child: Spawned) -> std::io::Result<std::result::Result<ExitStatus, i32>> {
+    let mut status = None;
+    let mut asked: Option<(i32, Instant)> = None;
     loop {
-        if let Some(status) = child.process.try_wait()? {
-            child.await_stragglers();
-            return Ok(status);
+        if status.is_none() {
+            status = child.process.try_wait()?;
         }
-        signals::forward(&mut child);
+        if let Some(status) = status
+            && (asked.is_none() || !child.has_stragglers())
+        {
+            return Ok(Ok(status));
+        }
+        let mut patience = ENDING_PATIENCE;
+        for signal in signals::take().filter(|signal| child.forward(*signal)) {
+            match asked {
+                None => asked = Some((signal, Instant::now())),
+                Some(_) => patience = SECOND_SIGNAL_AFTER,
+            }
+        }
+        if let Some((signal, at)) = asked
+            && at.elapsed() >= patience
+        {
+            return Ok(status.ok_or(signal));
+        }
         thread::sleep(POLL);
     }
 }

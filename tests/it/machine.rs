@@ -6,7 +6,6 @@ use std::os::unix::fs::{FileExt, PermissionsExt};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-
 use crate::harness::{Raw, SLACK, Step, said_by, spawned, wait_until, wrapped};
 use crate::stand_in::{Setup, StandIn};
 

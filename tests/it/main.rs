@@ -18,6 +18,7 @@ mod no;
 mod proxy;
 mod readme;
 mod retries;
+mod signals;
 mod tls;
 mod upload;
 mod usage;
