@@ -8,7 +8,7 @@ use std::process::Stdio;
 use std::thread;
 use std::time::{Duration, Instant, SystemTime};
 
-use crate::harness::{Outcome, Raw, SLACK, Step, output, said_by, spawned, status};
+use crate::harness::{Outcome, Raw, SLACK, Step, output, said_by, spawned, status, wrapped};
 use crate::stand_in::{Setup, StandIn};
 
 pub const PATH: &str = "/usr/local/bin:/usr/bin:/bin";
@@ -190,20 +190,89 @@ fn a_command_that_can_not_be_found_is_noticed_before_anything_is_sent() {
     let servers = StandIn::start(Setup::default());
     let empty = Step::of(&servers).env("PATH", "").args(&["--", "sh"]).run_with(&servers);
     empty.assert_failed(2, &["there is no program sh"]);
-    for name in ["no-such-tool", "./no-such-tool", "/etc/passwd", "/tmp", "step output"] {
+    for name in ["no-such-tool", "./no-such-tool", "/tmp", "step output"] {
         let outcome = Step::of(&servers).env("PATH", PATH).args(&["--", name]).run_with(&servers);
         outcome.assert_failed(2, &[&format!("there is no program {name}"), "nothing was minted"]);
     }
     assert_eq!(servers.requests(), [""; 0]);
 }
 
+/// Writes a program into the step's folder.
+fn write_tool(step: &Step, name: &str, mode: u32, text: &str) {
+    let path = step.dir.path().join(name);
+    fs::create_dir_all(path.parent().unwrap()).unwrap();
+    fs::write(&path, text).unwrap();
+    fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
+}
+
+/// A pending publisher would be used up for nothing.
+#[test]
+fn a_command_that_can_not_be_run_is_noticed_before_anything_is_sent() {
+    let servers = StandIn::start(Setup::default());
+    for (mode, text, piece) in [
+        (0o644, "#!/bin/sh\n", "this user may not execute it"),
+        (0o755, "#!/usr/bin/python9 -I\n", "its interpreter /usr/bin/python9 is not there"),
+        (0o755, "#! /nonexistent/sh", "its interpreter /nonexistent/sh is not there"),
+        (0o755, "#!/usr/bin\n", "its interpreter /usr/bin is not there"),
+        (0o755, "#!/etc/passwd\t-x\n", "its interpreter /etc/passwd can't be run either"),
+    ] {
+        for name in ["./tool", "tool"] {
+            let step = Step::of(&servers).args(&["--", name]);
+            write_tool(&step, "tool", mode, text);
+            let folder = step.dir.path().to_str().unwrap().to_owned();
+            let step = step.env("PATH", &folder);
+            let outcome = step.run_with(&servers);
+            outcome.assert_failed(2, &["tool can't be run: ", piece, "nothing was minted"]);
+        }
+    }
+    assert_eq!(servers.requests(), [""; 0]);
+}
+
+/// As root, who can make such files.
+#[test]
+fn a_command_of_another_user_or_on_a_disk_for_data_is_noticed_before_anything_is_sent() {
+    if !rustix::process::geteuid().is_root() {
+        return;
+    }
+    let servers = StandIn::start(Setup::default());
+    let nobody: &[&str] = &["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "--inh-caps=-all"];
+    let script = "mount -t tmpfs -o noexec tmpfs data && cp tool data/ && exec \"$0\" \"$@\"";
+    let no_exec: &[&str] = &["unshare", "--mount", "sh", "-c", script];
+    for (words, tool) in [(nobody, "./tool"), (no_exec, "data/tool")] {
+        let step = Step::of(&servers).env("PATH", PATH).args(&["--", tool]);
+        fs::create_dir(step.dir.path().join("data")).unwrap();
+        write_tool(&step, "tool", 0o700, "#!/bin/sh\n");
+        let (exe, open) = (step.dir.path().join("token-mint"), fs::Permissions::from_mode(0o755));
+        fs::copy(step.command().get_program(), &exe).unwrap();
+        fs::set_permissions(step.dir.path(), open).unwrap();
+        let at = ["sh", "-c", "shift; exec \"$0\" \"$@\"", exe.to_str().unwrap()];
+        let (status, said) = said_by(&mut wrapped(&[words, &at].concat(), &step.command()));
+        assert_eq!(status, Some(2), "{said}");
+        assert!(said.contains(&format!("{tool} can't be run: this user may not execute it")), "{said}");
+    }
+    assert_eq!(servers.requests(), [""; 0]);
+}
+
+/// As `execvp` does, which then runs the second one.
+#[test]
+fn a_program_that_can_not_be_run_does_not_hide_a_later_one_of_its_name() {
+    let servers = StandIn::start(Setup::default());
+    for (mode, text) in [(0o644, "#!/bin/sh\nexit 4\n"), (0o755, "#!/nonexistent/sh\nexit 4\n")] {
+        let step = Step::of(&servers).args(&["--", "tool"]);
+        write_tool(&step, "one/tool", mode, text);
+        write_tool(&step, "two/tool", 0o755, "#!/usr/bin/env sh\nexit 3\n");
+        let folder = step.dir.path().to_str().unwrap().to_owned();
+        let outcome = step.env("PATH", &format!("{folder}/one:{folder}/two:{PATH}")).run_with(&servers);
+        assert_eq!(outcome.status, 3, "{outcome}");
+    }
+}
+
+/// Not all can be known before.
 #[test]
 fn a_command_that_can_not_be_started_costs_the_token() {
     let servers = StandIn::start(Setup::default());
     let step = Step::of(&servers).args(&["--", "./tool"]);
-    let tool = step.dir.path().join("tool");
-    fs::write(&tool, "#!/nonexistent/interpreter\n").unwrap();
-    fs::set_permissions(&tool, fs::Permissions::from_mode(0o755)).unwrap();
+    write_tool(&step, "tool", 0o755, "\x7fELF");
     step.run_with(&servers).assert_failed(6, &["./tool can't be run", "It was not used"]);
     assert_burned_after(&servers, None);
 }
