@@ -285,8 +285,8 @@ fn a_second_signal_has_the_token_revoked_at_once() {
 #[test]
 fn what_outlives_a_command_that_was_told_to_end_does_not_keep_the_token_alive() {
     let servers = StandIn::start(Setup::default());
-    let left = "sh -c 'trap \"\" TERM; exec sleep 15' &";
-    let step = running(&servers, &format!("{left} trap 'sleep 5; exit 3' TERM; echo ready; wait"));
+    let left = "sh -c 'trap \"\" TERM; echo ready; exec sleep 15'";
+    let step = running(&servers, &format!("trap 'sleep 5; exit 3' TERM; {left} & wait"));
     let (mut child, _stdout) = started(&step, &["setsid"]);
     let start = Instant::now();
     send("-TERM", &child.id().to_string());
