@@ -55,6 +55,8 @@ pub enum Error {
     StepOutput { path: String, error: io::Error },
     /// The program to run is not there; nothing was minted.
     NoProgram { name: String },
+    /// The program to run is there, and can't be run; nothing was minted.
+    UnfitProgram { path: String, flaw: ProgramFlaw },
     /// The program to run could not be started, or not be waited for.
     StartProgram { name: String, error: io::Error },
     /// No API token was given that could be revoked.
@@ -122,6 +124,15 @@ pub enum SettingFlaw {
     OtherIndex {
         wanted: String,
     },
+}
+
+/// Why a program can't be run.
+#[derive(Debug, PartialEq, Eq)]
+pub enum ProgramFlaw {
+    /// By its mode, or since nothing on its file system may be run.
+    Forbidden,
+    /// It is a script, and what it names as its interpreter is no file, or none that can be run.
+    Interpreter { path: String, is_there: bool },
 }
 
 /// Why a CI system's own program gave no ID token.
@@ -208,7 +219,7 @@ impl Error {
     /// The program's exit status: 2 to 6, as the README's table has them, or a signal's.
     pub fn exit_status(&self) -> u8 {
         match self {
-            Error::Usage(_) | Error::Setting { .. } | Error::NoProgram { .. } => 2,
+            Error::Usage(_) | Error::Setting { .. } | Error::NoProgram { .. } | Error::UnfitProgram { .. } => 2,
             Error::NoApiToken | Error::TokenOfOtherIndex { .. } => 2,
             Error::NoIdentity | Error::NoPermission { .. } | Error::NoGitLabToken { .. } => 3,
             Error::NoIdTokenIn { .. } | Error::IdentityRefused { .. } => 3,
@@ -278,6 +289,18 @@ impl fmt::Display for Error {
                 write!(f, "the step output can't be written to {path}: {error}")
             }
             Error::NoProgram { name } => write!(f, "there is no program {name} that could be run"),
+            Error::UnfitProgram { path, flaw } => {
+                write!(f, "{path} can't be run: ")?;
+                match flaw {
+                    ProgramFlaw::Forbidden => {
+                        f.write_str("this user may not execute it, or its file system is `noexec`")
+                    }
+                    ProgramFlaw::Interpreter { path, is_there: false } => {
+                        write!(f, "its interpreter {path} is not there")
+                    }
+                    ProgramFlaw::Interpreter { path, .. } => write!(f, "its interpreter {path} can't be run either"),
+                }
+            }
             Error::StartProgram { name, error } => write!(f, "{name} can't be run: {error}"),
             Error::NoApiToken => f.write_str(
                 "no API token was given: TOKEN_MINT_API_TOKEN is not set, and stdin is empty or does not end",

@@ -113,7 +113,7 @@ impl Exchange<'_> {
         let http = self.http.until(deadline);
         let minted = Retry { deadline, ..self.retry }.run(may_help, |failed| {
             if failed > 0 {
-                proof = self.prove(&proof.audience, &proof.expected, &http)?;
+                proof = self.prove(&proof.audience, &proof.expected, &self.http)?;
             }
             let MintReply { unusable, minted } = self.settings.index.mint(&proof.id_token, &http)?;
             unusable.iter().for_each(|token| self.revoke(token.reveal(), None));

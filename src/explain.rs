@@ -55,6 +55,8 @@ const ID_TOKEN_ENV: &str = "--id-token-env (TOKEN_MINT_ID_TOKEN_ENV) names the v
                             left out, the CI system is recognised";
 const PROGRAM: &str = "nothing was minted. What follows -- is the program and its arguments, each by itself and not in quotes \
                        together; it is run without a shell. For pipes and the like: `-- sh -c '…'`";
+const UNFIT_PROGRAM: &str =
+    "nothing was minted. Have it, or its interpreter, installed in this job so that this user may run it";
 const OTHER_INDEX: &str = "nothing was minted. Which of the two is meant? Correct --index, or unset the variable: token-mint \
                            tells the upload tool where to upload";
 const PROXY: &str =
@@ -200,6 +202,7 @@ fn hints(error: &Error) -> Vec<&'static str> {
         Error::NoIdentity => vec![CONTAINER],
         Error::NoIdTokenIn { .. } => vec![ID_TOKEN_ENV],
         Error::NoProgram { .. } => vec![PROGRAM],
+        Error::UnfitProgram { .. } => vec![UNFIT_PROGRAM],
         Error::NoApiToken => vec![BURN],
         Error::Helper { flaw: HelperFlaw::Start(_), .. } => vec![HELPER_MISSING],
         Error::Helper { flaw: HelperFlaw::Failed { .. }, .. } => vec![HELPER_FAILED],

@@ -7,7 +7,7 @@ use std::io::{self, IsTerminal, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
 use crate::clients;
-use crate::deadline::Deadline;
+use crate::deadline::{Deadline, Ended};
 use crate::env::{API_TOKEN, Env, GITHUB_OUTPUT};
 use crate::error::{Error, Result, SettingFlaw};
 use crate::file;
@@ -124,11 +124,11 @@ pub fn check_masks(env: &Env) -> Result<()> {
 /// The API token that is to be revoked: in the environment, else on stdin.
 ///
 /// # Errors
-/// [`Error::NoApiToken`], [`Error::Setting`] for what is no API token.
+/// [`Error::NoApiToken`], [`Error::Setting`] for what is no API token; [`Error::Signal`] if one came while stdin was read.
 pub fn take_back(env: &Env, deadline: Deadline) -> Result<ApiToken> {
     let (place, text) = match env.get(API_TOKEN) {
         Some(text) => (API_TOKEN, text.to_string_lossy().into_owned()),
-        None => ("stdin", read_stdin(deadline).ok_or(Error::NoApiToken)?),
+        None => ("stdin", read_stdin(deadline)?),
     };
     let text = text.trim();
     if text.is_empty() {
@@ -139,15 +139,19 @@ pub fn take_back(env: &Env, deadline: Deadline) -> Result<ApiToken> {
 }
 
 /// What is on stdin, if it ends in time and nobody would have to type it.
-fn read_stdin(deadline: Deadline) -> Option<String> {
+fn read_stdin(deadline: Deadline) -> Result<String> {
     if io::stdin().is_terminal() {
-        return None;
+        return Err(Error::NoApiToken);
     }
     let read = deadline.wait_for(|| {
         let mut bytes = Vec::new();
         io::stdin().take(MAX_GIVEN_BYTES).read_to_end(&mut bytes).map(|_| bytes)
     });
-    Some(String::from_utf8_lossy(&read.ok()?.ok()?).into_owned())
+    match read {
+        Ok(Ok(bytes)) => Ok(String::from_utf8_lossy(&bytes).into_owned()),
+        Err(Ended::Signal(signal)) => Err(Error::Signal(signal)),
+        Ok(Err(_)) | Err(Ended::TimedOut(_)) => Err(Error::NoApiToken),
+    }
 }
 
 impl fmt::Display for Handover {

@@ -5,9 +5,9 @@ use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
-pub use platform::{Spawned, forward, note, spawn};
+pub use platform::{Spawned, note, spawn, spawn_group};
 
-/// More than any signal's number.
+/// More than the number of any signal that is noted.
 const NUMBERS: usize = 32;
 
 /// True for each signal that came and was not taken yet.
@@ -44,22 +44,36 @@ pub fn name(signal: i32) -> &'static str {
 #[cfg(unix)]
 mod platform {
     use std::fs::File;
-    use std::io;
+    use std::io::{self, stderr, stdin, stdout};
+    use std::os::fd::AsFd;
     use std::os::unix::process::CommandExt;
     use std::process::{Child, Command};
     use std::sync::Arc;
-    use std::thread;
-    use std::time::{Duration, Instant};
 
-    use rustix::process::{Pid, Signal, kill_process, kill_process_group, test_kill_process_group};
-    use signal_hook::consts::{
-        SIGALRM, SIGCHLD, SIGHUP, SIGINT, SIGIO, SIGPROF, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2, SIGVTALRM, SIGXCPU,
-        SIGXFSZ,
+    use rustix::process::{
+        Pid, Signal, WaitOptions, getsid, kill_process, kill_process_group, test_kill_process_group, waitpgid,
     };
+    use rustix::termios::tcgetsid;
 
-    /// Whatever ends a program that does not note it, but for what says that the program itself is broken.
-    const ENDING: [i32; 11] =
-        [SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2, SIGALRM, SIGVTALRM, SIGPROF, SIGXCPU, SIGIO];
+    /// These ask a program to end. Whoever sends one may send SIGKILL before long.
+    const ENDING: [Signal; 4] = [Signal::HUP, Signal::INT, Signal::QUIT, Signal::TERM];
+    /// These end a program that has no handler for them, and mean to any other what it makes of them. Left out are those that say
+    /// that the program itself is broken, and the real-time signals, which nobody sends to a program that does not expect them.
+    const OTHERS: &[Signal] = &[
+        Signal::USR1,
+        Signal::USR2,
+        Signal::ALARM,
+        Signal::VTALARM,
+        Signal::PROF,
+        Signal::XCPU,
+        // On other systems these are not there, or end nothing.
+        #[cfg(target_os = "linux")]
+        Signal::IO,
+        #[cfg(target_os = "linux")]
+        Signal::POWER,
+        #[cfg(target_os = "linux")]
+        Signal::STKFLT,
+    ];
 
     /// From now on a signal that would end this process is noted instead. One that is ignored (`nohup`, a shell's background
     /// job) stays so, here and in COMMAND. Call it first of all: the kernel drops a signal to a container's first process that
@@ -70,68 +84,93 @@ mod platform {
     /// us, with the API token in hand.
     pub fn note() {
         let ignored = ignored();
-        for signal in ENDING {
+        for signal in ENDING.iter().chain(OTHERS).map(|signal| signal.as_raw()) {
             if let Some(noted) = super::NOTED.get(signal as usize).filter(|_| ignored & (1 << (signal - 1)) == 0) {
                 let _ = signal_hook::flag::register(signal, noted);
             }
         }
-        for signal in [SIGCHLD, SIGXFSZ] {
-            let _ = signal_hook::flag::register(signal, Arc::default());
+        for signal in [Signal::CHILD, Signal::XFSZ] {
+            let _ = signal_hook::flag::register(signal.as_raw(), Arc::default());
         }
     }
-
-    /// How long to wait for what a program has started, once both were told to end.
-    const STRAGGLERS_PATIENCE: Duration = Duration::from_secs(5);
 
     /// A running program.
     pub struct Spawned {
         pub process: Child,
         pid: Option<Pid>,
-        /// It leads a process group of its own.
-        leads: bool,
-        was_told_to_end: bool,
+        is_group_leader: bool,
     }
 
     /// Starts a program. Where there is a terminal, it stays in our process group, and can read what is typed. Where there is
-    /// none, it leads one of its own: then a signal can be sent on to all that it has started (a shell that waits for an
-    /// upload passes none on), and what is sent to our whole group reaches it once.
+    /// none, it leads one of its own: then what is sent to our whole group reaches it once.
     ///
     /// # Errors
     /// Those of [`Command::spawn`].
     pub fn spawn(command: &mut Command) -> io::Result<Spawned> {
-        let leads = File::open("/dev/tty").is_err();
-        if leads {
-            command.process_group(0);
-        }
+        if has_terminal() { spawned(command, false) } else { spawn_group(command) }
+    }
+
+    /// Starts a program that leads a process group of its own: then a signal can be sent to all that it has started (a shell
+    /// that waits for an upload passes none on).
+    ///
+    /// # Errors
+    /// Those of [`Command::spawn`].
+    pub fn spawn_group(command: &mut Command) -> io::Result<Spawned> {
+        // What it leaves behind becomes a child of ours when its parent ends. A container's first process need not be one
+        // that waits for such children, and then they would stay in the group for ever.
+        #[cfg(target_os = "linux")]
+        let _ = rustix::process::set_child_subreaper(Some(rustix::process::getpid()));
+        spawned(command.process_group(0), true)
+    }
+
+    fn spawned(command: &mut Command, is_group_leader: bool) -> io::Result<Spawned> {
         let process = command.spawn()?;
         let pid = i32::try_from(process.id()).ok().and_then(Pid::from_raw);
-        Ok(Spawned { process, pid, leads, was_told_to_end: false })
+        Ok(Spawned { process, pid, is_group_leader })
     }
 
     impl Spawned {
-        /// Waits until all that it has started has ended, too, if a signal was sent on; not for long.
-        pub fn await_stragglers(&self) {
-            let start = Instant::now();
-            let Some(group) = self.pid.filter(|_| self.leads && self.was_told_to_end) else { return };
-            while test_kill_process_group(group).is_ok() && start.elapsed() < STRAGGLERS_PATIENCE {
-                thread::sleep(Duration::from_millis(5));
+        /// Forwards a signal to a program that was not waited for yet, or that left stragglers: a CI system, or whoever stops a
+        /// container, tells this process alone. True if it asks the program to end.
+        pub fn forward(&self, signal: i32) -> bool {
+            let Some(signal) = Signal::from_named_raw(signal) else { return false };
+            // A terminal's keys reach the whole group by themselves, and whoever presses them sees what becomes of it.
+            if !self.is_group_leader && [Signal::INT, Signal::QUIT].contains(&signal) {
+                return false;
             }
+            self.send(signal);
+            let asks_to_end = ENDING.contains(&signal);
+            if asks_to_end {
+                self.send(Signal::CONT); // else one that is stopped would not notice
+            }
+            asks_to_end
+        }
+
+        /// Ends it, and all that it has started where it leads a group. It may take its time, or be another user's: don't
+        /// wait for it.
+        pub fn kill(&mut self) {
+            self.send(Signal::KILL);
+        }
+
+        fn send(&self, signal: Signal) {
+            let Some(pid) = self.pid else { return };
+            let _ = if self.is_group_leader { kill_process_group(pid, signal) } else { kill_process(pid, signal) };
+        }
+
+        /// True while anything is left of the group that it leads. Ask once it has been waited for: what has ended of the rest
+        /// is waited for here.
+        pub fn has_stragglers(&self) -> bool {
+            let Some(group) = self.pid.filter(|_| self.is_group_leader) else { return false };
+            while let Ok(Some(_)) = waitpgid(group, WaitOptions::NOHANG) {}
+            test_kill_process_group(group).is_ok()
         }
     }
 
-    /// Forwards what came to a program that was not waited for yet: a CI system, or whoever stops a container, tells this
-    /// process alone.
-    pub fn forward(child: &mut Spawned) {
-        for signal in super::take() {
-            let (Some(pid), Some(named)) = (child.pid, Signal::from_named_raw(signal)) else { continue };
-            let _ = match child.leads {
-                true => kill_process_group(pid, named),
-                // A terminal's keys reach the whole group by themselves.
-                false if [SIGINT, SIGQUIT].contains(&signal) => Ok(()),
-                false => kill_process(pid, named),
-            };
-            child.was_told_to_end = true;
-        }
+    /// True if we have a controlling terminal that a program could read from. In a bare folder (`chroot`) there may be no
+    /// /dev/tty.
+    fn has_terminal() -> bool {
+        let ours = |stream: &dyn AsFd| tcgetsid(stream.as_fd()).is_ok_and(|session| getsid(None) == Ok(session));
+        File::open("/dev/tty").is_ok() || ours(&stdin()) || ours(&stdout()) || ours(&stderr())
     }
 
     /// The signals that this process was started with as ignored, a bit each; the lowest is signal 1 (`proc(5)`). Where there
@@ -139,7 +178,7 @@ mod platform {
     fn ignored() -> u64 {
         let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
         let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
-        mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).unwrap_or(1 << (SIGHUP - 1))
+        mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).unwrap_or(1 << (Signal::HUP.as_raw() - 1))
     }
 }
 
@@ -171,11 +210,22 @@ mod platform {
         command.spawn().map(|process| Spawned { process })
     }
 
+    pub use self::spawn as spawn_group;
+
     impl Spawned {
         /// Nothing to be done.
-        pub fn await_stragglers(&self) {}
-    }
+        pub fn forward(&self, _: i32) -> bool {
+            false
+        }
 
-    /// Nothing to be done.
-    pub fn forward(_: &mut Spawned) {}
+        /// Ends it.
+        pub fn kill(&mut self) {
+            let _ = self.process.kill();
+        }
+
+        /// There is nothing that could be asked.
+        pub fn has_stragglers(&self) -> bool {
+            false
+        }
+    }
 }

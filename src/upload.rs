@@ -2,15 +2,15 @@
 //! nowhere else. It has our terminal, stdin and working directory, and gets the signals that we get.
 
 use std::ffi::{OsStr, OsString};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::clients;
-use crate::deadline::Deadline;
+use crate::deadline::{Deadline, POLL};
 use crate::env::Env;
-use crate::error::{Error, Result};
+use crate::error::{Error, ProgramFlaw, Result};
 use crate::index::{Index, Minted};
 use crate::log::Log;
 use crate::signals::{self, Spawned};
@@ -18,9 +18,12 @@ use crate::workflow::neutralise;
 
 /// Where `execvp` looks where there is no `PATH` (musl's; glibc leaves the first out).
 const DEFAULT_PATH: &str = "/usr/local/bin:/bin:/usr/bin";
-/// How often to look whether it has ended, or a signal has come. One thread does both, so that no signal is sent to a
-/// process that is not ours any more.
-const POLL: Duration = Duration::from_millis(5);
+
+/// How long a program that was asked to end is waited for, with all that it has started. GitHub sends SIGINT to a cancelled job,
+/// SIGTERM 7.5 seconds later and SIGKILL 2.5 seconds after that; until then the token has to be revoked.
+const ENDING_PATIENCE: Duration = Duration::from_secs(7);
+/// What comes sooner after the first signal is the same request to end: `timeout` sends its signal to a process and to its group.
+const SECOND_SIGNAL_AFTER: Duration = Duration::from_secs(1);
 
 /// A program that is about to be run.
 pub struct Upload<'a> {
@@ -39,9 +42,7 @@ impl Upload<'_> {
         clients::check_index(index, env)?;
         let mut words = words.into_iter();
         let program = words.next().unwrap_or_default();
-        if !is_program(&program, env) {
-            return Err(Error::NoProgram { name: printable(&program) });
-        }
+        find(&program, env)?;
         Ok(Upload { program, arguments: words.collect(), index, env })
     }
 
@@ -67,27 +68,52 @@ impl Upload<'_> {
                 Some(value) => command.env(variable, value),
             };
         }
-        let status = signals::spawn(&mut command).and_then(wait);
-        let status = status.map_err(|error| Error::StartProgram { name: name.clone(), error })?;
-        Ok(Ended { status: code(status), how: format!("{name} has ended: {status}") })
+        // One thread waits and forwards, so that no signal is sent to a process that is not ours any more.
+        let end = signals::spawn(&mut command).and_then(wait);
+        Ok(match end.map_err(|error| Error::StartProgram { name: name.clone(), error })? {
+            Ok(status) => Ended { status: code(status), how: format!("{name} has ended: {status}") },
+            Err(signal) => {
+                let how = format!("{name} goes on after {}, and is not waited for", signals::name(signal));
+                Ended { status: signals::status(signal), how }
+            }
+        })
     }
 }
 
-/// How a program ended.
+/// How a program ended, or that it did not.
 pub struct Ended {
-    /// Its exit status, or 128 and the number of the signal that ended it.
+    /// Its exit status, or 128 and the number of the signal that ended it, or should have.
     pub status: u8,
     /// The same in words.
     pub how: String,
 }
 
-fn wait(mut child: Spawned) -> std::io::Result<ExitStatus> {
+/// Waits for its end, and forwards what signals come. Once it was asked to end, what it has started is waited for, too, but
+/// neither longer than [`ENDING_PATIENCE`] nor beyond a second signal. `Err(signal)`: it goes on after that signal.
+fn wait(mut child: Spawned) -> std::io::Result<std::result::Result<ExitStatus, i32>> {
+    let mut status = None;
+    let mut asked: Option<(i32, Instant)> = None;
     loop {
-        if let Some(status) = child.process.try_wait()? {
-            child.await_stragglers();
-            return Ok(status);
+        if status.is_none() {
+            status = child.process.try_wait()?;
         }
-        signals::forward(&mut child);
+        if let Some(status) = status
+            && (asked.is_none() || !child.has_stragglers())
+        {
+            return Ok(Ok(status));
+        }
+        let mut patience = ENDING_PATIENCE;
+        for signal in signals::take().filter(|signal| child.forward(*signal)) {
+            match asked {
+                None => asked = Some((signal, Instant::now())),
+                Some(_) => patience = SECOND_SIGNAL_AFTER,
+            }
+        }
+        if let Some((signal, at)) = asked
+            && at.elapsed() >= patience
+        {
+            return Ok(status.ok_or(signal));
+        }
         thread::sleep(POLL);
     }
 }
@@ -106,25 +132,77 @@ fn code(status: ExitStatus) -> u8 {
     status.code().and_then(|code| u8::try_from(code).ok()).unwrap_or(u8::MAX)
 }
 
-/// True if a shell would find the program: in a folder of `PATH`, or at the path that it is.
-fn is_program(name: &OsStr, env: &Env) -> bool {
+/// Looks for the program as `execvp` will: in the folders of `PATH`, or at the path that it is. The first file that can be run
+/// counts; should there be none, the first that can't.
+fn find(name: &OsStr, env: &Env) -> Result<()> {
     let path = Path::new(name);
-    if path.components().count() > 1 || path.is_absolute() || name.as_encoded_bytes().contains(&b'/') {
-        return is_executable(path);
-    }
+    let is_path = path.components().count() > 1 || path.is_absolute() || name.as_encoded_bytes().contains(&b'/');
     let default = if env.is_set("PATH") { "" } else { DEFAULT_PATH };
     let folders = env.get("PATH").unwrap_or(OsStr::new(default));
-    std::env::split_paths(folders).any(|folder| is_executable(&folder.join(name)))
+    let candidates: Vec<PathBuf> = match is_path {
+        true => vec![path.to_owned()],
+        false => std::env::split_paths(folders).map(|folder| folder.join(name)).collect(),
+    };
+    let mut first = None;
+    for candidate in candidates.iter().filter(|path| is_file(path)) {
+        match flaw(candidate) {
+            None => return Ok(()),
+            Some(flaw) => first = first.or(Some(Error::UnfitProgram { path: printable(candidate.as_os_str()), flaw })),
+        }
+    }
+    Err(first.unwrap_or_else(|| Error::NoProgram { name: printable(name) }))
 }
 
+/// Why this file can't be run by us, as far as that can be known without doing so.
+fn flaw(path: &Path) -> Option<ProgramFlaw> {
+    if !is_runnable(path) {
+        return Some(ProgramFlaw::Forbidden);
+    }
+    let interpreter = interpreter(path)?;
+    let is_there = is_file(&interpreter);
+    if is_there && is_runnable(&interpreter) {
+        return None;
+    }
+    Some(ProgramFlaw::Interpreter { path: printable(interpreter.as_os_str()), is_there })
+}
+
+/// The kernel's word: it knows all modes and mounts. It asks for the real user, who is the effective one: nobody installs us
+/// `setuid`.
 #[cfg(unix)]
-fn is_executable(path: &Path) -> bool {
-    use std::os::unix::fs::PermissionsExt;
-    std::fs::metadata(path).is_ok_and(|data| data.is_file() && data.permissions().mode() & 0o111 != 0)
+fn is_runnable(path: &Path) -> bool {
+    rustix::fs::access(path, rustix::fs::Access::EXEC_OK).is_ok()
+}
+
+/// What a script's first line says that runs it, as the kernel reads it (`execve(2)`). What we can't read is no script to us.
+#[cfg(unix)]
+fn interpreter(path: &Path) -> Option<PathBuf> {
+    use std::io::Read;
+    use std::os::unix::ffi::OsStringExt;
+    const MAX_LINE_BYTES: u64 = 256;
+    let mut start = Vec::new();
+    std::fs::File::open(path).ok()?.take(MAX_LINE_BYTES).read_to_end(&mut start).ok()?;
+    let line = start.strip_prefix(b"#!")?.split(|byte| *byte == b'\n').next()?.trim_ascii_start();
+    let word = line.split(|byte| b" \t\0".contains(byte)).next()?;
+    Some(OsString::from_vec(word.to_vec()).into())
 }
 
 #[cfg(not(unix))]
-fn is_executable(path: &Path) -> bool {
+fn is_runnable(_: &Path) -> bool {
+    true
+}
+
+#[cfg(not(unix))]
+fn interpreter(_: &Path) -> Option<PathBuf> {
+    None
+}
+
+#[cfg(unix)]
+fn is_file(path: &Path) -> bool {
+    path.is_file()
+}
+
+#[cfg(not(unix))]
+fn is_file(path: &Path) -> bool {
     [path.to_owned(), path.with_extension("exe")].iter().any(|path| path.is_file())
 }
 
@@ -149,12 +227,12 @@ mod tests {
         };
         let (tool, text) = (file("tool", 0o755), file("text", 0o644));
         let path = format!("/nonexistent:{}", folder.path().display());
-        let found = |name: &OsStr| is_program(name, &Env::from([("PATH", path.as_str())]));
+        let found = |name: &OsStr| find(name, &Env::from([("PATH", path.as_str())])).is_ok();
         assert!(found(OsStr::new("tool")) && found(&tool));
         for name in ["text", "other", ".", "..", "/", "./tool", "/nonexistent/tool"].map(OsStr::new) {
             assert!(!found(name), "{name:?}");
         }
         assert!(!found(&text) && !found(folder.path().as_os_str()));
-        assert!(is_program(OsStr::new("sh"), &Env::from([])), "without PATH, the usual folders");
+        assert!(find(OsStr::new("sh"), &Env::from([])).is_ok(), "without PATH, the usual folders");
     }
 }

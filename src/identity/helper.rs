@@ -1,22 +1,27 @@
 //! A CI system's own program that prints an ID token: run under the deadline, its output bounded.
 
 use std::io::{self, Read};
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{Command, Stdio};
 use std::sync::mpsc::{self, Receiver};
 use std::thread;
+use std::time::Duration;
 
 use super::Source;
-use crate::deadline::Deadline;
+use crate::deadline::{Deadline, Ended};
 use crate::env::Env;
 use crate::error::{Error, HelperFlaw, Result};
 use crate::http::Http;
 use crate::secret::{IdToken, redact_tokens};
+use crate::signals;
 use crate::workflow::neutralise;
 
 /// The most that is kept of each stream. An ID token has some two thousand bytes.
-const MAX_OUTPUT_BYTES: u64 = 64 * 1024;
+const MAX_OUTPUT_BYTES: usize = 64 * 1024;
 /// The most that is shown of what it says on stderr; the end tells most.
 const MAX_WORDS_CHARS: usize = 600;
+/// How long the rest of its output is waited for once it has ended. Its streams end then, unless a program that it left behind
+/// holds them open.
+const REST_PATIENCE: Duration = Duration::from_millis(500);
 
 /// A program that prints an ID token.
 pub struct Helper {
@@ -27,32 +32,39 @@ pub struct Helper {
 }
 
 impl Source for Helper {
+    /// A signal ends it at once, whatever grace there is for the API token: this is not it.
     fn id_token(&self, audience: &str, _: &Env, http: &Http) -> Result<IdToken> {
-        let Helper { system, program, arguments, .. } = self;
-        output(program, &arguments(audience), http.deadline())
-            .and_then(|text| IdToken::new(text.trim().to_owned()).map_err(HelperFlaw::Token))
-            .map_err(|flaw| Error::Helper { system, program, flaw })
+        let text = self.output(audience, http.deadline().with_grace(Duration::ZERO))?;
+        IdToken::new(text.trim().to_owned()).map_err(|flaw| self.flawed(HelperFlaw::Token(flaw)))
     }
 }
 
-/// What a program prints, if it ends well and in time.
-fn output(program: &str, arguments: &[String], deadline: Deadline) -> std::result::Result<String, HelperFlaw> {
-    let mut command = Command::new(program);
-    command.args(arguments).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
-    let mut child = command.spawn().map_err(HelperFlaw::Start)?;
-    let (stdout, stderr) = (collected(child.stdout.take()), collected(child.stderr.take()));
-    // A grandchild may hold the streams open, so each wait ends at the deadline.
-    let result = wait(&mut child, deadline).and_then(|status| Some((status, received(&stdout, deadline)?)));
-    let Some((status, stdout)) = result else {
-        let _ = child.kill();
-        let _ = child.wait();
-        return Err(HelperFlaw::TimedOut(deadline.timeout_secs()));
-    };
-    if !status.success() {
-        let words = received(&stderr, deadline).unwrap_or_default();
-        return Err(HelperFlaw::Failed { status: status.to_string(), words: last_words(&words) });
+impl Helper {
+    /// What it prints, if it ends well and in time. If not, it is killed, with all that it has started.
+    fn output(&self, audience: &str, deadline: Deadline) -> Result<String> {
+        let mut command = Command::new(self.program);
+        command.args((self.arguments)(audience));
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = signals::spawn_group(&mut command).map_err(|error| self.flawed(HelperFlaw::Start(error)))?;
+        let (stdout, stderr) = (pieces(child.process.stdout.take()), pieces(child.process.stderr.take()));
+        let status = deadline.wait(|| child.process.try_wait().ok().flatten()).map_err(|ended| {
+            child.kill();
+            match ended {
+                Ended::Signal(signal) => Error::Signal(signal),
+                Ended::TimedOut(secs) => self.flawed(HelperFlaw::TimedOut(secs)),
+            }
+        })?;
+        let rest = deadline.within(REST_PATIENCE);
+        if !status.success() {
+            let words = last_words(&joined(&stderr, rest));
+            return Err(self.flawed(HelperFlaw::Failed { status: status.to_string(), words }));
+        }
+        Ok(String::from_utf8_lossy(&joined(&stdout, rest)).into_owned())
     }
-    Ok(String::from_utf8_lossy(&stdout).into_owned())
+
+    fn flawed(&self, flaw: HelperFlaw) -> Error {
+        Error::Helper { system: self.system, program: self.program, flaw }
+    }
 }
 
 /// The end of what it said, fit for a line. Tokens are taken out first: half a one would not be recognised.
@@ -62,28 +74,32 @@ fn last_words(bytes: &[u8]) -> String {
     neutralise(&text.chars().skip(start).collect::<String>(), MAX_WORDS_CHARS)
 }
 
-/// How it ended; `None` if it did not, or can't be waited for.
-fn wait(child: &mut Child, deadline: Deadline) -> Option<ExitStatus> {
-    deadline.wait(|| child.try_wait().transpose()).ok()?.ok()
-}
-
-/// Reads a stream to its end in a thread of its own, and keeps its first part.
-fn collected(stream: Option<impl Read + Send + 'static>) -> Receiver<Vec<u8>> {
+/// Reads a stream in a thread of its own, and passes its first part on, piece by piece, as it comes.
+fn pieces(stream: Option<impl Read + Send + 'static>) -> Receiver<Vec<u8>> {
     let (sender, receiver) = mpsc::channel();
-    // Without a thread, nothing comes.
-    let _ = thread::Builder::new().spawn(move || {
-        let mut stream = stream?;
-        let mut bytes = Vec::new();
-        stream.by_ref().take(MAX_OUTPUT_BYTES).read_to_end(&mut bytes).ok()?;
+    let pass_on = move || -> io::Result<()> {
+        let mut stream = stream.ok_or(io::ErrorKind::NotFound)?;
+        let (mut piece, mut passed) = (vec![0; 4096], 0); // on the heap, where it is wiped
+        while passed < MAX_OUTPUT_BYTES {
+            match stream.read(&mut piece)? {
+                0 => return Ok(()),
+                length => {
+                    passed += length;
+                    let _ = sender.send(piece.iter().take(length).copied().collect());
+                }
+            }
+        }
+        drop(sender);
         // Read on, else it would wait for us.
-        io::copy(&mut stream, &mut io::sink()).ok()?;
-        sender.send(bytes).ok()
-    });
+        io::copy(&mut stream, &mut io::sink()).map(|_| ())
+    };
+    let _ = thread::Builder::new().spawn(pass_on); // without a thread, nothing comes
     receiver
 }
 
-fn received(stream: &Receiver<Vec<u8>>, deadline: Deadline) -> Option<Vec<u8>> {
-    deadline.receive(stream).ok()
+/// The pieces that come until the stream ends, or the deadline comes.
+fn joined(pieces: &Receiver<Vec<u8>>, deadline: Deadline) -> Vec<u8> {
+    std::iter::from_fn(|| deadline.receive(pieces).ok()).flatten().collect()
 }
 
 #[cfg(test)]

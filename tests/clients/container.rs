@@ -7,16 +7,14 @@ use std::process::{Command, Stdio};
 use crate::harness::{Step, wrapped};
 use crate::stand_in::{Setup, StandIn};
 
-/// In a terminal, Ctrl-C reaches the command by itself; sent on, it would be a second one, which many a program takes for
-/// "at once".
-#[test]
-fn a_key_reaches_the_command_once() {
-    const TERMINAL: &str = r#"
+/// Runs its arguments in a terminal, types the first of them once they have said `ready`, and tells how they end.
+const TERMINAL: &str = r#"
 import os, pty, signal, sys
 pid, terminal = pty.fork()
 if pid == 0:
     signal.signal(signal.SIGINT, signal.SIG_DFL)  # the tests may run where it is ignored
-    os.execv(sys.argv[1], sys.argv[1:])
+    os.execvp(sys.argv[2], sys.argv[2:])
+signal.alarm(20)
 seen = b""
 while True:
     try:
@@ -25,16 +23,34 @@ while True:
         break
     seen += text
     if b"ready" in text:
-        os.write(terminal, b"\x03")
+        os.write(terminal, sys.argv[1].encode())
 print(seen.decode(), "status", os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
 "#;
+
+/// Ctrl-C reaches the command by itself; sent on, it would be a second one, which many a program takes for "at once".
+#[test]
+fn a_key_reaches_the_command_once() {
     let servers = StandIn::start(Setup::default());
     let script = "trap 'echo interrupted' INT; echo ready; sleep 1; sleep 0.5; exit 3";
     let step = Step::of(&servers).env("PATH", "/usr/bin:/bin").args(&["--", "sh", "-c", script]);
-    let output = wrapped(&["python3", "-c", TERMINAL], &step.command()).output().unwrap();
+    let output = wrapped(&["python3", "-c", TERMINAL, "\x03"], &step.command()).output().unwrap();
     let seen = String::from_utf8_lossy(&output.stdout);
     assert!(seen.contains("status 3"), "{output:?}");
     assert_eq!(seen.matches("interrupted").count(), 1, "{seen}");
+    assert_eq!(servers.burned().len(), 1);
+}
+
+/// As in a bare folder: the command would be stopped at its first read if it were not taken for a terminal's.
+#[test]
+fn a_terminal_is_read_from_where_there_is_no_dev_tty_too() {
+    let servers = StandIn::start(Setup::default());
+    let script = "echo ready; read -r line; echo \"got $line\"; exit 3";
+    let step = Step::of(&servers).env("PATH", "/usr/bin:/bin").args(&["--", "sh", "-c", script]);
+    let bare = "mount -t tmpfs tmpfs /dev && exec \"$0\" \"$@\"";
+    let words = ["python3", "-c", TERMINAL, "word\n", "unshare", "--mount", "sh", "-c", bare];
+    let output = wrapped(&words, &step.command()).output().unwrap();
+    let seen = String::from_utf8_lossy(&output.stdout);
+    assert!(seen.contains("got word") && seen.contains("status 3"), "{output:?}");
     assert_eq!(servers.burned().len(), 1);
 }
 

@@ -1,12 +1,12 @@
 //! Runs the executable as a step of a job, with nothing of this process's environment, and looks at all it did.
 
 use std::fmt;
-use std::io::{PipeReader, PipeWriter, Read, Write};
+use std::io::{BufRead, BufReader, PipeReader, PipeWriter, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Output, Stdio};
+use std::process::{Child, ChildStdout, Command, Output, Stdio};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread;
@@ -238,6 +238,39 @@ pub fn wait_until(mut is_so: impl FnMut() -> bool) {
     while !is_so() {
         assert!(start.elapsed() < Duration::from_secs(10), "it did not come to be");
         thread::sleep(Duration::from_millis(2));
+    }
+}
+
+/// Starts it by way of these words, and waits until the command has said `ready`. The tests may run where some signals are
+/// ignored.
+pub fn started(step: &Step, words: &[&str]) -> (Child, BufReader<ChildStdout>) {
+    let mut command = wrapped(&[words, &["env", "--default-signal"]].concat(), &step.command());
+    let mut child = spawned(command.stdout(Stdio::piped()));
+    let mut stdout = BufReader::new(child.stdout.take().unwrap());
+    let mut line = String::new();
+    stdout.read_line(&mut line).unwrap();
+    assert_eq!(line, "ready\n");
+    (child, stdout)
+}
+
+/// Sends a signal to a process, or to the group that it leads.
+pub fn send(signal: &str, to: &str) {
+    assert!(Command::new("kill").args([signal, "--", to]).status().unwrap().success());
+}
+
+/// The status of one that has to end now.
+#[track_caller]
+pub fn status(child: &mut Child) -> Option<i32> {
+    let start = Instant::now();
+    loop {
+        if let Some(status) = child.try_wait().unwrap() {
+            return status.code();
+        }
+        if start.elapsed() > Duration::from_secs(20) {
+            child.kill().unwrap();
+            panic!("it did not end");
+        }
+        thread::sleep(Duration::from_millis(5));
     }
 }
 

@@ -2,10 +2,11 @@
 
 use std::fs;
 use std::io::Write;
+use std::os::unix::fs::PermissionsExt;
 use std::process::Stdio;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use crate::harness::{NOWHERE, Outcome, SLACK, Step, output, spawned};
+use crate::harness::{NOWHERE, Outcome, Raw, SLACK, Step, output, said_by, send, spawned, status, wait_until, wrapped};
 use crate::stand_in::{Setup, StandIn};
 
 /// A step of no CI system, with the stand-in as its index.
@@ -144,13 +145,84 @@ fn a_helper_that_prints_no_id_token_is_an_error() {
 
 #[test]
 fn a_helper_that_does_not_end_is_stopped_at_the_deadline() {
-    for script in ["sleep 20", "exec sleep 20", "sleep 20 & exit 0", "yes", "yes >&2", "trap '' TERM INT; sleep 20"] {
+    for script in ["sleep 20", "exec sleep 20", "yes", "yes >&2", "trap '' TERM INT; sleep 20"] {
         let step = Step::bare().env("TOKEN_MINT_INDEX", NOWHERE).env("TOKEN_MINT_AUDIENCE", "pypi");
         let step = step.env("BUILDKITE", "true").with_program("buildkite-agent", script);
         let outcome = step.args(&["--timeout", "1"]).run();
         outcome.assert_failed(5, &["buildkite-agent did not end within the timeout of 1 second"]);
         assert!(outcome.elapsed < Duration::from_secs(1) + SLACK, "{script}: {outcome}");
     }
+}
+
+/// A step on Buildkite with this script as its helper.
+fn with_helper(script: &str) -> Step {
+    let step = Step::bare().env("TOKEN_MINT_INDEX", NOWHERE).env("TOKEN_MINT_AUDIENCE", "pypi");
+    step.env("BUILDKITE", "true").with_program("buildkite-agent", script)
+}
+
+#[test]
+fn what_a_late_helper_has_started_is_ended_with_it() {
+    let step = with_helper("sleep 100 & echo $! >pid; wait").args(&["--timeout", "1"]);
+    let status = {
+        let (code, said) = said_by(&mut step.command());
+        assert_eq!(code, Some(5), "{said}");
+        let number = fs::read_to_string(step.dir.path().join("pid")).unwrap();
+        format!("/proc/{}/status", number.trim())
+    };
+    wait_until(|| fs::read_to_string(&status).map_or(true, |text| text.contains("State:\tZ")));
+}
+
+/// One that another user has become can't be killed. As root, who can make one.
+#[test]
+fn a_helper_that_can_not_be_killed_is_not_waited_for() {
+    if !rustix::process::geteuid().is_root() {
+        return;
+    }
+    let step = with_helper("exec ./setpriv --reuid=0 --regid=0 --clear-groups sleep 8").args(&["--timeout", "1"]);
+    let copy = |from: &str, to: &str, mode: u32| {
+        let path = step.dir.path().join(to);
+        fs::copy(from, &path).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
+        path
+    };
+    copy("/usr/bin/setpriv", "setpriv", 0o4755);
+    let exe = copy(step.command().get_program().to_str().unwrap(), "token-mint", 0o755);
+    fs::set_permissions(step.dir.path(), fs::Permissions::from_mode(0o755)).unwrap();
+    let nobody = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "--inh-caps=-all"];
+    let at = ["sh", "-c", "shift; exec \"$0\" \"$@\"", exe.to_str().unwrap()];
+    let start = Instant::now();
+    let mut child = spawned(&mut wrapped(&[&nobody[..], &at].concat(), &step.command()));
+    assert_eq!(status(&mut child), Some(5));
+    assert!(start.elapsed() >= Duration::from_secs(1) && start.elapsed() < Duration::from_secs(1) + SLACK);
+}
+
+/// It holds the helper's streams open.
+#[test]
+fn what_a_helper_leaves_behind_holds_nothing_up() {
+    let servers = StandIn::start(Setup::default());
+    let script = format!("sleep 20 & printf %s {}", servers.id_token("pypi"));
+    let step = elsewhere(&servers).env("BUILDKITE", "true").with_program("buildkite-agent", &script);
+    let outcome = step.run_with(&servers);
+    assert_token_on_stdout(&outcome, &servers);
+    assert!(outcome.elapsed < SLACK, "{outcome}");
+    let outcome = with_helper("sleep 20 & echo 'no such audience' >&2; exit 4").run();
+    outcome.assert_failed(3, &["buildkite-agent failed (exit status: 4): no such audience"]);
+    assert!(outcome.elapsed < SLACK, "{outcome}");
+    with_helper("sleep 20 & exit 0").run().assert_failed(5, &["printed something else"]);
+}
+
+/// The second ID token is asked for after the index was, but there is no API token yet that could be lost.
+#[test]
+fn a_signal_ends_a_helpers_second_run_at_once() {
+    let index = Raw::answering("HTTP/1.1 503 X\r\nContent-Length: 0\r\n\r\n");
+    let step = with_helper("test -e ran && touch runs && exec sleep 20; touch ran; echo a.b.c");
+    let step = step.env("TOKEN_MINT_INDEX", &index.url());
+    let mut child = spawned(&mut step.command());
+    wait_until(|| step.dir.path().join("runs").exists());
+    let start = Instant::now();
+    send("-TERM", &child.id().to_string());
+    assert_eq!(status(&mut child), Some(143));
+    assert!(start.elapsed() < SLACK, "{:?}", start.elapsed());
 }
 
 #[test]

@@ -19,6 +19,7 @@ mod no;
 mod proxy;
 mod readme;
 mod retries;
+mod signals;
 mod tls;
 mod upload;
 mod usage;

@@ -2,25 +2,25 @@
 
 use std::collections::HashMap;
 use std::fs;
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{BufRead, BufReader, Write};
 use std::os::unix::fs::PermissionsExt;
-use std::process::{Child, Stdio};
+use std::process::Stdio;
 use std::thread;
 use std::time::{Duration, Instant, SystemTime};
 
-use crate::harness::{Outcome, Raw, SLACK, Step, output, said_by, spawned, wait_until, wrapped};
+use crate::harness::{Outcome, Raw, SLACK, Step, output, said_by, spawned, status, wrapped};
 use crate::stand_in::{Setup, StandIn};
 
-const PATH: &str = "/usr/local/bin:/usr/bin:/bin";
+pub const PATH: &str = "/usr/local/bin:/usr/bin:/bin";
 
 /// A step of the stand-in's job that runs this in a shell.
-fn running(servers: &StandIn, script: &str) -> Step {
+pub fn running(servers: &StandIn, script: &str) -> Step {
     Step::of(servers).env("PATH", PATH).args(&["--", "sh", "-c", script])
 }
 
 /// The one API token that was minted is revoked, and was not before COMMAND wrote the file `ended`.
 #[track_caller]
-fn assert_burned_after(servers: &StandIn, ended: Option<SystemTime>) {
+pub fn assert_burned_after(servers: &StandIn, ended: Option<SystemTime>) {
     let burned = servers.burned();
     let tokens: Vec<&String> = burned.iter().map(|(token, _)| token).collect();
     assert_eq!(tokens, servers.api_tokens().iter().collect::<Vec<_>>());
@@ -142,122 +142,6 @@ fn arguments_arrive_as_they_are_and_no_command_line_holds_a_token() {
     assert_eq!(held, 2, "{outcome}");
 }
 
-/// Starts it by way of these words, and waits until the command has said `ready`. The tests may run where some signals are
-/// ignored.
-fn started(step: &Step, words: &[&str]) -> (Child, BufReader<std::process::ChildStdout>) {
-    let mut command = wrapped(&[words, &["env", "--default-signal"]].concat(), &step.command());
-    let mut child = spawned(command.stdout(Stdio::piped()));
-    let mut stdout = BufReader::new(child.stdout.take().unwrap());
-    let mut line = String::new();
-    stdout.read_line(&mut line).unwrap();
-    assert_eq!(line, "ready\n");
-    (child, stdout)
-}
-
-/// Sends a signal to a process, or to the group that it leads.
-fn send(signal: &str, to: &str) {
-    assert!(std::process::Command::new("kill").args([signal, "--", to]).status().unwrap().success());
-}
-
-fn pid(child: &Child) -> String {
-    child.id().to_string()
-}
-
-/// Waits until the index is asked to mint.
-fn wait_for_the_exchange(servers: &StandIn) {
-    wait_until(|| servers.index.requests().iter().any(|request| request.method == "POST"));
-}
-
-/// The status of one that has to end now.
-#[track_caller]
-fn status(child: &mut Child) -> Option<i32> {
-    let start = Instant::now();
-    loop {
-        if let Some(status) = child.try_wait().unwrap() {
-            return status.code();
-        }
-        if start.elapsed() > Duration::from_secs(20) {
-            child.kill().unwrap();
-            panic!("it did not end");
-        }
-        thread::sleep(Duration::from_millis(5));
-    }
-}
-
-#[test]
-fn a_signal_reaches_the_command_and_the_token_is_revoked_after_it_has_ended() {
-    for signal in ["INT", "TERM", "HUP", "QUIT"] {
-        let servers = StandIn::start(Setup::default());
-        let script =
-            format!("trap 'sleep 0.2; touch ended; exit 42' {signal}; echo ready; while :; do sleep 0.02; done");
-        let step = running(&servers, &script);
-        let (mut child, _stdout) = started(&step, &[]);
-        assert_eq!(servers.burned().len(), 0);
-        send(&format!("-{signal}"), &pid(&child));
-        assert_eq!(status(&mut child), Some(42), "{signal}");
-        let ended = fs::metadata(step.dir.path().join("ended")).unwrap().modified().unwrap();
-        assert_burned_after(&servers, Some(ended));
-    }
-}
-
-/// What a shell waits for gets no signal from it.
-#[test]
-fn a_signal_reaches_what_the_command_has_started() {
-    let servers = StandIn::start(Setup::default());
-    let upload = "sh -c 'trap \"sleep 0.3; touch ended; exit 1\" TERM; echo ready; while :; do sleep 0.02; done'";
-    let step = running(&servers, &format!("{upload}; echo went on >&2"));
-    let (mut child, _stdout) = started(&step, &["setsid"]);
-    send("-TERM", &pid(&child));
-    assert_eq!(status(&mut child), Some(143));
-    let ended = fs::metadata(step.dir.path().join("ended")).unwrap().modified().unwrap();
-    assert_burned_after(&servers, Some(ended));
-}
-
-#[test]
-fn what_is_sent_to_the_whole_process_group_reaches_the_command_once() {
-    let servers = StandIn::start(Setup::default());
-    let script = "trap 'echo told' TERM; echo ready; for n in 1 2 3 4 5 6 7 8 9; do sleep 0.3; done; exit 3";
-    let step = running(&servers, script);
-    let (mut child, mut stdout) = started(&step, &["setsid"]);
-    send("-TERM", &format!("-{}", child.id()));
-    assert_eq!(status(&mut child), Some(3));
-    let mut told = String::new();
-    stdout.read_to_string(&mut told).unwrap();
-    assert_eq!(told, "told\n");
-}
-
-#[test]
-fn a_hand_over_that_a_signal_interrupts_loses_no_token() {
-    for (args, status_wanted) in [(&["--format", "token"][..], 143), (&["check"], 143)] {
-        let servers = StandIn::start(Setup { minting_takes: Duration::from_millis(500), ..Setup::default() });
-        let step = Step::of(&servers).args(args);
-        let mut child = spawned(step.command().stdout(Stdio::piped()));
-        wait_for_the_exchange(&servers);
-        send("-TERM", &pid(&child));
-        assert_eq!(status(&mut child), Some(status_wanted), "{args:?}");
-        let mut stdout = String::new();
-        child.stdout.take().unwrap().read_to_string(&mut stdout).unwrap();
-        assert_eq!(stdout, "");
-        assert_burned_after(&servers, None);
-    }
-}
-
-/// stdout is a pipe that nobody reads, and full.
-#[test]
-fn a_hand_over_that_waits_for_ever_can_be_ended() {
-    let servers = StandIn::start(Setup::default());
-    let (reader, mut full) = std::io::pipe().unwrap();
-    full.write_all(&[0; 65_536]).unwrap();
-    let step = Step::of(&servers).args(&["--format", "token"]);
-    let mut child = spawned(step.command().stdout(full));
-    wait_until(|| !servers.api_tokens().is_empty());
-    thread::sleep(Duration::from_millis(200));
-    send("-TERM", &pid(&child));
-    assert_eq!(status(&mut child), Some(143));
-    assert_burned_after(&servers, None);
-    drop(reader);
-}
-
 /// The same, and nobody ends it.
 #[test]
 fn a_hand_over_that_waits_for_ever_ends_at_the_deadline() {
@@ -293,26 +177,6 @@ fn a_stored_token_for_pypi_does_not_reach_a_command_that_publishes_elsewhere() {
     step.run_with(&servers).assert_done();
 }
 
-#[test]
-fn a_command_that_a_signal_ends_is_told_by_the_status() {
-    let servers = StandIn::start(Setup::default());
-    let step = running(&servers, "echo ready; exec sleep 20");
-    let (mut child, _stdout) = started(&step, &[]);
-    send("-TERM", &pid(&child));
-    assert_eq!(status(&mut child), Some(143));
-    assert_burned_after(&servers, None);
-}
-
-#[test]
-fn a_signal_that_is_ignored_stays_ignored() {
-    let servers = StandIn::start(Setup::default());
-    let step = running(&servers, "kill -HUP $PPID; sleep 0.1; kill -HUP $$; echo alive");
-    let output = step.command_in_shell("trap '' HUP; exec \"$0\" \"$@\"").output().unwrap();
-    assert_eq!(String::from_utf8_lossy(&output.stdout), "alive\n");
-    assert_eq!(output.status.code(), Some(0));
-    assert_burned_after(&servers, None);
-}
-
 /// As some daemons do to all that they start.
 #[test]
 fn a_status_is_not_lost_where_children_are_ignored() {
@@ -324,36 +188,93 @@ fn a_status_is_not_lost_where_children_are_ignored() {
 }
 
 #[test]
-fn a_signal_during_the_exchange_runs_nothing_and_loses_no_token() {
-    let servers = StandIn::start(Setup { minting_takes: Duration::from_millis(500), ..Setup::default() });
-    let step = running(&servers, "touch ran");
-    let mut child = spawned(&mut step.command());
-    wait_for_the_exchange(&servers);
-    send("-TERM", &pid(&child));
-    assert_eq!(status(&mut child), Some(143));
-    assert!(!step.dir.path().join("ran").exists());
-    assert_burned_after(&servers, None);
-}
-
-#[test]
 fn a_command_that_can_not_be_found_is_noticed_before_anything_is_sent() {
     let servers = StandIn::start(Setup::default());
     let empty = Step::of(&servers).env("PATH", "").args(&["--", "sh"]).run_with(&servers);
     empty.assert_failed(2, &["there is no program sh"]);
-    for name in ["no-such-tool", "./no-such-tool", "/etc/passwd", "/tmp", "step output"] {
+    for name in ["no-such-tool", "./no-such-tool", "/tmp", "step output"] {
         let outcome = Step::of(&servers).env("PATH", PATH).args(&["--", name]).run_with(&servers);
         outcome.assert_failed(2, &[&format!("there is no program {name}"), "nothing was minted"]);
     }
     assert_eq!(servers.requests(), [""; 0]);
 }
 
+/// Writes a program into the step's folder.
+fn write_tool(step: &Step, name: &str, mode: u32, text: &str) {
+    let path = step.dir.path().join(name);
+    fs::create_dir_all(path.parent().unwrap()).unwrap();
+    fs::write(&path, text).unwrap();
+    fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
+}
+
+/// A pending publisher would be used up for nothing.
+#[test]
+fn a_command_that_can_not_be_run_is_noticed_before_anything_is_sent() {
+    let servers = StandIn::start(Setup::default());
+    for (mode, text, piece) in [
+        (0o644, "#!/bin/sh\n", "this user may not execute it"),
+        (0o755, "#!/usr/bin/python9 -I\n", "its interpreter /usr/bin/python9 is not there"),
+        (0o755, "#! /nonexistent/sh", "its interpreter /nonexistent/sh is not there"),
+        (0o755, "#!/usr/bin\n", "its interpreter /usr/bin is not there"),
+        (0o755, "#!/etc/passwd\t-x\n", "its interpreter /etc/passwd can't be run either"),
+    ] {
+        for name in ["./tool", "tool"] {
+            let step = Step::of(&servers).args(&["--", name]);
+            write_tool(&step, "tool", mode, text);
+            let folder = step.dir.path().to_str().unwrap().to_owned();
+            let step = step.env("PATH", &folder);
+            let outcome = step.run_with(&servers);
+            outcome.assert_failed(2, &["tool can't be run: ", piece, "nothing was minted"]);
+        }
+    }
+    assert_eq!(servers.requests(), [""; 0]);
+}
+
+/// As root, who can make such files.
+#[test]
+fn a_command_of_another_user_or_on_a_disk_for_data_is_noticed_before_anything_is_sent() {
+    if !rustix::process::geteuid().is_root() {
+        return;
+    }
+    let servers = StandIn::start(Setup::default());
+    let nobody: &[&str] = &["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "--inh-caps=-all"];
+    let script = "mount -t tmpfs -o noexec tmpfs data && cp tool data/ && exec \"$0\" \"$@\"";
+    let no_exec: &[&str] = &["unshare", "--mount", "sh", "-c", script];
+    for (words, tool) in [(nobody, "./tool"), (no_exec, "data/tool")] {
+        let step = Step::of(&servers).env("PATH", PATH).args(&["--", tool]);
+        fs::create_dir(step.dir.path().join("data")).unwrap();
+        write_tool(&step, "tool", 0o700, "#!/bin/sh\n");
+        let (exe, open) = (step.dir.path().join("token-mint"), fs::Permissions::from_mode(0o755));
+        fs::copy(step.command().get_program(), &exe).unwrap();
+        fs::set_permissions(step.dir.path(), open).unwrap();
+        let at = ["sh", "-c", "shift; exec \"$0\" \"$@\"", exe.to_str().unwrap()];
+        let (status, said) = said_by(&mut wrapped(&[words, &at].concat(), &step.command()));
+        assert_eq!(status, Some(2), "{said}");
+        assert!(said.contains(&format!("{tool} can't be run: this user may not execute it")), "{said}");
+    }
+    assert_eq!(servers.requests(), [""; 0]);
+}
+
+/// As `execvp` does, which then runs the second one.
+#[test]
+fn a_program_that_can_not_be_run_does_not_hide_a_later_one_of_its_name() {
+    let servers = StandIn::start(Setup::default());
+    for (mode, text) in [(0o644, "#!/bin/sh\nexit 4\n"), (0o755, "#!/nonexistent/sh\nexit 4\n")] {
+        let step = Step::of(&servers).args(&["--", "tool"]);
+        write_tool(&step, "one/tool", mode, text);
+        write_tool(&step, "two/tool", 0o755, "#!/usr/bin/env sh\nexit 3\n");
+        let folder = step.dir.path().to_str().unwrap().to_owned();
+        let outcome = step.env("PATH", &format!("{folder}/one:{folder}/two:{PATH}")).run_with(&servers);
+        assert_eq!(outcome.status, 3, "{outcome}");
+    }
+}
+
+/// Not all can be known before.
 #[test]
 fn a_command_that_can_not_be_started_costs_the_token() {
     let servers = StandIn::start(Setup::default());
     let step = Step::of(&servers).args(&["--", "./tool"]);
-    let tool = step.dir.path().join("tool");
-    fs::write(&tool, "#!/nonexistent/interpreter\n").unwrap();
-    fs::set_permissions(&tool, fs::Permissions::from_mode(0o755)).unwrap();
+    write_tool(&step, "tool", 0o755, "\x7fELF");
     step.run_with(&servers).assert_failed(6, &["./tool can't be run", "It was not used"]);
     assert_burned_after(&servers, None);
 }
