@@ -1,0 +1,106 @@
+//! The system calls that a run may make, and the errors that each can end with.
+
+use nix::errno::Errno::{self, *};
+use nix::libc;
+
+/// A system call.
+pub struct Row {
+    pub number: i64,
+    name: &'static str,
+    /// Of those that its manual page lists, what can come to a program that makes no mistake itself.
+    pub errors: &'static [Errno],
+}
+
+impl Row {
+    pub fn name(&self) -> &'static str {
+        self.name.trim_start_matches("SYS_")
+    }
+}
+
+/// The row of a call.
+pub fn row(number: i64) -> Option<&'static Row> {
+    ROWS.iter().find(|row| row.number == number)
+}
+
+macro_rules! rows {
+    ($($name:ident $errors:expr,)*) => {
+        &[$(Row { number: libc::$name, name: stringify!($name), errors: &$errors }),*]
+    };
+}
+
+/// Those without an error never fail, or never return. SIGTERM comes at them all the same.
+pub const ROWS: &[Row] = rows! {
+    SYS_access [ENOENT],
+    SYS_arch_prctl [],
+    SYS_brk [ENOMEM],
+    SYS_clock_nanosleep [EINTR],
+    SYS_clone [EAGAIN, ENOMEM],
+    SYS_clone3 [EAGAIN, ENOMEM],
+    SYS_close [EIO, EINTR],
+    SYS_connect [ECONNREFUSED, ENETUNREACH, EINTR],
+    SYS_epoll_create1 [EMFILE],
+    SYS_epoll_ctl [ENOMEM],
+    SYS_epoll_wait [EINTR],
+    SYS_execve [ENOENT, ENOMEM],
+    SYS_exit [],
+    SYS_exit_group [],
+    SYS_fcntl [EMFILE],
+    SYS_fstat [ENOMEM],
+    SYS_ftruncate [EIO],
+    SYS_futex [EAGAIN, EINTR],
+    SYS_getcwd [ENOENT],
+    SYS_geteuid [],
+    SYS_getpeername [ENOBUFS],
+    SYS_getpid [],
+    SYS_getrandom [EINTR, ENOSYS],
+    SYS_getsockname [ENOBUFS],
+    SYS_getsockopt [ENOPROTOOPT],
+    SYS_gettid [],
+    SYS_getuid [],
+    SYS_ioctl [ENOTTY],
+    SYS_kill [EPERM],
+    SYS_lseek [ESPIPE],
+    SYS_madvise [ENOMEM],
+    SYS_mmap [ENOMEM],
+    SYS_mprotect [ENOMEM],
+    SYS_mremap [ENOMEM],
+    SYS_munmap [ENOMEM],
+    SYS_nanosleep [EINTR],
+    SYS_newfstatat [ENOENT, EACCES],
+    SYS_open [ENOENT, EACCES, EMFILE, ENOSPC],
+    SYS_openat [ENOENT, EACCES, EMFILE, ENOSPC],
+    SYS_pipe2 [EMFILE],
+    SYS_poll [EINTR, ENOMEM],
+    SYS_ppoll [EINTR, ENOMEM],
+    SYS_prctl [EINVAL],
+    SYS_pread64 [EIO],
+    SYS_prlimit64 [EPERM],
+    SYS_read [EIO, EINTR],
+    SYS_readlink [ENOENT],
+    SYS_recvfrom [ECONNRESET, EINTR, ENOMEM],
+    SYS_restart_syscall [],
+    SYS_rseq [ENOSYS],
+    SYS_rt_sigaction [EINVAL],
+    SYS_rt_sigprocmask [EINVAL],
+    SYS_rt_sigreturn [],
+    SYS_sched_getaffinity [EINVAL],
+    SYS_sched_yield [],
+    SYS_sendmsg [EPIPE, ECONNRESET, ENOBUFS],
+    SYS_sendto [EPIPE, ECONNRESET, EINTR, ENOBUFS],
+    SYS_set_robust_list [EINVAL],
+    SYS_set_tid_address [],
+    SYS_setpgid [EPERM],
+    SYS_setsockopt [ENOPROTOOPT],
+    SYS_shutdown [ENOTCONN],
+    SYS_sigaltstack [ENOMEM],
+    SYS_socket [EMFILE, ENOBUFS],
+    SYS_socketpair [EMFILE],
+    SYS_stat [ENOENT, EACCES],
+    SYS_statx [ENOENT, EACCES],
+    SYS_uname [],
+    SYS_vfork [EAGAIN, ENOMEM],
+    SYS_wait4 [EINTR, ECHILD],
+    SYS_waitid [EINTR, ECHILD],
+    SYS_write [EIO, ENOSPC, EINTR, EAGAIN],
+    SYS_writev [EIO, ENOSPC, EINTR, EAGAIN],
+};
