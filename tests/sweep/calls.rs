@@ -3,6 +3,15 @@
 use nix::errno::Errno::{self, *};
 use nix::libc;
 
+/// The numbers.
+pub mod number {
+    pub use nix::libc::*;
+
+    /// Not in libc yet, but in Linux 6.7.
+    #[allow(non_upper_case_globals)]
+    pub const SYS_futex_wake: c_long = 454;
+}
+
 /// A system call.
 pub struct Row {
     pub number: i64,
@@ -17,6 +26,9 @@ impl Row {
     }
 }
 
+/// These may also do less than they are asked for.
+pub const COUNTED: [i64; 4] = [libc::SYS_read, libc::SYS_recvfrom, libc::SYS_sendto, libc::SYS_write];
+
 /// The row of a call.
 pub fn row(number: i64) -> Option<&'static Row> {
     ROWS.iter().find(|row| row.number == number)
@@ -24,7 +36,7 @@ pub fn row(number: i64) -> Option<&'static Row> {
 
 macro_rules! rows {
     ($($name:ident $errors:expr,)*) => {
-        &[$(Row { number: libc::$name, name: stringify!($name), errors: &$errors }),*]
+        &[$(Row { number: number::$name, name: stringify!($name), errors: &$errors }),*]
     };
 }
 
@@ -48,6 +60,7 @@ pub const ROWS: &[Row] = rows! {
     SYS_fstat [ENOMEM],
     SYS_ftruncate [EIO],
     SYS_futex [EAGAIN, EINTR],
+    SYS_futex_wake [],
     SYS_getcwd [ENOENT],
     SYS_geteuid [],
     SYS_getpeername [ENOBUFS],
@@ -79,7 +92,7 @@ pub const ROWS: &[Row] = rows! {
     SYS_readlink [ENOENT],
     SYS_recvfrom [ECONNRESET, EINTR, ENOMEM],
     SYS_restart_syscall [],
-    SYS_rseq [ENOSYS],
+    SYS_rseq [], // unknown to older kernels, but glibc takes a kernel that knows it in one thread alone for broken, and aborts
     SYS_rt_sigaction [EINVAL],
     SYS_rt_sigprocmask [EINVAL],
     SYS_rt_sigreturn [],

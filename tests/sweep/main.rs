@@ -16,13 +16,19 @@ mod calls;
 mod runs;
 mod trace;
 
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::env;
 use std::fmt;
-use std::path::{Path, PathBuf};
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::os::unix::fs::PermissionsExt;
+use std::path::PathBuf;
 use std::sync::Mutex;
 use std::thread;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use nix::errno::Errno;
+use nix::libc;
+use nix::sys::signal::Signal;
 
 use runs::{KINDS, Kind, Outcome, PATIENCE};
 use stand_in::{Setup, StandIn};
@@ -46,19 +52,38 @@ struct Case {
     kind: Kind,
     call: Call,
     fault: Fault,
-    /// The call is made by libc or std, before `main` is.
-    before_main: bool,
+}
+
+impl Case {
+    /// The case of these words, which are those that it is printed as.
+    fn parse(text: &str) -> Option<Case> {
+        let [kind, name, at, fault] = text.split(' ').collect::<Vec<_>>().try_into().ok()?;
+        let kind = KINDS.into_iter().find(|known| known.to_string() == kind)?;
+        let row = calls::ROWS.iter().find(|row| row.name() == name)?;
+        let (thread, nth) = at.split_once('.')?;
+        let call = Call { number: row.number, thread: thread.parse().ok()?, nth: nth.parse().ok()? };
+        Case::all(kind, call).find(|case| case.to_string().ends_with(&format!(" {fault}")))
+    }
+
+    /// All that can happen at a call.
+    fn all(kind: Kind, call: Call) -> impl Iterator<Item = Case> {
+        let row = calls::row(call.number);
+        let row = row.unwrap_or_else(|| panic!("tests/sweep/calls.rs has no row for the system call {}", call.number));
+        let short = calls::COUNTED.contains(&call.number).then_some(Fault::Short);
+        let errors = row.errors.iter().map(|errno| Fault::Error(*errno));
+        errors.chain(short).chain([Fault::Sigterm]).map(move |fault| Case { kind, call, fault })
+    }
 }
 
 impl fmt::Display for Case {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Case { kind, call: Call { number, thread, nth }, fault, .. } = self;
-        let name = calls::row(*number).map_or_else(|| number.to_string(), |row| row.name().to_owned());
-        let fault = match fault {
-            Fault::Error(errno) => format!("{errno:?}"),
-            Fault::Sigterm => "SIGTERM".to_owned(),
-        };
-        write!(f, "{kind} {name} {thread}.{nth} {fault}")
+        let Case { kind, call: Call { number, thread, nth }, fault } = self;
+        let name = calls::row(*number).map_or("?", calls::Row::name);
+        match fault {
+            Fault::Error(errno) => write!(f, "{kind} {name} {thread}.{nth} {errno:?}"),
+            Fault::Short => write!(f, "{kind} {name} {thread}.{nth} SHORT"),
+            Fault::Sigterm => write!(f, "{kind} {name} {thread}.{nth} SIGTERM"),
+        }
     }
 }
 
@@ -73,52 +98,42 @@ struct Tried {
 fn no_failing_call_loses_a_token() {
     let seed = env::var("SWEEP_SEED").map_or_else(|_| from_the_clock(), |seed| seed.parse().unwrap());
     let sample = env::var("SWEEP_SAMPLE").map_or(usize::MAX, |sample| sample.parse().unwrap());
-    let only = env::var("SWEEP_ONLY").ok();
-    let servers: Vec<StandIn> = at_once(&[(); WORKERS], |(), _| StandIn::start(Setup::default()), &[(); WORKERS]);
+    let servers: Vec<StandIn> = at_once(&[(); WORKERS], |(), ()| StandIn::start(Setup::default()), &[(); WORKERS]);
     println!("\nexecutable {}", exe().display());
-
+    if let Ok(only) = env::var("SWEEP_ONLY") {
+        let case = Case::parse(&only).unwrap_or_else(|| panic!("there is no case {only:?}"));
+        let Tried { outcome, times } = report(&case, try_it(&case, &servers[0]));
+        let (end, elapsed, came) = (outcome.traced.end, outcome.traced.elapsed, outcome.traced.faulted);
+        println!("{only}: {end:?} after {elapsed:?}, the fault {}", if came { "came" } else { "did not come" });
+        println!("{}", outcome.stderr);
+        assert_eq!(times, 0);
+        return;
+    }
     let mut cases = cases(&servers);
     let all = cases.len();
-    if let Some(only) = &only {
-        cases.retain(|case| case.to_string() == *only);
-        assert!(!cases.is_empty(), "there is no case {only:?}");
-    } else if sample < all {
-        println!("seed {seed}: SWEEP_SAMPLE={sample} SWEEP_SEED={seed} make sweep");
-        shuffle(&mut cases, seed);
+    if sample < all {
+        // By their words: the same seed draws the same ones, though no two lists of calls are quite the same.
+        cases.sort_by_cached_key(|case| hash(seed, case));
         cases.truncate(sample);
     }
-    println!("{} of {all} cases, {WORKERS} at a time\n", cases.len());
+    println!("{} of {all} cases: SWEEP_SAMPLE={} SWEEP_SEED={seed} make sweep\n", cases.len(), cases.len());
     let tried = at_once(&cases, |case, servers| report(case, try_it(case, servers)), &servers);
-    if let (Some(_), [tried]) = (&only, &tried[..]) {
-        println!(
-            "{:?} after {:?}; it said:\n{}",
-            tried.outcome.traced.end, tried.outcome.traced.elapsed, tried.outcome.stderr
-        );
-    }
     let findings = table(&cases, &tried);
-    assert_eq!(findings, 0, "{findings} findings");
+    assert_eq!(findings, 0, "findings");
 }
 
-/// All that can fail: each call that was seen in some runs without a fault, and each error that it may end with.
+/// All that can fail: each call that was seen in some runs without a fault.
 fn cases(servers: &[StandIn]) -> Vec<Case> {
     let runs: Vec<Kind> = KINDS.iter().flat_map(|kind| [*kind; RUNS_TO_LIST_CALLS]).collect();
     let outcomes = at_once(&runs, |kind, servers| runs::run(&exe(), *kind, None, servers, PATIENCE), servers);
-    let mut seen: BTreeMap<(Kind, Call), bool> = BTreeMap::new();
+    let mut seen = BTreeSet::new();
     for (kind, Outcome { traced, broken, stderr, .. }) in runs.iter().zip(&outcomes) {
         assert!(traced.end == End::Exit(0) && broken.is_empty(), "{kind}: {:?}, {broken:?}: {stderr}", traced.end);
-        for (n, call) in traced.calls.iter().enumerate() {
-            seen.insert((*kind, *call), n < traced.before_main);
-        }
+        // What comes before `main` is the same whatever it is started for.
+        let skipped = if *kind == KINDS[0] { 0 } else { traced.before_main.unwrap() };
+        seen.extend(traced.calls[skipped..].iter().map(|call| (*kind, *call)));
     }
-    // What comes before `main` is the same whatever it is started for.
-    seen.retain(|(kind, _), before_main| !*before_main || *kind == KINDS[0]);
-    let with_faults = seen.into_iter().flat_map(|((kind, call), before_main)| {
-        let row = calls::row(call.number);
-        let row = row.unwrap_or_else(|| panic!("tests/sweep/calls.rs has no row for the system call {}", call.number));
-        let faults = row.errors.iter().map(|errno| Fault::Error(*errno)).chain([Fault::Sigterm]);
-        faults.map(move |fault| Case { kind, call, fault, before_main })
-    });
-    with_faults.collect()
+    seen.into_iter().flat_map(|(kind, call)| Case::all(kind, call)).collect()
 }
 
 /// Runs a case, and again if it breaks a rule.
@@ -126,7 +141,7 @@ fn try_it(case: &Case, servers: &StandIn) -> Tried {
     let run = || {
         let mut outcome = runs::run(&exe(), case.kind, Some((case.call, case.fault)), servers, PATIENCE);
         // libc and std end the process where it can't be set up. Nothing was asked for yet.
-        outcome.broken.retain(|rule| !(case.before_main && *rule == runs::ENDED_BADLY));
+        outcome.broken.retain(|rule| outcome.traced.before_main.is_some() || *rule != runs::ENDED_BADLY);
         outcome
     };
     let outcome = run();
@@ -149,30 +164,32 @@ fn report(case: &Case, tried: Tried) -> Tried {
 /// Prints the figures, and returns how many findings there are.
 fn table(cases: &[Case], tried: &[Tried]) -> usize {
     println!(
-        "\n| run | system calls | runs | with the fault | with status 0 | token revoked | reply lost | findings |"
+        "\n| run | system calls | runs | fault came | status 0 | ended before `main` | token revoked | reply lost | findings |"
     );
-    println!("|---|---|---|---|---|---|---|---|");
-    let row = |name: &str, of: &dyn Fn(Kind) -> bool| {
-        let rows: Vec<(&Case, &Tried)> = cases.iter().zip(tried).filter(|(case, _)| of(case.kind)).collect();
-        let count = |counts: &dyn Fn(&Tried) -> bool| rows.iter().filter(|(_, tried)| counts(tried)).count();
-        let calls: std::collections::BTreeSet<(Kind, Call)> =
-            rows.iter().map(|(case, _)| (case.kind, case.call)).collect();
-        println!(
-            "| {name} | {} | {} | {} | {} | {} | {} | {} |",
+    println!("|---|---|---|---|---|---|---|---|---|");
+    let row = |name: &str, kinds: &[Kind]| {
+        let rows: Vec<(&Case, &Tried)> =
+            cases.iter().zip(tried).filter(|(case, _)| kinds.contains(&case.kind)).collect();
+        let calls: BTreeSet<(Kind, Call)> = rows.iter().map(|(case, _)| (case.kind, case.call)).collect();
+        let count = |counts: fn(&Tried) -> bool| rows.iter().filter(|(_, tried)| counts(tried)).count();
+        let findings = count(|tried| tried.times > 0);
+        let figures = [
             calls.len(),
             rows.len(),
-            count(&|tried| tried.outcome.traced.faulted),
-            count(&|tried| tried.outcome.traced.end == End::Exit(0)),
-            count(&|tried| tried.outcome.was_revoked),
-            count(&|tried| tried.outcome.reply_was_lost),
-            count(&|tried| tried.times > 0),
-        );
+            count(|tried| tried.outcome.traced.faulted),
+            count(|tried| tried.outcome.traced.end == End::Exit(0)),
+            count(|tried| tried.outcome.traced.before_main.is_none()),
+            count(|tried| tried.outcome.was_revoked),
+            count(|tried| tried.outcome.reply_was_lost),
+            findings,
+        ];
+        println!("| {name} |{}", figures.map(|figure| format!(" {figure} |")).concat());
+        findings
     };
     for kind in KINDS {
-        row(&kind.to_string(), &|of| of == kind);
+        row(&kind.to_string(), &[kind]);
     }
-    row("all", &|_| true);
-    tried.iter().filter(|tried| tried.times > 0).count()
+    row("all", &KINDS)
 }
 
 /// Does this for each item, by as many workers as there are tools, each with its own.
@@ -195,19 +212,14 @@ fn at_once<I: Sync, T: Sync, O: Send>(items: &[I], work: impl Fn(&I, &T) -> O + 
     done.into_iter().map(|(_, result)| result).collect()
 }
 
-fn from_the_clock() -> u64 {
-    u64::from(SystemTime::now().duration_since(UNIX_EPOCH).unwrap().subsec_nanos())
+fn hash(seed: u64, case: &Case) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    (seed, case.to_string()).hash(&mut hasher);
+    hasher.finish()
 }
 
-/// The same seed gives the same order of the same cases (Fisher and Yates, with the generator SplitMix64).
-fn shuffle(cases: &mut [Case], seed: u64) {
-    let mut state = seed;
-    for n in (1..cases.len()).rev() {
-        state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = (state ^ (state >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        cases.swap(n, usize::try_from((z ^ (z >> 31)) % (n as u64 + 1)).unwrap());
-    }
+fn from_the_clock() -> u64 {
+    u64::from(SystemTime::now().duration_since(UNIX_EPOCH).unwrap().subsec_nanos())
 }
 
 /// A sweep that finds nothing means something only if it would find something.
@@ -215,13 +227,72 @@ fn shuffle(cases: &mut [Case], seed: u64) {
 fn a_program_that_breaks_a_rule_is_found() {
     let servers = StandIn::start(Setup::default());
     let folder = tempfile::tempdir().unwrap();
-    let program = |script: &str| -> PathBuf {
-        let path = folder.path().join("program");
-        std::fs::write(&path, format!("#!/bin/sh\n{script}\n")).unwrap();
-        std::fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
-        path
-    };
-    let broken = |kind, script: &str| runs::run(&program(script), kind, None, &servers, Duration::from_secs(2)).broken;
-    assert_eq!(broken(Kind::Stdout, "exec \"$TOKEN_MINT\" \"$@\""), [""; 0]);
-    let _: &Path = folder.path();
+    let program = folder.path().join("program");
+    for (kind, script, found) in [
+        (Kind::Stdout, r#"exec "$TOKEN_MINT" "$@""#, ""),
+        (Kind::Stdout, r#"token=$("$TOKEN_MINT" "$@"); exit 5"#, "a token was minted, and neither"),
+        (Kind::Check, r#""$TOKEN_MINT" --format token >taken; exit 5"#, "a token was minted, and neither"),
+        (Kind::Stdout, "exit 0", "status 0, and not done"),
+        (
+            Kind::Output,
+            r#"token=$("$TOKEN_MINT" --format token) && TOKEN_MINT_API_TOKEN=$token "$TOKEN_MINT" burn"#,
+            "status 0",
+        ),
+        (Kind::Command, r#""$TOKEN_MINT" check; exit 0"#, "status 0, and not done"),
+        (Kind::Burn, "exit 0", "status 0, and not done"),
+        (Kind::Check, "exit 0", "status 0, and not done"),
+        (
+            Kind::Output,
+            r#"token=$("$TOKEN_MINT" --format token); echo "api-token=$token" >"$GITHUB_OUTPUT"; exit 5"#,
+            "a part",
+        ),
+        (Kind::Stdout, r#"token=$("$TOKEN_MINT" "$@"); echo "${token%???}"; exit 5"#, "a part of a token"),
+        (Kind::Stdout, r#"token=$("$TOKEN_MINT" "$@"); echo "$token" | tee /dev/stderr"#, "a secret shows"),
+        (Kind::Burn, r#"echo "$TOKEN_MINT_API_TOKEN" >"$GITHUB_STEP_SUMMARY"; exit 5"#, "a secret shows"),
+        (Kind::Check, r#"echo x; exec "$TOKEN_MINT" "$@""#, "something but a token"),
+        (Kind::Stdout, "exec sleep 60", "it did not end in time"),
+        (Kind::Stdout, "kill -ABRT $$", "a panic, a signal"),
+        (Kind::Stdout, "echo panicked >&2; exit 5", "a panic, a signal"),
+        (Kind::Stdout, "exit 101", "a panic, a signal"),
+    ] {
+        std::fs::write(&program, format!("#!/bin/sh\n{script}\n")).unwrap();
+        std::fs::set_permissions(&program, PermissionsExt::from_mode(0o755)).unwrap();
+        let outcome = runs::run(&program, kind, None, &servers, Duration::from_secs(2));
+        let broken = outcome.broken.join("; ");
+        assert!(if found.is_empty() { broken.is_empty() } else { broken.contains(found) }, "{script}: {broken}");
+    }
+}
+
+/// A run proves something only if what it is about comes about.
+#[test]
+fn a_fault_comes_where_it_is_meant_to() {
+    let servers = StandIn::start(Setup::default());
+    let run = |at| runs::run(&exe(), Kind::Burn, at, &servers, PATIENCE);
+    let calls = run(None).traced.calls;
+    let first = |number| *calls.iter().find(|call| call.number == number).unwrap();
+    let (socket, send) = (first(libc::SYS_socket), first(libc::SYS_sendto));
+
+    let failed = run(Some((socket, Fault::Error(Errno::EMFILE))));
+    assert!(failed.traced.faulted && failed.stderr.contains("Too many open files"), "{}", failed.stderr);
+    let ended = run(Some((socket, Fault::Sigterm)));
+    assert_eq!((ended.traced.faulted, ended.traced.end), (true, End::Killed(Signal::SIGTERM)));
+    let short = run(Some((send, Fault::Short)));
+    assert_eq!((short.traced.faulted, short.traced.end), (true, End::Exit(0)));
+    assert!(short.traced.calls.contains(&Call { nth: send.nth + 1, ..send }), "the rest of it is sent, too");
+    let elsewhere = run(Some((Call { nth: 1000, ..send }, Fault::Short)));
+    assert!(!elsewhere.traced.faulted);
+}
+
+#[test]
+fn a_case_can_be_read_as_it_is_printed() {
+    for kind in KINDS {
+        for row in calls::ROWS {
+            for case in Case::all(kind, Call { number: row.number, thread: 2, nth: 31 }) {
+                assert_eq!(Case::parse(&case.to_string()).unwrap().to_string(), case.to_string());
+            }
+        }
+    }
+    for nonsense in ["", "check", "check connect 2.1 ENOSPC", "check connect 2 SIGTERM", "checks connect 2.1 SIGTERM"] {
+        assert!(Case::parse(nonsense).is_none(), "{nonsense}");
+    }
 }

@@ -24,8 +24,10 @@ const READS: [i64; 2] = [libc::SYS_read, libc::SYS_recvfrom];
 /// What a program says that ends without having meant to.
 const LAST_WORDS: [&str; 4] = ["something unexpected", "panicked", "fatal runtime error", "memory allocation of"];
 
-/// One of the rules: it is broken by a panic, and by a signal that nobody sent.
-pub const ENDED_BADLY: &str = "a panic, or a signal that nobody sent";
+/// The rule about how it may end.
+pub const ENDED_BADLY: &str = "a panic, a signal that nobody sent, or a status that has no meaning";
+/// The statuses of failures, but for that of a signal.
+const STATUSES: [i32; 5] = [2, 3, 4, 5, 6];
 
 /// What token-mint is started for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -154,9 +156,11 @@ impl Seen {
     fn broken(&self, traced: &Traced, at: Option<(Call, Fault)>) -> Vec<&'static str> {
         let tokens = || self.minted.iter().chain(&self.given);
         let stdout = self.minted.iter().fold(self.stdout.clone(), |text, token| text.replace(token, ""));
+        let was_told_to_end = at.is_some_and(|(_, fault)| fault == Fault::Sigterm) && traced.faulted;
         let ended_well = match traced.end {
-            End::Exit(_) => !LAST_WORDS.iter().any(|words| self.said.contains(words)),
-            End::Killed(signal) => signal == Signal::SIGTERM && at.is_some_and(|(_, fault)| fault == Fault::Sigterm),
+            End::Exit(143) | End::Killed(Signal::SIGTERM) => was_told_to_end,
+            End::Exit(status) => status == 0 || STATUSES.contains(&status) && !was_told_to_end,
+            End::Killed(_) => traced.was_late,
         };
         let (end, place) = (traced.end, self.kind);
         let rules = [
@@ -172,7 +176,7 @@ impl Seen {
                 place == Kind::Stdout && stdout.trim().is_empty() || stdout.is_empty(),
             ),
             ("it did not end in time", !traced.was_late),
-            (ENDED_BADLY, ended_well || traced.was_late),
+            (ENDED_BADLY, ended_well && !LAST_WORDS.iter().any(|words| self.said.contains(words))),
         ];
         rules.into_iter().filter(|(_, holds)| !holds).map(|(rule, _)| rule).collect()
     }

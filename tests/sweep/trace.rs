@@ -19,12 +19,16 @@ use nix::sys::signal::{Signal, kill};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::Pid;
 
+use crate::{calls, harness};
+
 /// Waits until it may, then becomes the program, with no terminal: where there is one, signals are for its keys, too.
 const GATE: &str = "read _ && exec setsid \"$0\" \"$@\" </dev/null";
 /// What the gate becomes on its way: `setsid`, and the program.
 const EXECS: usize = 2;
 /// Enough for all that a run reads; more would be a program that reads without end.
 const MAX_RECEIVED_BYTES: usize = 4 * 1024 * 1024;
+
+const FUTEX_OPTIONS: u64 = (libc::FUTEX_PRIVATE_FLAG | libc::FUTEX_CLOCK_REALTIME) as u64;
 
 /// One system call of a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -41,6 +45,8 @@ pub struct Call {
 pub enum Fault {
     /// It is not made, and fails.
     Error(Errno),
+    /// It does one byte's worth of what it is asked for.
+    Short,
     /// It is made, and the process gets SIGTERM right before.
     Sigterm,
 }
@@ -55,8 +61,8 @@ pub enum End {
 /// What is known of a run.
 pub struct Traced {
     pub calls: Vec<Call>,
-    /// How many of them came before `main`.
-    pub before_main: usize,
+    /// How many of them libc and std made before `main`; none where that was never reached.
+    pub before_main: Option<usize>,
     pub faulted: bool,
     pub end: End,
     pub elapsed: Duration,
@@ -68,7 +74,7 @@ pub struct Traced {
 
 /// Runs a command that writes to these files, with a fault at one of its calls. What it executes in a child is its own affair.
 pub fn run(command: &Command, streams: [File; 2], at: Option<(Call, Fault)>, patience: Duration) -> Traced {
-    let mut gate = crate::harness::wrapped(&["sh", "-c", GATE], command);
+    let mut gate = harness::wrapped(&["sh", "-c", GATE], command);
     let [stdout, stderr] = streams;
     let mut child = gate.stdin(Stdio::piped()).stdout(stdout).stderr(stderr).spawn().unwrap();
     let root = Pid::from_raw(i32::try_from(child.id()).unwrap());
@@ -95,7 +101,7 @@ pub fn run(command: &Command, streams: [File; 2], at: Option<(Call, Fault)>, pat
         run.end_children();
         let _ = child.wait(); // `follow` did
         let Run { calls, before_main, faulted, received, .. } = run;
-        Traced { before_main: before_main.unwrap_or(0), calls, faulted, end, elapsed, was_late, received }
+        Traced { calls, before_main, faulted, end, elapsed, was_late, received }
     })
 }
 
@@ -216,12 +222,13 @@ impl Run {
             }
             Some(Inside::Made) => {
                 let length = registers.rax.cast_signed();
-                if [libc::SYS_read, libc::SYS_recvfrom].contains(&registers.orig_rax.cast_signed()) && length > 0 {
+                if [libc::SYS_read, libc::SYS_recvfrom].contains(&number(&registers)) && length > 0 {
                     self.keep(registers.rsi, length.unsigned_abs());
                 }
             }
             None => {
-                let number = registers.orig_rax.cast_signed();
+                let number = number(&registers);
+                // The first thing that `main` does.
                 if number == libc::SYS_prctl && registers.rdi == libc::PR_SET_DUMPABLE as u64 {
                     self.before_main.get_or_insert(self.calls.len());
                 }
@@ -234,6 +241,11 @@ impl Run {
                         registers.orig_rax = u64::MAX; // no call
                         let _ = ptrace::setregs(pid, registers);
                         Inside::Denied(errno)
+                    }
+                    Some(Fault::Short) => {
+                        registers.rdx = registers.rdx.min(1);
+                        let _ = ptrace::setregs(pid, registers);
+                        Inside::Made
                     }
                     Some(Fault::Sigterm) => {
                         kill(self.root, Signal::SIGTERM).unwrap();
@@ -264,5 +276,14 @@ impl Run {
             let _ = kill(*pid, Signal::SIGKILL);
             let _ = waitpid(*pid, Some(WaitPidFlag::__WALL));
         }
+    }
+}
+
+/// The number of a call. FUTEX_WAKE counts as the newer call that does the same and, unlike FUTEX_WAIT, has no reason to fail.
+fn number(registers: &libc::user_regs_struct) -> i64 {
+    let is_wake = registers.rsi & !FUTEX_OPTIONS == libc::FUTEX_WAKE as u64;
+    match registers.orig_rax.cast_signed() {
+        libc::SYS_futex if is_wake => calls::number::SYS_futex_wake,
+        number => number,
     }
 }
