@@ -155,26 +155,25 @@ impl Seen {
     /// The rules that are broken.
     fn broken(&self, traced: &Traced, at: Option<(Call, Fault)>) -> Vec<&'static str> {
         let tokens = || self.minted.iter().chain(&self.given);
-        let stdout = self.minted.iter().fold(self.stdout.clone(), |text, token| text.replace(token, ""));
         let was_told_to_end = at.is_some_and(|(_, fault)| fault == Fault::Sigterm) && traced.faulted;
         let ended_well = match traced.end {
             End::Exit(143) | End::Killed(Signal::SIGTERM) => was_told_to_end,
             End::Exit(status) => status == 0 || STATUSES.contains(&status) && !was_told_to_end,
             End::Killed(_) => traced.was_late,
         };
-        let (end, place) = (traced.end, self.kind);
+        let end = traced.end;
+        let in_outputs = |token: &String| self.kind == Kind::Output && self.is_handed_over(token);
+        // What can't be taken back may be a part of it, unless all is said to be well.
+        let on_stdout = |token: &String| self.kind == Kind::Stdout && format!("{token}\n").starts_with(&self.stdout);
         let rules = [
             (
                 "a token was minted, and neither handed over nor sent for revocation",
                 self.minted.iter().all(|token| self.is_accounted_for(token) || self.is_lost(token, traced)),
             ),
             ("status 0, and not done what it is for", end != End::Exit(0) || tokens().any(|token| self.is_done(token))),
-            ("a part of a token was handed over", self.is_whole()),
+            ("a part of a token is in the step outputs", self.outputs.is_empty() || self.minted.iter().any(in_outputs)),
             ("a secret shows", !self.secrets.iter().any(|secret| self.said.contains(secret))),
-            (
-                "something but a token is on stdout",
-                place == Kind::Stdout && stdout.trim().is_empty() || stdout.is_empty(),
-            ),
+            ("something but a token is on stdout", self.stdout.is_empty() || self.minted.iter().any(on_stdout)),
             ("it did not end in time", !traced.was_late),
             (ENDED_BADLY, ended_well && !LAST_WORDS.iter().any(|words| self.said.contains(words))),
         ];
@@ -215,15 +214,5 @@ impl Seen {
     fn is_lost(&self, token: &str, traced: &Traced) -> bool {
         let received = || traced.received.windows(token.len()).any(|window| window == token.as_bytes());
         self.may_lose && traced.faulted && !self.is_accounted_for(token) && !received()
-    }
-
-    fn is_whole(&self) -> bool {
-        let place = match self.kind {
-            Kind::Output => &self.outputs,
-            Kind::Stdout => &self.stdout,
-            Kind::Command => &self.taken,
-            Kind::Burn | Kind::Check => return self.outputs.is_empty(),
-        };
-        place.is_empty() || self.minted.iter().any(|token| self.is_handed_over(token))
     }
 }
