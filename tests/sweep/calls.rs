@@ -40,10 +40,10 @@ macro_rules! rows {
     };
 }
 
-/// Those without an error never fail, or never return. SIGTERM comes at them all the same.
+/// What a run may make; another libc makes others. SIGTERM comes at all of them.
 pub const ROWS: &[Row] = rows! {
     SYS_access [ENOENT],
-    SYS_arch_prctl [],
+    SYS_arch_prctl [], // no error that the manual page lists can come to libc here
     SYS_brk [ENOMEM],
     SYS_clock_nanosleep [EINTR],
     SYS_clone [EAGAIN, ENOMEM],
@@ -54,22 +54,22 @@ pub const ROWS: &[Row] = rows! {
     SYS_epoll_ctl [ENOMEM],
     SYS_epoll_wait [EINTR],
     SYS_execve [ENOENT, ENOMEM],
-    SYS_exit [],
-    SYS_exit_group [],
+    SYS_exit [], // does not return
+    SYS_exit_group [], // does not return
     SYS_fcntl [EMFILE],
     SYS_fstat [ENOMEM],
     SYS_ftruncate [EIO],
     SYS_futex [EAGAIN, EINTR],
-    SYS_futex_wake [],
+    SYS_futex_wake [], // has no reason to fail: see `trace::number`
     SYS_getcwd [ENOENT],
-    SYS_geteuid [],
+    SYS_geteuid [], // never fails
     SYS_getpeername [ENOBUFS],
-    SYS_getpid [],
+    SYS_getpid [], // never fails
     SYS_getrandom [EINTR, ENOSYS],
     SYS_getsockname [ENOBUFS],
     SYS_getsockopt [ENOPROTOOPT],
-    SYS_gettid [],
-    SYS_getuid [],
+    SYS_gettid [], // never fails
+    SYS_getuid [], // never fails
     SYS_ioctl [ENOTTY],
     SYS_kill [EPERM],
     SYS_lseek [ESPIPE],
@@ -91,17 +91,17 @@ pub const ROWS: &[Row] = rows! {
     SYS_read [EIO, EINTR],
     SYS_readlink [ENOENT],
     SYS_recvfrom [ECONNRESET, EINTR, ENOMEM],
-    SYS_restart_syscall [],
-    SYS_rseq [], // unknown to older kernels, but glibc takes a kernel that knows it in one thread alone for broken, and aborts
+    SYS_restart_syscall [], // the kernel's own way back into a call
+    SYS_rseq [], // glibc aborts where one thread's fails and the first one's did not; older kernels have it for none
     SYS_rt_sigaction [EINVAL],
     SYS_rt_sigprocmask [EINVAL],
-    SYS_rt_sigreturn [],
+    SYS_rt_sigreturn [], // does not return
     SYS_sched_getaffinity [EINVAL],
-    SYS_sched_yield [],
+    SYS_sched_yield [], // never fails on Linux
     SYS_sendmsg [EPIPE, ECONNRESET, ENOBUFS],
     SYS_sendto [EPIPE, ECONNRESET, EINTR, ENOBUFS],
     SYS_set_robust_list [EINVAL],
-    SYS_set_tid_address [],
+    SYS_set_tid_address [], // never fails
     SYS_setpgid [EPERM],
     SYS_setsockopt [ENOPROTOOPT],
     SYS_shutdown [ENOTCONN],
@@ -110,7 +110,7 @@ pub const ROWS: &[Row] = rows! {
     SYS_socketpair [EMFILE],
     SYS_stat [ENOENT, EACCES],
     SYS_statx [ENOENT, EACCES],
-    SYS_uname [],
+    SYS_uname [], // never fails with a buffer of one's own
     SYS_vfork [EAGAIN, ENOMEM],
     SYS_wait4 [EINTR, ECHILD],
     SYS_waitid [EINTR, ECHILD],

@@ -8,6 +8,7 @@ use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
+use nix::errno::Errno;
 use nix::libc;
 use nix::sys::signal::Signal;
 
@@ -111,11 +112,16 @@ pub fn run(program: &Path, kind: Kind, at: Option<(Call, Fault)>, servers: &Stan
         stdout: text("stdout"),
         taken: text("taken"),
         said: without_masks(&stderr) + &text("summary"),
-        may_lose: at.is_some_and(|(call, fault)| READS.contains(&call.number) && fault != Fault::Sigterm),
+        may_lose: at.is_some_and(|(call, fault)| READS.contains(&call.number) && is_final(fault)),
     };
     let lost = seen.minted.iter().any(|token| seen.is_lost(token, &traced));
     let was_revoked = !seen.revoked.is_empty();
     Outcome { broken: seen.broken(&traced, at), reply_was_lost: lost, was_revoked, traced, stderr }
+}
+
+/// Whether a call that met this is not simply made again.
+fn is_final(fault: Fault) -> bool {
+    matches!(fault, Fault::Error(errno) if errno != Errno::EINTR)
 }
 
 /// An API token of the index's.
@@ -148,6 +154,7 @@ struct Seen {
     taken: String,
     /// What a person reads.
     said: String,
+    /// Reading failed, perhaps that of the index's reply.
     may_lose: bool,
 }
 
