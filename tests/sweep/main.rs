@@ -71,8 +71,12 @@ impl Case {
         let row = row.unwrap_or_else(|| panic!("tests/sweep/calls.rs has no row for the system call {}", call.number));
         let short = calls::COUNTED.contains(&call.number).then_some(Fault::Short);
         let errors = row.errors.iter().map(|errno| Fault::Error(*errno));
-        let full = (call.number == libc::SYS_write).then_some(Fault::Full);
-        errors.chain(short).chain(full).chain([Fault::Sigterm]).map(move |fault| Case { kind, call, fault })
+        let partly = if call.number == libc::SYS_write { &[Fault::Cut, Fault::Full][..] } else { &[] };
+        errors.chain(short).chain(partly.iter().copied()).chain([Fault::Sigterm]).map(move |fault| Case {
+            kind,
+            call,
+            fault,
+        })
     }
 }
 
@@ -83,6 +87,7 @@ impl fmt::Display for Case {
         match fault {
             Fault::Error(errno) => write!(f, "{kind} {name} {thread}.{nth} {errno:?}"),
             Fault::Short => write!(f, "{kind} {name} {thread}.{nth} SHORT"),
+            Fault::Cut => write!(f, "{kind} {name} {thread}.{nth} CUT"),
             Fault::Full => write!(f, "{kind} {name} {thread}.{nth} FULL"),
             Fault::Sigterm => write!(f, "{kind} {name} {thread}.{nth} SIGTERM"),
         }
@@ -294,11 +299,16 @@ fn a_fault_comes_where_it_is_meant_to() {
 fn a_reply_is_lost_only_where_reading_it_fails() {
     let servers = StandIn::start(Setup::default());
     let run = |at| runs::run(&exe(), Kind::Check, at, &servers, PATIENCE);
-    let reads = run(None).traced.calls.into_iter().filter(|call| call.number == libc::SYS_recvfrom);
-    let failed: Vec<Outcome> = reads.map(|read| run(Some((read, Fault::Error(Errno::ECONNRESET))))).collect();
-    let lost = failed.iter().filter(|outcome| outcome.reply_was_lost);
-    assert!((1..failed.len()).contains(&lost.count()), "of audience, ID token, API token and revocation, one");
-    assert!(failed.iter().all(|outcome| outcome.broken.is_empty()));
+    let some_are_lost = |_| {
+        let reads = run(None).traced.calls.into_iter().filter(|call| call.number == libc::SYS_recvfrom);
+        let failed: Vec<Outcome> = reads.map(|read| run(Some((read, Fault::Error(Errno::ECONNRESET))))).collect();
+        assert!(failed.iter().all(|outcome| outcome.broken.is_empty()));
+        let lost = failed.iter().filter(|outcome| outcome.reply_was_lost).count();
+        assert!(lost < failed.len(), "audience, ID token and revocation bring no token");
+        lost > 0
+    };
+    // On a busy machine, threads take turns in another order than when the calls were listed.
+    assert!((0..5).any(some_are_lost));
 }
 
 #[test]

@@ -47,6 +47,8 @@ pub enum Fault {
     Error(Errno),
     /// It does one byte's worth of what it is asked for.
     Short,
+    /// The same of a write, and the next write fails: a pipe is full for a moment.
+    Cut,
     /// The same of a write, and from then on each write fails: the disk is full.
     Full,
     /// It is made, and the process gets SIGTERM right before.
@@ -116,8 +118,8 @@ struct Run {
     calls: Vec<Call>,
     before_main: Option<usize>,
     faulted: bool,
-    /// From now on the disk is full.
-    is_full: bool,
+    /// What the next write fails with, and whether all others do, too.
+    after: Option<(Errno, bool)>,
     /// Opened before the program denies it to others.
     memory: Option<File>,
     received: Vec<u8>,
@@ -147,7 +149,7 @@ impl Run {
             calls: vec![],
             before_main: None,
             faulted: false,
-            is_full: false,
+            after: None,
             memory: None,
             received: vec![],
             started: Instant::now(),
@@ -241,15 +243,22 @@ impl Run {
                 let nth = tracee.counts.entry(number).and_modify(|nth| *nth += 1).or_insert(1);
                 let call = Call { number, thread: tracee.thread, nth: *nth };
                 let fault = self.at.filter(|(at, _)| *at == call).map(|(_, fault)| fault);
-                let later = (self.is_full && number == libc::SYS_write).then_some(Fault::Error(Errno::ENOSPC));
-                self.is_full |= fault == Some(Fault::Full);
+                let later = self.after.filter(|_| number == libc::SYS_write).map(|(errno, lasts)| {
+                    self.after = self.after.filter(|_| lasts);
+                    Fault::Error(errno)
+                });
+                match fault {
+                    Some(Fault::Cut) => self.after = Some((Errno::EAGAIN, false)),
+                    Some(Fault::Full) => self.after = Some((Errno::ENOSPC, true)),
+                    _ => {}
+                }
                 let inside = match fault.or(later) {
                     Some(Fault::Error(errno)) => {
                         registers.orig_rax = u64::MAX; // no call
                         let _ = ptrace::setregs(pid, registers);
                         Inside::Denied(errno)
                     }
-                    Some(Fault::Short | Fault::Full) => {
+                    Some(Fault::Short | Fault::Cut | Fault::Full) => {
                         registers.rdx = registers.rdx.min(1);
                         let _ = ptrace::setregs(pid, registers);
                         Inside::Made
