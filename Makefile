@@ -12,7 +12,7 @@ PUBLISHED ?= published
 # The same executable, trusting the system's certificate authorities instead of Mozilla's.
 SYSTEM_ROOTS = --no-default-features --features system-roots
 
-.PHONY: help demo test test-action test-clients fuzz fuzz-keep bench check static install uninstall dist reproducible pin release verify clean
+.PHONY: help demo test test-action test-clients fuzz fuzz-keep sweep bench check static install uninstall dist reproducible pin release verify clean
 
 help:
 	@echo 'make demo          build, and run the whole exchange against stand-in servers on loopback'
@@ -21,6 +21,7 @@ help:
 	@echo 'make test-clients  run the tests with real upload clients (see tests/clients/main.rs); downloads them'
 	@echo 'make fuzz          fuzz each target of tests/fuzz for $$(FUZZ_SECS) seconds, now: $(FUZZ_SECS). It needs a C++ compiler'
 	@echo 'make fuzz-keep     add what earlier runs found to the corpus in tests/fuzz'
+	@echo 'make sweep         have each system call of a run fail, one at a time, and look for lost tokens (Linux, x86_64)'
 	@echo 'make bench         measure the static executable beside a script with curl and jq, and draw docs/performance.svg (Linux)'
 	@echo 'make check         formatting and lints'
 	@echo 'make static        build the static executable for this processor (Linux, musl) as it is released'
@@ -59,6 +60,10 @@ fuzz:
 
 fuzz-keep:
 	@.ci/fuzz keep
+
+# See tests/sweep/main.rs for a sample, and for one case alone.
+sweep:
+	$(CARGO) test --locked --test sweep -- --nocapture --test-threads 1
 
 bench:
 	@.ci/bench

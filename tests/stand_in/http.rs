@@ -1,7 +1,7 @@
 //! A small HTTP/1.1 server on loopback: one request a connection, each recorded.
 
 use std::io::{self, Read, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread;
@@ -34,6 +34,8 @@ pub struct Server {
     scheme: &'static str,
     requests: Arc<Mutex<Vec<Request>>>,
     connections: Arc<AtomicUsize>,
+    /// Those of them that are not done with.
+    open: Arc<AtomicUsize>,
 }
 
 impl Request {
@@ -99,17 +101,23 @@ impl Server {
         let address = listener.local_addr().unwrap();
         let requests = Arc::new(Mutex::new(Vec::new()));
         let scheme = if tls.is_some() { "https" } else { "http" };
-        let connections = Arc::new(AtomicUsize::new(0));
-        let (answer, record, count) = (Arc::new(answer), Arc::clone(&requests), Arc::clone(&connections));
+        let (connections, open) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+        let (answer, record) = (Arc::new(answer), Arc::clone(&requests));
+        let (count, count_open) = (Arc::clone(&connections), Arc::clone(&open));
         thread::spawn(move || {
             for stream in listener.incoming().flatten() {
                 count.fetch_add(1, Ordering::Relaxed);
+                count_open.fetch_add(1, Ordering::SeqCst);
                 let (tls, answer, record) = (tls.clone(), Arc::clone(&answer), Arc::clone(&record));
-                // A client that breaks off is no concern of the server's.
-                thread::spawn(move || serve(stream, tls, &record, &*answer));
+                let open = Arc::clone(&count_open);
+                thread::spawn(move || {
+                    // A client that breaks off is no concern of the server's.
+                    let _ = serve(stream, tls, &record, &*answer);
+                    open.fetch_sub(1, Ordering::SeqCst);
+                });
             }
         });
-        Server { address, scheme, requests, connections }
+        Server { address, scheme, requests, connections, open }
     }
 
     /// A URL on this server. `path` begins with a slash.
@@ -120,6 +128,17 @@ impl Server {
     /// The requests so far.
     pub fn requests(&self) -> Vec<Request> {
         self.requests.lock().unwrap().clone()
+    }
+
+    /// Waits until all is done with that clients sent who are gone by now.
+    pub fn settle(&self) {
+        // Connections are taken in their order: once this one is, all before it are.
+        let mut last = TcpStream::connect(self.address).unwrap();
+        last.shutdown(Shutdown::Write).unwrap();
+        let _ = last.read_to_end(&mut vec![]);
+        while self.open.load(Ordering::SeqCst) > 0 {
+            thread::sleep(Duration::from_millis(1));
+        }
     }
 
     /// How many connections were made so far.

@@ -1,0 +1,326 @@
+//! Each system call of a run fails once, with each error that it may end with; and SIGTERM comes at each. Whatever it is, no
+//! API token may be lost, nothing may be called a success that is none, no secret may show, and each run has to end in time.
+//!
+//! `make sweep` tries all of it, and prints what was found, a line each. `SWEEP_SAMPLE=200` tries so many, drawn with the seed
+//! that it prints; `SWEEP_SEED` is the seed to use. `SWEEP_ONLY='check connect 2.1 SIGTERM'` tries that one, and shows
+//! what was said: the kind of run, the call, the thread that makes it and the how-manieth it is of that thread, the fault.
+#![cfg(all(target_os = "linux", target_arch = "x86_64"))]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::print_stdout, dead_code)]
+
+#[path = "../it/harness.rs"]
+mod harness;
+#[path = "../stand_in/mod.rs"]
+mod stand_in;
+
+mod calls;
+mod runs;
+mod trace;
+
+use std::collections::BTreeSet;
+use std::env;
+use std::fmt;
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::os::unix::fs::PermissionsExt;
+use std::path::PathBuf;
+use std::sync::Mutex;
+use std::thread;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use nix::errno::Errno;
+use nix::libc;
+use nix::sys::signal::Signal;
+
+use runs::{KINDS, Kind, Outcome, PATIENCE};
+use stand_in::{Setup, StandIn};
+use trace::{Call, End, Fault};
+
+/// So many at once: most of a run that fails is waiting.
+const WORKERS: usize = 16;
+/// Threads take turns as they like, so that one run does not show all calls.
+const RUNS_TO_LIST_CALLS: usize = 3;
+/// How often a finding is tried again, to see whether it comes each time.
+const REPEATS: usize = 2;
+
+/// The executable under test.
+fn exe() -> PathBuf {
+    env::var_os(harness::OTHER_EXE).unwrap_or(harness::BUILT_EXE.into()).into()
+}
+
+/// One run with one fault.
+#[derive(Clone, Copy)]
+struct Case {
+    kind: Kind,
+    call: Call,
+    fault: Fault,
+}
+
+impl Case {
+    /// The case of these words, which are those that it is printed as.
+    fn parse(text: &str) -> Option<Case> {
+        let [kind, name, at, fault] = text.split(' ').collect::<Vec<_>>().try_into().ok()?;
+        let kind = KINDS.into_iter().find(|known| known.to_string() == kind)?;
+        let row = calls::ROWS.iter().find(|row| row.name() == name)?;
+        let (thread, nth) = at.split_once('.')?;
+        let call = Call { number: row.number, thread: thread.parse().ok()?, nth: nth.parse().ok()? };
+        Case::all(kind, call).find(|case| case.to_string().ends_with(&format!(" {fault}")))
+    }
+
+    /// All that can happen at a call.
+    fn all(kind: Kind, call: Call) -> impl Iterator<Item = Case> {
+        let row = calls::row(call.number);
+        let row = row.unwrap_or_else(|| panic!("tests/sweep/calls.rs has no row for the system call {}", call.number));
+        let short = calls::COUNTED.contains(&call.number).then_some(Fault::Short);
+        let errors = row.errors.iter().map(|errno| Fault::Error(*errno));
+        let partly = if call.number == libc::SYS_write { &[Fault::Cut, Fault::Full][..] } else { &[] };
+        errors.chain(short).chain(partly.iter().copied()).chain([Fault::Sigterm]).map(move |fault| Case {
+            kind,
+            call,
+            fault,
+        })
+    }
+}
+
+impl fmt::Display for Case {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Case { kind, call: Call { number, thread, nth }, fault } = self;
+        let name = calls::row(*number).map_or("?", calls::Row::name);
+        match fault {
+            Fault::Error(errno) => write!(f, "{kind} {name} {thread}.{nth} {errno:?}"),
+            Fault::Short => write!(f, "{kind} {name} {thread}.{nth} SHORT"),
+            Fault::Cut => write!(f, "{kind} {name} {thread}.{nth} CUT"),
+            Fault::Full => write!(f, "{kind} {name} {thread}.{nth} FULL"),
+            Fault::Sigterm => write!(f, "{kind} {name} {thread}.{nth} SIGTERM"),
+        }
+    }
+}
+
+/// What became of a case.
+struct Tried {
+    outcome: Outcome,
+    /// How many times of all it broke a rule.
+    times: usize,
+}
+
+#[test]
+fn no_failing_call_loses_a_token() {
+    let seed = env::var("SWEEP_SEED").map_or_else(|_| from_the_clock(), |seed| seed.parse().unwrap());
+    let sample = env::var("SWEEP_SAMPLE").map_or(usize::MAX, |sample| sample.parse().unwrap());
+    let servers: Vec<StandIn> = by_workers(&[(); WORKERS], |(), ()| StandIn::start(Setup::default()), &[(); WORKERS]);
+    println!("\nexecutable {}", exe().display());
+    if let Ok(only) = env::var("SWEEP_ONLY") {
+        let case = Case::parse(&only).unwrap_or_else(|| panic!("there is no case {only:?}"));
+        let Tried { outcome, times } = report(&case, try_it(&case, &servers[0]));
+        let (end, elapsed, came) = (outcome.traced.end, outcome.traced.elapsed, outcome.traced.faulted);
+        println!("{only}: {end:?} after {elapsed:?}, the fault {}", if came { "came" } else { "did not come" });
+        println!("{}", outcome.stderr);
+        assert_eq!(times, 0);
+        return;
+    }
+    let mut cases = cases(&servers);
+    let all = cases.len();
+    if sample < all {
+        // By their words: the same seed draws the same ones, though no two lists of calls are quite the same.
+        cases.sort_by_cached_key(|case| hash(seed, case));
+        cases.truncate(sample);
+        println!("SWEEP_SAMPLE={sample} SWEEP_SEED={seed} make sweep");
+    }
+    println!("{} of {all} cases\n", cases.len());
+    let tried = by_workers(&cases, |case, servers| report(case, try_it(case, servers)), &servers);
+    let findings = table(&cases, &tried);
+    assert_eq!(findings, 0, "findings");
+}
+
+/// All that can fail: each call that was seen in some runs without a fault.
+fn cases(servers: &[StandIn]) -> Vec<Case> {
+    let runs: Vec<Kind> = KINDS.iter().flat_map(|kind| [*kind; RUNS_TO_LIST_CALLS]).collect();
+    let outcomes = by_workers(&runs, |kind, servers| runs::run(&exe(), *kind, None, servers, PATIENCE), servers);
+    let mut seen = BTreeSet::new();
+    for (kind, Outcome { traced, broken, stderr, .. }) in runs.iter().zip(&outcomes) {
+        assert!(traced.end == End::Exit(0) && broken.is_empty(), "{kind}: {:?}, {broken:?}: {stderr}", traced.end);
+        // What comes before `main` is the same whatever it is started for.
+        let skipped = if *kind == KINDS[0] { 0 } else { traced.before_main.unwrap() };
+        seen.extend(traced.calls[skipped..].iter().map(|call| (*kind, *call)));
+    }
+    seen.into_iter().flat_map(|(kind, call)| Case::all(kind, call)).collect()
+}
+
+/// Runs a case, and again if it breaks a rule.
+fn try_it(case: &Case, servers: &StandIn) -> Tried {
+    let run = || {
+        let mut outcome = runs::run(&exe(), case.kind, Some((case.call, case.fault)), servers, PATIENCE);
+        // libc and std end the process where it can't be set up. Nothing was asked for yet.
+        outcome.broken.retain(|rule| outcome.traced.before_main.is_some() || *rule != runs::ENDED_BADLY);
+        outcome
+    };
+    let outcome = run();
+    let mut times = usize::from(!outcome.broken.is_empty());
+    if times > 0 {
+        times += (0..REPEATS).filter(|_| !run().broken.is_empty()).count();
+    }
+    Tried { outcome, times }
+}
+
+fn report(case: &Case, tried: Tried) -> Tried {
+    let Tried { outcome: Outcome { traced, broken, .. }, times } = &tried;
+    if *times > 0 {
+        let (why, of) = (broken.join("; "), REPEATS + 1);
+        println!("FOUND {why} ({:?}, {times} times of {of}): SWEEP_ONLY='{case}' make sweep", traced.end);
+    }
+    tried
+}
+
+/// Prints the figures, and returns how many findings there are.
+fn table(cases: &[Case], tried: &[Tried]) -> usize {
+    println!(
+        "\n| run | system calls | different ones | runs | fault came | status 0 | ended before `main` | token revoked | reply lost | findings | longest run |"
+    );
+    println!("|---|---|---|---|---|---|---|---|---|---|---|");
+    let row = |name: &str, kinds: &[Kind]| {
+        let rows: Vec<(&Case, &Tried)> =
+            cases.iter().zip(tried).filter(|(case, _)| kinds.contains(&case.kind)).collect();
+        let calls: BTreeSet<(Kind, Call)> = rows.iter().map(|(case, _)| (case.kind, case.call)).collect();
+        let numbers: BTreeSet<i64> = calls.iter().map(|(_, call)| call.number).collect();
+        let count = |counts: fn(&Tried) -> bool| rows.iter().filter(|(_, tried)| counts(tried)).count();
+        let findings = count(|tried| tried.times > 0);
+        let longest = rows.iter().map(|(_, tried)| tried.outcome.traced.elapsed.as_secs_f32()).fold(0.0, f32::max);
+        let figures = [
+            calls.len(),
+            numbers.len(),
+            rows.len(),
+            count(|tried| tried.outcome.traced.faulted),
+            count(|tried| tried.outcome.traced.end == End::Exit(0)),
+            count(|tried| tried.outcome.traced.before_main.is_none()),
+            count(|tried| tried.outcome.was_revoked),
+            count(|tried| tried.outcome.reply_was_lost),
+            findings,
+        ];
+        println!("| {name} |{} {longest:.1} s |", figures.map(|figure| format!(" {figure} |")).concat());
+        findings
+    };
+    for kind in KINDS {
+        row(&kind.to_string(), &[kind]);
+    }
+    row("all", &KINDS)
+}
+
+/// Does this for each item, by as many workers as there are tools, each with its own.
+fn by_workers<I: Sync, T: Sync, O: Send>(items: &[I], work: impl Fn(&I, &T) -> O + Sync, tools: &[T]) -> Vec<O> {
+    let next = Mutex::new(items.iter().enumerate());
+    let done = Mutex::new(Vec::new());
+    thread::scope(|scope| {
+        for tool in tools {
+            scope.spawn(|| {
+                loop {
+                    let Some((n, item)) = next.lock().unwrap().next() else { return };
+                    let result = work(item, tool);
+                    done.lock().unwrap().push((n, result));
+                }
+            });
+        }
+    });
+    let mut done = done.into_inner().unwrap();
+    done.sort_by_key(|(n, _)| *n);
+    done.into_iter().map(|(_, result)| result).collect()
+}
+
+fn hash(seed: u64, case: &Case) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    (seed, case.to_string()).hash(&mut hasher);
+    hasher.finish()
+}
+
+fn from_the_clock() -> u64 {
+    u64::from(SystemTime::now().duration_since(UNIX_EPOCH).unwrap().subsec_nanos())
+}
+
+/// A sweep that finds nothing means something only if it would find something.
+#[test]
+fn a_program_that_breaks_a_rule_is_found() {
+    let servers = StandIn::start(Setup::default());
+    let folder = tempfile::tempdir().unwrap();
+    let program = folder.path().join("program");
+    for (kind, script, found) in [
+        (Kind::Stdout, r#"exec "$TOKEN_MINT" "$@""#, ""),
+        (Kind::Stdout, r#"token=$("$TOKEN_MINT" "$@"); exit 5"#, "a token was minted, and neither"),
+        (Kind::Check, r#""$TOKEN_MINT" --format token >taken; exit 5"#, "a token was minted, and neither"),
+        (Kind::Stdout, "exit 0", "status 0, and not done"),
+        (
+            Kind::Output,
+            r#"token=$("$TOKEN_MINT" --format token) && TOKEN_MINT_API_TOKEN=$token "$TOKEN_MINT" burn"#,
+            "status 0",
+        ),
+        (Kind::Command, r#""$TOKEN_MINT" check; exit 0"#, "status 0, and not done"),
+        (Kind::Burn, "exit 0", "status 0, and not done"),
+        (Kind::Check, "exit 0", "status 0, and not done"),
+        (
+            Kind::Output,
+            r#"token=$("$TOKEN_MINT" --format token); echo "api-token=$token" >"$GITHUB_OUTPUT"; exit 5"#,
+            "a part",
+        ),
+        (Kind::Stdout, r#"token=$("$TOKEN_MINT" "$@"); echo "${token%???}"; exit 0"#, "status 0, and not done"),
+        (Kind::Stdout, r#"token=$("$TOKEN_MINT" "$@"); echo "$token" | tee /dev/stderr"#, "a secret shows"),
+        (Kind::Burn, r#"echo "$TOKEN_MINT_API_TOKEN" >"$GITHUB_STEP_SUMMARY"; exit 5"#, "a secret shows"),
+        (Kind::Check, r#"echo x; exec "$TOKEN_MINT" "$@""#, "something but a token"),
+        (Kind::Stdout, "exec sleep 60", "it did not end in time"),
+        (Kind::Stdout, "kill -ABRT $$", "a panic, a signal"),
+        (Kind::Stdout, "echo panicked >&2; exit 5", "a panic, a signal"),
+        (Kind::Stdout, "exit 101", "a panic, a signal"),
+    ] {
+        std::fs::write(&program, format!("#!/bin/sh\n{script}\n")).unwrap();
+        std::fs::set_permissions(&program, PermissionsExt::from_mode(0o755)).unwrap();
+        let outcome = runs::run(&program, kind, None, &servers, Duration::from_secs(2));
+        let broken = outcome.broken.join("; ");
+        assert!(if found.is_empty() { broken.is_empty() } else { broken.contains(found) }, "{script}: {broken}");
+    }
+}
+
+/// A run proves something only if what it is about comes about.
+#[test]
+fn a_fault_comes_where_it_is_meant_to() {
+    let servers = StandIn::start(Setup::default());
+    let run = |at| runs::run(&exe(), Kind::Burn, at, &servers, PATIENCE);
+    let calls = run(None).traced.calls;
+    let first = |number| *calls.iter().find(|call| call.number == number).unwrap();
+    let (socket, send) = (first(libc::SYS_socket), first(libc::SYS_sendto));
+
+    let failed = run(Some((socket, Fault::Error(Errno::EMFILE))));
+    assert!(failed.traced.faulted && failed.stderr.contains("Too many open files"), "{}", failed.stderr);
+    let ended = run(Some((socket, Fault::Sigterm)));
+    assert!(ended.traced.faulted && [End::Killed(Signal::SIGTERM), End::Exit(143)].contains(&ended.traced.end));
+    let short = run(Some((send, Fault::Short)));
+    assert_eq!((short.traced.faulted, short.traced.end), (true, End::Exit(0)));
+    assert!(short.traced.calls.contains(&Call { nth: send.nth + 1, ..send }), "the rest of it is sent, too");
+    let elsewhere = run(Some((Call { nth: 1000, ..send }, Fault::Short)));
+    assert!(!elsewhere.traced.faulted);
+}
+
+/// Only what never arrived counts as lost on the way.
+#[test]
+fn a_reply_is_lost_only_where_reading_it_fails() {
+    let servers = StandIn::start(Setup::default());
+    let run = |at| runs::run(&exe(), Kind::Check, at, &servers, PATIENCE);
+    let some_are_lost = |_| {
+        let reads = run(None).traced.calls.into_iter().filter(|call| call.number == libc::SYS_recvfrom);
+        let failed: Vec<Outcome> = reads.map(|read| run(Some((read, Fault::Error(Errno::ECONNRESET))))).collect();
+        assert!(failed.iter().all(|outcome| outcome.broken.is_empty()));
+        let lost = failed.iter().filter(|outcome| outcome.reply_was_lost).count();
+        assert!(lost < failed.len(), "audience, ID token and revocation bring no token");
+        lost > 0
+    };
+    // On a busy machine, threads take turns in another order than when the calls were listed.
+    assert!((0..5).any(some_are_lost));
+}
+
+#[test]
+fn a_case_can_be_read_as_it_is_printed() {
+    for kind in KINDS {
+        for row in calls::ROWS {
+            for case in Case::all(kind, Call { number: row.number, thread: 2, nth: 31 }) {
+                assert_eq!(Case::parse(&case.to_string()).unwrap().to_string(), case.to_string());
+            }
+        }
+    }
+    for nonsense in ["", "check", "check connect 2.1 ENOSPC", "check connect 2 SIGTERM", "checks connect 2.1 SIGTERM"] {
+        assert!(Case::parse(nonsense).is_none(), "{nonsense}");
+    }
+}
