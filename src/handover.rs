@@ -56,13 +56,12 @@ impl Handover {
     ///
     /// # Errors
     /// [`Error::NoStepOutputFile`], [`Error::OpenStepOutput`], [`Error::NoStdout`].
-    pub fn plan(format: Option<Format>, env: &Env, deadline: Deadline) -> Result<Handover> {
+    pub fn plan(format: Option<Format>, env: &Env) -> Result<Handover> {
         Ok(match format {
             None if env.on_github() => {
                 let path = PathBuf::from(env.get(GITHUB_OUTPUT).ok_or(Error::NoStepOutputFile)?);
-                let file = file::open_to_append(&path, deadline);
-                let file = file.map_err(|error| Error::OpenStepOutput { path: printable(&path), error });
-                let file = file.map_err(|error| unless_signalled(deadline, error))?;
+                let file = file::open_to_append(&path);
+                let file = file.map_err(|error| Error::OpenStepOutput { path: printable(&path), error })?;
                 Handover::StepOutput { path, file }
             }
             _ if stdio::leads_nowhere(Stream::Stdout) => return Err(Error::NoStdout),
@@ -76,8 +75,9 @@ impl Handover {
     /// [`Error::StepOutput`], [`Error::Stdout`]; [`Error::Signal`] if one came while it could not be written.
     pub fn deliver(&mut self, minted: &Minted, index: &Index, deadline: Deadline) -> Result<()> {
         let delivered = match self {
-            Handover::StepOutput { path, file } => write_outputs(path, file, outputs(minted), deadline)
-                .map_err(|error| Error::StepOutput { path: printable(path), error }),
+            Handover::StepOutput { path, file } => {
+                append(path, file, outputs(minted)).map_err(|error| Error::StepOutput { path: printable(path), error })
+            }
             Handover::Stdout(format) => {
                 let text = match format {
                     Format::Token => format!("{}\n", minted.token.reveal()),
@@ -172,12 +172,6 @@ fn outputs(minted: &Minted) -> String {
     let token = workflow::output("api-token", minted.token.reveal());
     let expires = minted.expires_unix_secs.map(|secs| workflow::output("expires", &secs.to_string()));
     token + &expires.unwrap_or_default()
-}
-
-/// Appends the step outputs in time: the file may be on a network's file system.
-fn write_outputs(path: &Path, file: &File, outputs: String, deadline: Deadline) -> io::Result<()> {
-    let (path, mut file) = (path.to_owned(), file.try_clone()?);
-    deadline.wait_for(move || append(&path, &mut file, outputs))?
 }
 
 /// Appends all step outputs, or leaves the file as it was: a mask would not hide half a token.

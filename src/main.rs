@@ -86,7 +86,7 @@ fn run(env: &Env) -> Result<u8> {
 /// Mints an API token and hands it over to whoever started us.
 fn hand_over(settings: &Settings, env: &Env) -> Result<u8> {
     let exchange = Exchange::prepare(settings, env)?;
-    let mut handover = Handover::plan(settings.format, env, exchange.deadline())?;
+    let mut handover = Handover::plan(settings.format, env)?;
     let proof = exchange.request_id_token()?;
     let minted = exchange.mint(proof)?;
     handover.deliver(&minted, &settings.index, exchange.deadline())?;

@@ -58,8 +58,9 @@ impl Relay {
         remote.set_nonblocking(true)?;
         let (mut up, mut down, mut received) = (Pipe::new(), Pipe::new(), 0);
         loop {
-            up.pass(&local, remote);
-            acknowledge_at_once(&local);
+            if up.pass(&local, remote) > 0 {
+                acknowledge_at_once(&local);
+            }
             received += down.pass(remote, &local);
             if up.is_over {
                 return Ok(());

@@ -73,13 +73,11 @@ pub fn annotation(explanation: &Explanation) -> String {
 /// Appends the explanation to the job's summary page.
 fn summary(explanation: &Explanation, env: &Env) -> io::Result<()> {
     let Some(path) = env.get(STEP_SUMMARY).map(PathBuf::from) else { return Ok(()) };
-    let (page, deadline) = (page(explanation), file::soon());
-    let mut file = file::open_to_append(&path, deadline)?;
-    let append = move || match file.metadata()?.len() + page.len() as u64 {
+    let (page, mut file) = (page(explanation), file::open_to_append(&path)?);
+    match file.metadata()?.len() + page.len() as u64 {
         0..=MAX_SUMMARY_BYTES => file.write_all(page.as_bytes()),
         _ => Ok(()),
-    };
-    deadline.wait_for(append)?
+    }
 }
 
 /// The Markdown for the summary page.

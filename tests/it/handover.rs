@@ -157,18 +157,15 @@ fn githubs_endpoint_alone_makes_it_githubs_job() {
 }
 
 #[test]
-fn a_step_output_that_can_not_be_opened_in_time_is_given_up() {
+fn a_step_output_that_can_not_be_opened_at_once_is_given_up() {
     let servers = StandIn::start(Setup::default());
-    let step = Step::of(&servers).args(&["--timeout", "1"]);
+    let step = Step::of(&servers);
     let _blocked = blocked(&step.step_output_path());
     let start = Instant::now();
     let (status, stderr) = said_by(&mut step.command());
     assert_eq!(status, Some(6), "{stderr}");
-    assert!(
-        stderr.contains("the step output can't be written to") && stderr.contains("timeout of 1 second"),
-        "{stderr}"
-    );
-    assert!(start.elapsed() < Duration::from_secs(1) + SLACK);
+    assert!(stderr.contains("the step output can't be written to"), "{stderr}");
+    assert!(start.elapsed() < SLACK);
     assert_eq!(servers.requests(), [""; 0]);
 }
 
