@@ -12,7 +12,7 @@ PUBLISHED ?= published
 # The same executable, trusting the system's certificate authorities instead of Mozilla's.
 SYSTEM_ROOTS = --no-default-features --features system-roots
 
-.PHONY: help demo test test-action test-clients fuzz fuzz-keep bench check static install uninstall dist reproducible pin release verify clean
+.PHONY: help demo test test-action test-clients fuzz bench check static install uninstall dist reproducible pin release verify clean
 
 help:
 	@echo 'make demo          build, and run the whole exchange against stand-in servers on loopback'
@@ -20,7 +20,6 @@ help:
 	@echo 'make test-action   run the tests of the action; they need $$RUN_ACTION (see tests/action/main.rs)'
 	@echo 'make test-clients  run the tests with real upload clients (see tests/clients/main.rs); downloads them'
 	@echo 'make fuzz          fuzz each target of tests/fuzz for $$(FUZZ_SECS) seconds, now: $(FUZZ_SECS). It needs a C++ compiler'
-	@echo 'make fuzz-keep     add what earlier runs found to the corpus in tests/fuzz'
 	@echo 'make bench         measure the static executable beside a script with curl and jq, on loopback (Linux)'
 	@echo 'make check         formatting and lints'
 	@echo 'make static        build the static executable for this processor (Linux, musl) as it is released'
@@ -56,9 +55,6 @@ test-clients:
 
 fuzz:
 	@.ci/fuzz '$(FUZZ_SECS)'
-
-fuzz-keep:
-	@.ci/fuzz keep
 
 bench:
 	@.ci/bench
