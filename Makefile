@@ -12,16 +12,17 @@ PUBLISHED ?= published
 # The same executable, trusting the system's certificate authorities instead of Mozilla's.
 SYSTEM_ROOTS = --no-default-features --features system-roots
 
-.PHONY: help demo test test-action test-clients fuzz bench check static install uninstall dist reproducible pin release verify clean
+.PHONY: help demo test test-action test-clients fuzz bench check lint-action static install uninstall dist reproducible pin release verify clean
 
 help:
 	@echo 'make demo          build, and run the whole exchange against stand-in servers on loopback'
 	@echo 'make test          run all tests but those of the next two, and no fuzzing'
-	@echo 'make test-action   run the tests of the action; they need $$RUN_ACTION (see tests/action/main.rs)'
+	@echo 'make test-action   run the tests of the action (see tests/action/main.rs); downloads a workflow runner'
 	@echo 'make test-clients  run the tests with real upload clients (see tests/clients/main.rs); downloads them'
 	@echo 'make fuzz          fuzz each target of tests/fuzz for $$(FUZZ_SECS) seconds, now: $(FUZZ_SECS). It needs a C++ compiler'
 	@echo 'make bench         measure the static executable beside a script with curl and jq, on loopback (Linux)'
 	@echo 'make check         formatting and lints'
+	@echo 'make lint-action   lint action.yml, the workflows and the scripts of .ci; downloads the linters'
 	@echo 'make static        build the static executable for this processor (Linux, musl) as it is released'
 	@echo 'make install       build and install to $$(DESTDIR)$$(PREFIX)/bin, now: $(BINDIR).'
 	@echo '                   Where there is no cargo, it fetches the release that action.yml pins'
@@ -64,6 +65,9 @@ check:
 	$(CARGO) fmt --check --manifest-path tests/fuzz/Cargo.toml
 	$(CARGO) clippy --locked --all-targets -- -D warnings
 	$(CARGO) clippy --locked --all-targets $(SYSTEM_ROOTS) -- -D warnings
+
+lint-action:
+	@.ci/lint-action
 
 static:
 	@.ci/build
