@@ -12,18 +12,18 @@ PUBLISHED ?= published
 # The same executable, trusting the system's certificate authorities instead of Mozilla's.
 SYSTEM_ROOTS = --no-default-features --features system-roots
 
-.PHONY: help demo test test-action test-clients fuzz fuzz-keep sweep bench check static install uninstall dist reproducible pin release verify clean
+.PHONY: help demo test test-action test-clients fuzz sweep bench check lint-action static install uninstall dist reproducible pin release verify clean
 
 help:
 	@echo 'make demo          build, and run the whole exchange against stand-in servers on loopback'
 	@echo 'make test          run all tests but those of the next two, and no fuzzing'
-	@echo 'make test-action   run the tests of the action; they need $$RUN_ACTION (see tests/action/main.rs)'
+	@echo 'make test-action   run the tests of the action (see tests/action/main.rs); downloads a workflow runner'
 	@echo 'make test-clients  run the tests with real upload clients (see tests/clients/main.rs); downloads them'
 	@echo 'make fuzz          fuzz each target of tests/fuzz for $$(FUZZ_SECS) seconds, now: $(FUZZ_SECS). It needs a C++ compiler'
-	@echo 'make fuzz-keep     add what earlier runs found to the corpus in tests/fuzz'
 	@echo 'make sweep         have each system call of a run fail, one at a time, and look for lost tokens (Linux, x86_64)'
 	@echo 'make bench         measure the static executable beside a script with curl and jq, and draw docs/performance.svg (Linux)'
 	@echo 'make check         formatting and lints'
+	@echo 'make lint-action   lint action.yml, the workflows and the scripts of .ci; downloads the linters'
 	@echo 'make static        build the static executable for this processor (Linux, musl) as it is released'
 	@echo 'make install       build and install to $$(DESTDIR)$$(PREFIX)/bin, now: $(BINDIR).'
 	@echo '                   Where there is no cargo, it fetches the release that action.yml pins'
@@ -58,9 +58,6 @@ test-clients:
 fuzz:
 	@.ci/fuzz '$(FUZZ_SECS)'
 
-fuzz-keep:
-	@.ci/fuzz keep
-
 # See tests/sweep/main.rs for a sample, and for one case alone.
 sweep:
 	$(CARGO) test --locked --test sweep -- --nocapture --test-threads 1
@@ -73,6 +70,9 @@ check:
 	$(CARGO) fmt --check --manifest-path tests/fuzz/Cargo.toml
 	$(CARGO) clippy --locked --all-targets -- -D warnings
 	$(CARGO) clippy --locked --all-targets $(SYSTEM_ROOTS) -- -D warnings
+
+lint-action:
+	@.ci/lint-action
 
 static:
 	@.ci/build

@@ -1,12 +1,13 @@
 //! A workflow's job with a step that mints and a step that looks at the outputs.
 
-use std::fmt::{self, Write};
+use std::fmt;
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
 
+use crate::act;
 use crate::harness::{BUILT_EXE, OTHER_EXE};
 use crate::stand_in::http::Server;
 use crate::stand_in::{Setup, StandIn, releases};
@@ -92,7 +93,7 @@ pub struct Job {
     uses: &'static str,
     with: String,
     env: Vec<(String, String)>,
-    path: Option<PathBuf>,
+    path: PathBuf,
     workflow: Option<String>,
 }
 
@@ -124,7 +125,7 @@ impl Job {
             uses: ACTION,
             with: format!("index: {}", servers.index.url("/legacy/")),
             env: vec![],
-            path: None,
+            path: std::env::var_os("PATH").unwrap().into(),
             workflow: None,
             servers,
             releases,
@@ -174,7 +175,7 @@ impl Job {
 
     /// Sets the PATH of all steps.
     pub fn path(mut self, path: &Path) -> Job {
-        self.path = Some(path.to_owned());
+        self.path = path.to_owned();
         self
     }
 
@@ -203,45 +204,37 @@ impl Job {
 
     /// Runs the workflow. No secret may be in its log.
     pub fn run(&self) -> Outcome {
-        let runner = std::env::var_os("RUN_ACTION").expect("$RUN_ACTION: see tests/action/main.rs");
         let seen = self.dir.path().join("seen");
         let _ = fs::remove_file(&seen);
-        let action = self.dir.path().join("action");
-        fs::create_dir_all(&action).unwrap();
+        let folder = tempfile::tempdir_in(&self.dir).unwrap();
+        let action = folder.path().join("action");
+        fs::create_dir(&action).unwrap();
         if self.uses == OUTER {
-            fs::create_dir_all(action.join("inner")).unwrap();
+            fs::create_dir(action.join("inner")).unwrap();
             fs::write(action.join("inner/action.yml"), &self.action_yml).unwrap();
             fs::write(action.join("action.yml"), OUTER_ACTION_YML).unwrap();
         } else {
             fs::write(action.join("action.yml"), &self.action_yml).unwrap();
         }
-        let workflow = self.dir.path().join("release.yml");
-        fs::write(&workflow, self.workflow.clone().unwrap_or_else(|| self.own_workflow(&seen))).unwrap();
-
-        let mut command = Command::new(runner);
-        if self.uses != "./" {
-            command.args(["--as", self.uses]);
+        let env = self.env.iter().filter(|(name, _)| !name.starts_with("RUNNER_"));
+        let (green, whole_log) = act::Run {
+            folder: folder.path(),
+            uses: self.uses,
+            workflow: &self.workflow.clone().unwrap_or_else(|| self.own_workflow(&seen)),
+            env: env.map(|(name, value)| (&**name, &**value)).collect(),
+            path: &self.path,
         }
-        for (name, value) in self.env.iter().filter(|(name, _)| !name.starts_with("RUNNER_")) {
-            command.arg("--env").arg(format!("{name}={value}"));
-        }
-        if let Some(path) = &self.path {
-            command.arg("--path").arg(path);
-        }
-        let output = command.arg(action).arg(workflow).output().unwrap();
-        let mut log = String::from_utf8_lossy(&output.stdout).into_owned();
-        log.write_str(&String::from_utf8_lossy(&output.stderr)).unwrap();
+        .run();
         for secret in self.servers.secrets() {
-            assert!(!log.contains(&secret), "the secret {}… is in the log: {log}", &secret[..12]);
+            assert!(!whole_log.contains(&secret), "the secret {}… is in the log: {whole_log}", &secret[..12]);
         }
-        let whole_log = log;
         let printed =
             |line: &&str| line.contains("]   | ") || line.contains("]   ❗ ") || line.contains("exit status ");
         let log = whole_log.lines().filter(printed).map(|line| format!("{line}\n")).collect();
         let seen = fs::read_to_string(seen).unwrap_or_default();
         let mut lines = seen.lines().map(str::to_owned);
         let mut line = || lines.next().unwrap_or_default();
-        Outcome { green: output.status.success(), outcome: line(), api_token: line(), expires: line(), log, whole_log }
+        Outcome { green, outcome: line(), api_token: line(), expires: line(), log, whole_log }
     }
 
     fn own_workflow(&self, seen: &Path) -> String {

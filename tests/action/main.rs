@@ -1,8 +1,7 @@
 //! Tests of the action: workflows run by a real workflow runner, with servers on loopback only.
 //!
-//! `make test-action` runs them. They need `$RUN_ACTION`, a program that runs
-//! `RUN_ACTION [--as OWNER/REPO@REF] [--env NAME=VALUE]... [--path PATH] ACTION_DIR WORKFLOW_FILE` with
-//! [act](https://github.com/nektos/act), prints the log and ends with 0 when the jobs are green.
+//! `make test-action` runs them, on Linux. They need busybox, dash, curl, git and wget, and python3 with venv to install
+//! the runner.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, dead_code)]
 
@@ -11,6 +10,7 @@ mod harness;
 #[path = "../stand_in/mod.rs"]
 mod stand_in;
 
+mod act;
 mod faults;
 mod found;
 mod install;

@@ -161,7 +161,7 @@ fn a_last_step_revokes_the_token_though_the_upload_failed() {
     let (job, outcome) = minting_and_burning(true);
     assert!(!outcome.green, "{outcome}");
     assert_eq!((job.servers.api_tokens().len(), job.servers.burned().len()), (1, 1), "{outcome}");
-    assert!(outcome.log.contains("has revoked the API token"), "{outcome}");
+    assert!(outcome.log.contains("has accepted the API token for revocation"), "{outcome}");
 }
 
 #[test]

@@ -10,6 +10,7 @@ mod program {
     pub mod claims;
     pub mod cli;
     pub mod clients;
+    pub mod connection;
     pub mod deadline;
     pub mod diagnosis;
     pub mod env;
@@ -21,18 +22,20 @@ mod program {
     pub mod form;
     pub mod handover;
     pub mod http;
+    pub mod http_error;
     pub mod identity;
     pub mod index;
+    pub mod interim;
     pub mod json;
     pub mod log;
     pub mod project;
     pub mod proxy;
+    pub mod relay;
     pub mod report;
     pub mod secret;
     pub mod settings;
     pub mod signals;
     pub mod stdio;
-    pub mod tunnel;
     pub mod url;
     pub mod workflow;
 }

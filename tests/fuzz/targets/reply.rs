@@ -1,12 +1,11 @@
 //! What servers answer: each reply of the protocol, read by the code that reads it in earnest, and the JSON door by itself.
 //!
-//! The first byte of an input says which reply, the second its status and index; the rest is the body. Of a reply to the
-//! exchange, the ID token's claims may come first, up to a zero byte. In a body, `@OWN@` stands for the secret that was sent
+//! The first byte of an input says which reply and whether it is known to be whole, the second its status and index; the rest is
+//! the body. Of a reply to the exchange, the ID token's claims may come first, up to a zero byte. In a body, `@OWN@` stands for the secret that was sent
 //! with the request, `@OWN-U@` for the same with its first character escaped, `@API@` and `@JWT@` for tokens of others.
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use nanoserde::DeJson;
 use serde_json::Value;
 
 use super::shown::{check_error, unguessable};
@@ -16,12 +15,13 @@ use crate::env::Env;
 use crate::error::{Error, Subject};
 use crate::expiry;
 use crate::http::{Http, Reply};
+use crate::http_error::HttpError;
 use crate::identity::{self, github, google};
-use crate::index::Index;
-use crate::json::{self, JsonError, Members};
+use crate::index::{Index, MintReply};
+use crate::json::{JsonError, Object};
 use crate::log::{Log, Verbosity};
 use crate::proxy::Proxies;
-use crate::secret::{ApiToken, IdToken, RequestToken};
+use crate::secret::{IdToken, RequestToken, UnusableToken};
 use crate::url::Url;
 
 const STATUSES: [u16; 16] = [200, 422, 400, 401, 403, 404, 408, 429, 500, 503, 202, 204, 302, 301, 101, 599];
@@ -39,14 +39,13 @@ pub fn fuzz(input: &[u8]) {
     let status = STATUSES[usize::from(status % 16)];
     let server = Url::parse("https://server.example/").unwrap();
     let secrets = Secrets::of(input);
-    let reply = |own: &str| Reply { status, body: secrets.planted(rest, own), retry_after: None };
+    let reply = |own: &str| reply(0, status, secrets.planted(rest, own));
     let own = &secrets.own;
     match leg % 8 {
         0 => audience(&index, &reply(""), &secrets),
-        1 => mint(&index, status, rest, &secrets),
+        1 => mint(&index, *leg, status, rest, &secrets),
         2 => {
-            let token = ApiToken::new(secrets.api.clone()).unwrap();
-            check(index.read_burnt(&reply(&secrets.api), &token), &secrets);
+            check(index.read_burnt(&reply(&secrets.api), &secrets.api), &secrets);
         }
         3 => {
             let read = github::read_id_token(&reply(own), server.origin(), &RequestToken::new(own).unwrap());
@@ -71,6 +70,12 @@ pub fn fuzz(input: &[u8]) {
         }
         _ => door(rest),
     }
+}
+
+/// A reply that may be cut off, or is, as the first byte of an input has it.
+fn reply(leg: u8, status: u16, body: Vec<u8>) -> Reply {
+    let flaw = (leg & 0x80 != 0).then(|| HttpError::cut_off());
+    Reply { status, body, retry_after: None, flaw, is_surely_whole: leg & 0x40 == 0 }
 }
 
 /// What no text may hold.
@@ -132,7 +137,7 @@ fn audience(index: &Index, reply: &Reply, secrets: &Secrets) {
     assert!(url.bytes().all(|b| b.is_ascii_graphic()));
 }
 
-fn mint(index: &Index, status: u16, rest: &[u8], secrets: &Secrets) {
+fn mint(index: &Index, leg: u8, status: u16, rest: &[u8], secrets: &Secrets) {
     let (claims, body) = match rest.iter().position(|b| *b == 0) {
         Some(at) => (&rest[..at], &rest[at + 1..]),
         None => (GITHUB_CLAIMS.as_bytes(), rest),
@@ -140,88 +145,60 @@ fn mint(index: &Index, status: u16, rest: &[u8], secrets: &Secrets) {
     let signature = &secrets.own;
     let id_token = format!("eyJhbGciOiJSUzI1NiJ9.{}.{signature}", URL_SAFE_NO_PAD.encode(claims));
     let Ok(id_token) = IdToken::new(id_token) else { return };
-    let reply = Reply { status, body: secrets.planted(body, id_token.reveal()), retry_after: None };
-    let mut discarded = None;
-    let read = index.read_minted(&reply, &id_token, |minted| discarded = Some(minted.token.reveal().to_owned()));
-    if let Some(token) = &discarded {
-        assert!(read.is_err());
-        assert_eq!(&member(&reply, "token"), token);
-    }
+    let body = secrets.planted(body, id_token.reveal());
+    let value: Value = serde_json::from_slice(&body).unwrap_or_default();
+    let MintReply { unusable, minted } = index.read_minted(reply(leg, status, body.clone()), &id_token);
+    check_unusable(&unusable, &body, &value, &id_token, minted.is_err() && (200..300).contains(&status));
     let subject = Claims::of(&id_token).map(|claims| Subject {
         claims,
         audience: index.known_audience(),
         project: status.is_multiple_of(2).then(|| "octo-project".to_owned()),
         now_unix_secs: NOW,
     });
-    let read = read.map_err(|error| error.about(subject));
-    let Some(minted) = check(read, secrets) else { return };
-    assert_eq!(member(&reply, "token"), minted.token.reveal());
-    let value: Value = serde_json::from_slice(&reply.body).unwrap();
-    assert_eq!(value["expires"].as_u64(), minted.expires_unix_secs);
+    let minted = minted.map_err(|error| error.about(subject));
+    let Some((minted, flaw)) = check(minted, secrets) else { return };
+    assert_eq!(value["token"], minted.token.reveal());
+    assert_eq!(value["expires"].as_u64().filter(|_| flaw.is_none()), minted.expires_unix_secs);
     let line = expiry::describe(minted.expires_unix_secs.unwrap_or_default(), NOW);
     assert!(line.is_ascii() && line.len() < 100, "{line:?}");
 }
 
-/// Every kind of field there is in a reply.
-#[derive(DeJson)]
-struct Probe {
-    #[nserde(default)]
-    text: Option<String>,
-    #[nserde(default)]
-    number: Option<u64>,
-    #[nserde(default)]
-    list: Option<Vec<Item>>,
-}
-
-#[derive(DeJson)]
-struct Item {
-    #[nserde(default)]
-    text: Option<String>,
+/// No API token is lost in a reply that can't be used, and the ID token is not taken for one.
+fn check_unusable(unusable: &[UnusableToken], body: &[u8], value: &Value, id_token: &IdToken, may_be_some: bool) {
+    let unusable: Vec<&str> = unusable.iter().map(UnusableToken::reveal).collect();
+    assert!(unusable.len() <= 4 && !unusable.contains(&"") && !unusable.contains(&id_token.reveal()));
+    assert!(may_be_some || unusable.is_empty());
+    // An escaped key is not looked for, and of too many tokens the first ones count.
+    let text = String::from_utf8_lossy(body);
+    if let Some(token) = value["token"].as_str().filter(|token| !token.is_empty() && *token != id_token.reveal())
+        && may_be_some
+        && !text.contains('\\')
+        && text.matches("\"token\"").count() <= 4
+    {
+        assert!(unusable.contains(&token));
+    }
 }
 
 /// The door lets through what another decoder takes, with the same meaning, and nothing else. It is stricter in two things:
 /// depth, and equal keys.
 fn door(bytes: &[u8]) {
     let other = serde_json::from_slice::<Value>(bytes);
-    let members = Members::read(bytes);
-    match (&members, &other) {
-        (Ok(members), Ok(Value::Object(object))) => {
-            assert!(members.iter().map(|(key, _)| key).eq(object.keys().map(String::as_str)));
-            for (key, value) in object {
-                let text = members.json(key).unwrap();
-                assert_eq!(&serde_json::from_str::<Value>(text).unwrap(), value);
-                assert_eq!(members.text(key).as_deref(), value.as_str());
-                assert_eq!(members.object(key).is_some(), value.is_object());
+    match (Object::read(bytes), &other) {
+        (Ok(ours), Ok(Value::Object(theirs))) => {
+            assert!(ours.iter().map(|(key, _)| key).eq(theirs.keys().map(String::as_str)));
+            for (key, value) in theirs {
+                assert_eq!(serde_json::from_str::<Value>(ours.json(key).unwrap()).unwrap(), *value);
+                assert_eq!(ours.get::<String>(key).ok().as_deref(), value.as_str());
+                assert_eq!(ours.object(key).is_some(), value.is_object());
+                let objects = value.as_array().map_or(0, |elements| elements.iter().filter(|e| e.is_object()).count());
+                assert_eq!(ours.objects(key).len(), objects);
+                let number = ours.get::<u64>(key).ok();
+                assert!(number.is_none() || number == value.as_u64());
             }
         }
-        (Err(JsonError::Depth | JsonError::DuplicateKey), _) => return,
+        (Err(JsonError::Depth | JsonError::DuplicateKey), _) => {}
         (Err(JsonError::Shape), Ok(value)) => assert!(!value.is_object()),
         (Err(_), Err(_)) => {}
-        (members, other) => panic!("{:?} but {other:?}", members.as_ref().map(drop)),
+        (ours, other) => panic!("{:?} but {other:?}", ours.map(drop)),
     }
-    match (json::decode::<Probe>(bytes, &["text", "number", "list"]), other) {
-        (Ok(probe), Ok(value)) => {
-            assert_eq!(probe.text.as_deref(), value["text"].as_str());
-            assert_eq!(probe.number, value["number"].as_u64());
-            let texts = |item: &Value| item["text"].as_str().map(str::to_owned);
-            let list = value["list"].as_array().map(|items| items.iter().map(texts).collect::<Vec<_>>());
-            assert_eq!(probe.list.map(|items| items.into_iter().map(|item| item.text).collect()), list);
-        }
-        // nanoserde refuses some numbers in whatever field (see `JsonError::Shape`).
-        (Err(JsonError::Shape), Ok(value)) => {
-            assert!(!fits(&value) || bytes.iter().any(u8::is_ascii_digit), "{value}");
-        }
-        (Err(_), Err(_)) => {}
-        (probe, other) => panic!("{:?} but {other:?}", probe.map(drop)),
-    }
-}
-
-/// True if each field of a [`Probe`] is of the right type.
-fn fits(value: &Value) -> bool {
-    let text = |value: &Value| value["text"].is_null() || value["text"].is_string();
-    let item = |item: &Value| item.is_object() && text(item);
-    value.is_object()
-        && text(value)
-        && (value["number"].is_null() || value["number"].is_u64())
-        && (value["list"].is_null() || value["list"].as_array().is_some_and(|list| list.iter().all(item)))
 }

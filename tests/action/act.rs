@@ -1,0 +1,79 @@
+//! [act](https://github.com/nektos/act), which runs a workflow as GitHub's runner does, here on this machine itself: without
+//! containers, and with no network of its own.
+//!
+//! It is not GitHub's runner in everything. It sets more variables in a composite action's scripts than that: `make
+//! lint-action` looks for their use. It sees a workflow command at the start of a line only. A process that a step leaves
+//! behind ends with the step.
+
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::OnceLock;
+
+use crate::job::{TOP, run};
+
+/// A workflow to run.
+pub struct Run<'a> {
+    /// A folder for this alone, which has the files of the action's repository in `action`.
+    pub folder: &'a Path,
+    /// Under which name the workflow uses the action, `OWNER/REPO@REF`, or `./`.
+    pub uses: &'a str,
+    pub workflow: &'a str,
+    /// What each step's environment has, but for what the runner itself puts there.
+    pub env: Vec<(&'a str, &'a str)>,
+    pub path: &'a Path,
+}
+
+impl Run<'_> {
+    /// Runs it. True if all its jobs are green, and at least one ran; and the log.
+    pub fn run(&self) -> (bool, String) {
+        let action = self.folder.join("action");
+        let caller = if self.uses == "./" { action.clone() } else { self.folder.join("caller") };
+        let workflow = caller.join(WORKFLOW);
+        fs::create_dir_all(workflow.parent().unwrap()).unwrap();
+        fs::write(workflow, self.workflow).unwrap();
+        commit(&caller);
+        git(&caller, &["remote", "add", "origin", "https://github.com/octo-org/octo-repo"]);
+
+        let mut act = Command::new("timeout"); // it has no limit of its own
+        act.args(["--kill-after=10", "120", "env", "--ignore-environment"]);
+        for (name, value) in [("PATH", self.path), ("HOME", self.folder), ("XDG_CACHE_HOME", self.folder)] {
+            act.arg(format!("{name}={}", value.display()));
+        }
+        act.arg(act_exe()).args(["push", "--workflows", WORKFLOW]);
+        if self.uses != "./" {
+            act.arg("--local-repository").arg(format!("{}={}", self.uses, action.display()));
+        }
+        act.args(["--platform", "ubuntu-latest=-self-hosted", "--container-daemon-socket", "-"]);
+        act.args(["--no-cache-server", "--pull=false", "--concurrent-jobs", "1"]);
+        act.args(self.env.iter().flat_map(|(name, value)| ["--env".to_owned(), format!("{name}={value}")]));
+        let log = self.folder.join("log");
+        let file = File::create(&log).unwrap();
+        let status = act.current_dir(&caller).stdout(file.try_clone().unwrap()).stderr(file).status().unwrap();
+        let log = String::from_utf8_lossy(&fs::read(log).unwrap()).into_owned();
+        // It is content with a job that it skips, and with none.
+        let has_run = log.contains("Job succeeded") && !log.contains("Skipping unsupported platform");
+        (status.success() && has_run, log)
+    }
+}
+
+const WORKFLOW: &str = ".github/workflows/release.yml";
+
+/// act itself: the pinned one, installed by the first test that asks for it.
+fn act_exe() -> &'static Path {
+    static EXE: OnceLock<PathBuf> = OnceLock::new();
+    EXE.get_or_init(|| Path::new(run(Command::new(format!("{TOP}/.ci/programs")).arg("act")).trim()).join("act"))
+}
+
+/// Makes the folder what act takes for a repository.
+fn commit(folder: &Path) {
+    git(folder, &["init", "--quiet", "--initial-branch=main"]);
+    git(folder, &["add", "--all"]);
+    git(folder, &["-c", "user.name=a", "-c", "user.email=a@localhost", "commit", "--quiet", "--message=a"]);
+}
+
+fn git(folder: &Path, args: &[&str]) {
+    let mut git = Command::new("git");
+    git.env("GIT_CONFIG_GLOBAL", "/dev/null").env("GIT_CONFIG_SYSTEM", "/dev/null");
+    run(git.arg("-C").arg(folder).args(args));
+}
