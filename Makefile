@@ -12,7 +12,7 @@ PUBLISHED ?= published
 # The same executable, trusting the system's certificate authorities instead of Mozilla's.
 SYSTEM_ROOTS = --no-default-features --features system-roots
 
-.PHONY: help demo test test-action test-clients fuzz fuzz-keep bench check static install uninstall dist reproducible pin release verify clean
+.PHONY: help demo test test-action test-clients fuzz fuzz-keep bench check static install uninstall dist wheels reproducible pin release verify clean
 
 help:
 	@echo 'make demo          build, and run the whole exchange against stand-in servers on loopback'
@@ -28,6 +28,7 @@ help:
 	@echo '                   Where there is no cargo, it fetches the release that action.yml pins'
 	@echo 'make uninstall     remove it from there'
 	@echo 'make dist          build the release assets of this kind of machine, and SHA256SUMS, in $$(DIST), now: $(DIST)'
+	@echo 'make wheels        make Python wheels of what is in $$(DIST), for the index'
 	@echo 'make reproducible  build again in another folder, and compare with $$(DIST)'
 	@echo 'make pin           write version, repository and sums of $$(DIST) into action.yml'
 	@echo 'make release       pin, commit, tag, push and publish $$(DIST); for the release workflow'
@@ -80,6 +81,10 @@ uninstall:
 
 dist:
 	@.ci/dist '$(DIST)'
+
+wheels:
+	@.ci/wheels '$(DIST)' '$(DIST)'
+	@.ci/sums '$(DIST)' >'$(DIST)/SHA256SUMS'
 
 reproducible:
 	@.ci/reproducible '$(DIST)' x86_64-unknown-linux-musl

@@ -20,3 +20,4 @@ mod readme;
 mod release;
 mod script;
 mod uploads;
+mod wheels;

@@ -6,7 +6,7 @@ use std::process::{Command, Output};
 
 use crate::job::{REPOSITORY, TOP, VERSION, executable, run};
 
-const TARGETS: [&str; 5] = [
+pub const TARGETS: [&str; 5] = [
     "aarch64-apple-darwin",
     "aarch64-unknown-linux-musl",
     "x86_64-apple-darwin",
@@ -15,20 +15,20 @@ const TARGETS: [&str; 5] = [
 ];
 
 /// A clone of the repository with a release's assets, which are nothing that would run.
-struct Release {
+pub struct Release {
     dir: tempfile::TempDir,
 }
 
 impl Release {
-    fn of(targets: &[&str]) -> Release {
+    pub fn of(targets: &[&str]) -> Release {
         let release = Release { dir: tempfile::tempdir().unwrap() };
-        let files = ["Cargo.toml", "Makefile", "action.yml", ".ci"].map(|name| format!("{TOP}/{name}"));
+        let files = ["Cargo.toml", "LICENSE", "Makefile", "action.yml", ".ci"].map(|name| format!("{TOP}/{name}"));
         run(Command::new("cp").arg("-R").args(files).arg(release.dir.path()));
         release.assets("dist", targets);
         release
     }
 
-    fn path(&self, name: &str) -> PathBuf {
+    pub fn path(&self, name: &str) -> PathBuf {
         self.dir.path().join(name)
     }
 
@@ -38,12 +38,23 @@ impl Release {
         for target in targets {
             fs::write(self.path(folder).join(format!("token-mint-{target}")), format!("of {target}")).unwrap();
         }
+        self.sums(folder);
+    }
+
+    fn sums(&self, folder: &str) {
         let sums = run(Command::new(self.path(".ci/sums")).arg(self.path(folder)));
         fs::write(self.path(folder).join("SHA256SUMS"), sums).unwrap();
     }
 
+    /// Adds the wheels to a folder's assets, as the workflow of that repository does.
+    fn wheels(&self, folder: &str) {
+        let mut wheels = Command::new(self.path(".ci/wheels"));
+        run(wheels.args([self.path(folder), self.path(folder)]).env("GITHUB_REPOSITORY", REPOSITORY));
+        self.sums(folder);
+    }
+
     /// Runs make as a workflow of that repository does; empty: as a person does.
-    fn make_as(&self, repository: &str, target: &str) -> Output {
+    pub fn make_as(&self, repository: &str, target: &str) -> Output {
         let mut make = Command::new("make");
         make.arg(target).current_dir(&self.dir).env_remove("DIST").env("GITHUB_REPOSITORY", repository);
         let output = make.output().unwrap();
@@ -51,7 +62,7 @@ impl Release {
         output
     }
 
-    fn make(&self, target: &str) -> Output {
+    pub fn make(&self, target: &str) -> Output {
         self.make_as(REPOSITORY, target)
     }
 
@@ -60,7 +71,7 @@ impl Release {
     }
 
     /// The sum that action.yml has for a target.
-    fn pin(&self, target: &str) -> String {
+    pub fn pin(&self, target: &str) -> String {
         let action = self.action_yml();
         let line = action.lines().find(|line| line.contains(&format!("target={target} "))).unwrap();
         line.split("sum=").nth(1).unwrap().split(' ').next().unwrap().to_owned()
@@ -77,7 +88,7 @@ impl Release {
     }
 }
 
-fn sum_of(path: &Path) -> String {
+pub fn sum_of(path: &Path) -> String {
     run(Command::new("sha256sum").arg(path))[..64].to_owned()
 }
 
@@ -161,6 +172,11 @@ fn pin_refuses_sums_that_do_not_match_the_files() {
     release.assert_refuses("no place for the sum of riscv64gc-unknown-linux-musl");
 
     let release = Release::of(&TARGETS);
+    fs::write(release.path("dist/notes.txt"), "no asset").unwrap();
+    release.sums("dist");
+    release.assert_refuses("notes.txt is no asset of a release");
+
+    let release = Release::of(&TARGETS);
     fs::remove_file(release.path("dist/SHA256SUMS")).unwrap();
     release.assert_refuses("SHA256SUMS: run make dist");
 }
@@ -171,6 +187,7 @@ fn verify_compares_what_was_published_pinned_and_built() {
     // Building is not what is tested here: what was built is there.
     executable(&release.path(".ci/dist"), b"#!/bin/sh\n");
     release.assets("published", &TARGETS);
+    release.wheels("published");
     let verify = || {
         let output = release.make("verify");
         (output.status.success(), String::from_utf8(output.stderr).unwrap())
@@ -200,6 +217,30 @@ fn verify_compares_what_was_published_pinned_and_built() {
     fs::write(release.path("published/token-mint-x86_64-apple-darwin"), "changed later").unwrap();
     let (done, said) = verify();
     assert!(!done && said.contains("have other sums"), "{said}");
+}
+
+#[test]
+fn verify_takes_only_wheels_that_hold_what_was_published() {
+    let release = Release::of(&TARGETS);
+    executable(&release.path(".ci/dist"), b"#!/bin/sh\n");
+    release.wheels("dist");
+    assert!(release.make("pin").status.success());
+    let wheel = "token_mint-*macosx*arm64.whl";
+    for change in [
+        "true".to_owned(),
+        format!("printf x >>published/{wheel}"),
+        format!("rm published/{wheel}"),
+        format!("cp published/{wheel} published/token_mint-{VERSION}-py3-none-any.whl"),
+    ] {
+        let change = format!("rm -rf published; cp -R dist published; {change}");
+        run(Command::new("sh").args(["-ec", &change]).current_dir(&release.dir));
+        release.sums("published");
+        let output = release.make("verify");
+        let said = String::from_utf8_lossy(&output.stderr);
+        let as_published = change.ends_with("true");
+        assert_eq!(output.status.success(), as_published, "{change}: {output:?}");
+        assert!(as_published || said.contains("are not those of its executables"), "{change}: {said}");
+    }
 }
 
 /// A release that can be published: a clone with a bare repository as its origin, and a `gh` that writes down what it
@@ -239,6 +280,7 @@ fn make_release(release: &Release) -> Output {
 #[test]
 fn release_pins_commits_tags_pushes_and_publishes() {
     let release = publishable(&TARGETS);
+    release.wheels("dist");
     let output = make_release(&release);
     assert!(output.status.success(), "{output:?}");
     let git = |args: &[&str]| run(Command::new("git").args(args).current_dir(release.path("origin.git")));
@@ -257,6 +299,7 @@ fn release_pins_commits_tags_pushes_and_publishes() {
     for asset in TARGETS.map(|target| format!("token-mint-{target}")).iter().chain([&"SHA256SUMS".to_owned()]) {
         assert!(create.split(' ').any(|word| word == format!("dist/{asset}")), "{create}");
     }
+    assert_eq!(create.matches(".whl").count(), TARGETS.len(), "{create}");
     assert_eq!(edit, format!("release edit {tag} --draft=false"));
     assert_eq!(lines[0], format!("release view {tag}"));
     // The same version again is refused, before anything is changed.
