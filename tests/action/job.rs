@@ -94,6 +94,7 @@ pub struct Job {
     env: Vec<(String, String)>,
     path: Option<PathBuf>,
     workflow: Option<String>,
+    inputs: Option<String>,
 }
 
 /// What a job did.
@@ -126,6 +127,7 @@ impl Job {
             env: vec![],
             path: None,
             workflow: None,
+            inputs: None,
             servers,
             releases,
         };
@@ -151,6 +153,12 @@ impl Job {
     /// Runs another workflow, which uses the action by name.
     pub fn workflow(mut self, workflow: &str) -> Job {
         self.workflow = Some(workflow.to_owned());
+        self
+    }
+
+    /// Somebody starts the workflow by hand, with these inputs, as JSON.
+    pub fn started_with(mut self, inputs: &str) -> Job {
+        self.inputs = Some(inputs.to_owned());
         self
     }
 
@@ -221,6 +229,11 @@ impl Job {
         let mut command = Command::new(runner);
         if self.uses != "./" {
             command.args(["--as", self.uses]);
+        }
+        if let Some(inputs) = &self.inputs {
+            let event = self.dir.path().join("event.json");
+            fs::write(&event, format!("{{\"inputs\": {inputs}}}")).unwrap();
+            command.arg("--event").arg(format!("workflow_dispatch={}", event.display()));
         }
         for (name, value) in self.env.iter().filter(|(name, _)| !name.starts_with("RUNNER_")) {
             command.arg("--env").arg(format!("{name}={value}"));

@@ -16,6 +16,7 @@ mod found;
 mod install;
 mod job;
 mod places;
+mod publish;
 mod readme;
 mod release;
 mod script;
