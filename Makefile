@@ -9,10 +9,11 @@ FUZZ_SECS ?= 20
 # A release's assets: built here, and downloaded.
 DIST ?= dist
 PUBLISHED ?= published
+IMAGE = $(CARGO_TARGET_DIR)/image
 # The same executable, trusting the system's certificate authorities instead of Mozilla's.
 SYSTEM_ROOTS = --no-default-features --features system-roots
 
-.PHONY: help demo test test-action test-clients fuzz fuzz-keep bench check static install uninstall dist wheels reproducible pin release verify clean
+.PHONY: help demo test test-action test-clients fuzz fuzz-keep bench check static install uninstall dist wheels image reproducible pin release verify clean
 
 help:
 	@echo 'make demo          build, and run the whole exchange against stand-in servers on loopback'
@@ -29,6 +30,7 @@ help:
 	@echo 'make uninstall     remove it from there'
 	@echo 'make dist          build the release assets of this kind of machine, and SHA256SUMS, in $$(DIST), now: $(DIST)'
 	@echo 'make wheels        make Python wheels of what is in $$(DIST), for the index'
+	@echo 'make image         make a container image of the executables in $$(DIST) in $(IMAGE) (Linux; needs buildah)'
 	@echo 'make reproducible  build again in another folder, and compare with $$(DIST)'
 	@echo 'make pin           write version, repository and sums of $$(DIST) into action.yml'
 	@echo 'make release       pin, commit, tag, push and publish $$(DIST); for the release workflow'
@@ -85,6 +87,9 @@ dist:
 wheels:
 	@.ci/wheels '$(DIST)' '$(DIST)'
 	@.ci/sums '$(DIST)' >'$(DIST)/SHA256SUMS'
+
+image:
+	@.ci/image '$(DIST)' '$(IMAGE)'
 
 reproducible:
 	@.ci/reproducible '$(DIST)' x86_64-unknown-linux-musl
