@@ -9,11 +9,13 @@ FUZZ_SECS ?= 20
 # A release's assets: built here, and downloaded.
 DIST ?= dist
 PUBLISHED ?= published
+# What is not looked at by default: advisories, whose list is on GitHub.
+DENY ?= bans licenses sources
 IMAGE = $(CARGO_TARGET_DIR)/image
 # The same executable, trusting the system's certificate authorities instead of Mozilla's.
 SYSTEM_ROOTS = --no-default-features --features system-roots
 
-.PHONY: help demo test test-action test-clients fuzz fuzz-keep bench check static install uninstall dist wheels image reproducible pin release verify clean
+.PHONY: help demo test test-action test-clients fuzz fuzz-keep bench check static install uninstall dist bom wheels image deny reproducible pin release verify clean
 
 help:
 	@echo 'make demo          build, and run the whole exchange against stand-in servers on loopback'
@@ -24,11 +26,13 @@ help:
 	@echo 'make fuzz-keep     add what earlier runs found to the corpus in tests/fuzz'
 	@echo 'make bench         measure the static executable beside a script with curl and jq, on loopback (Linux)'
 	@echo 'make check         formatting and lints'
+	@echo 'make deny          check licences and sources of all crates; builds cargo-deny'
 	@echo 'make static        build the static executable for this processor (Linux, musl) as it is released'
 	@echo 'make install       build and install to $$(DESTDIR)$$(PREFIX)/bin, now: $(BINDIR).'
 	@echo '                   Where there is no cargo, it fetches the release that action.yml pins'
 	@echo 'make uninstall     remove it from there'
 	@echo 'make dist          build the release assets of this kind of machine, and SHA256SUMS, in $$(DIST), now: $(DIST)'
+	@echo 'make bom           write what is compiled in, and its licences, into $$(DIST). It needs jq; builds cargo-cyclonedx'
 	@echo 'make wheels        make Python wheels of what is in $$(DIST), for the index'
 	@echo 'make image         make a container image of the executables in $$(DIST) in $(IMAGE) (Linux; needs buildah)'
 	@echo 'make reproducible  build again in another folder, and compare with $$(DIST)'
@@ -72,6 +76,9 @@ check:
 	$(CARGO) clippy --locked --all-targets -- -D warnings
 	$(CARGO) clippy --locked --all-targets $(SYSTEM_ROOTS) -- -D warnings
 
+deny:
+	@$$(.ci/cargo-tool cargo-deny 0.20.2)/cargo-deny --locked check $(DENY)
+
 static:
 	@.ci/build
 
@@ -83,6 +90,10 @@ uninstall:
 
 dist:
 	@.ci/dist '$(DIST)'
+
+bom:
+	@.ci/bom '$(DIST)'
+	@.ci/sums '$(DIST)' >'$(DIST)/SHA256SUMS'
 
 wheels:
 	@.ci/wheels '$(DIST)' '$(DIST)'
@@ -100,7 +111,7 @@ pin:
 release:
 	@.ci/release '$(DIST)'
 
-verify: dist
+verify: dist bom
 	@.ci/verify '$(PUBLISHED)' '$(DIST)'
 
 clean:

@@ -11,6 +11,7 @@ mod harness;
 #[path = "../stand_in/mod.rs"]
 mod stand_in;
 
+mod bom;
 mod faults;
 mod found;
 mod install;

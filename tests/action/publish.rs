@@ -39,8 +39,10 @@ fn released(pypi: bool) -> (Job, Outcome) {
     assert_eq!(workflow.matches(tag).count(), 2);
     workflow = workflow.replace(tag, "");
     let dir = |name: &str| job.dir.path().join(name);
+    run(Command::new("cp").arg("-R").arg(pinned().assets()).arg(dir("assets")));
+    fs::write(dir("assets/LICENSES.txt"), "licences").unwrap();
     let mut wheels = Command::new(format!("{TOP}/.ci/wheels"));
-    run(wheels.arg(pinned().assets()).arg(dir("release")).env("GITHUB_REPOSITORY", REPOSITORY));
+    run(wheels.args([dir("assets"), dir("release")]).env("GITHUB_REPOSITORY", REPOSITORY));
     let gh = format!(
         "#!/bin/sh\n[ \"$*\" = \"release download v{VERSION} --pattern *.whl --dir dist\" ] && cp -R '{}' dist\n",
         dir("release").display()

@@ -25,6 +25,14 @@ impl Release {
         let files = ["Cargo.toml", "LICENSE", "Makefile", "action.yml", ".ci"].map(|name| format!("{TOP}/{name}"));
         run(Command::new("cp").arg("-R").args(files).arg(release.dir.path()));
         release.assets("dist", targets);
+        // A `gh` that downloads what is in `elsewhere`, and finds an attestation of all but what `unattested` names.
+        let gh = "#!/bin/sh
+            echo \"$*\" >>gh.log
+            case $1 in
+              release) mv elsewhere published ;;
+              attestation) ! grep -qxF \"$3\" unattested 2>/dev/null ;;
+            esac\n";
+        executable(&release.path("bin/gh"), gh.as_bytes());
         release
     }
 
@@ -38,7 +46,17 @@ impl Release {
         for target in targets {
             fs::write(self.path(folder).join(format!("token-mint-{target}")), format!("of {target}")).unwrap();
         }
+        for list in ["SBOM.cdx.json", "LICENSES.txt"] {
+            fs::write(self.path(folder).join(list), list).unwrap();
+        }
         self.sums(folder);
+    }
+
+    /// Building is not what is tested: `make dist` and `make bom` leave what is there.
+    fn already_built(&self) {
+        for script in [".ci/dist", ".ci/bom"] {
+            executable(&self.path(script), b"#!/bin/sh\n");
+        }
     }
 
     fn sums(&self, folder: &str) {
@@ -56,7 +74,9 @@ impl Release {
     /// Runs make as a workflow of that repository does; empty: as a person does.
     pub fn make_as(&self, repository: &str, target: &str) -> Output {
         let mut make = Command::new("make");
-        make.arg(target).current_dir(&self.dir).env_remove("DIST").env("GITHUB_REPOSITORY", repository);
+        let path = format!("{}:{}", self.path("bin").display(), std::env::var("PATH").unwrap());
+        make.arg(target).current_dir(&self.dir).env("PATH", path).env_remove("DIST");
+        make.env("GITHUB_REPOSITORY", repository);
         let output = make.output().unwrap();
         println!("make {target}: {output:?}");
         output
@@ -184,8 +204,7 @@ fn pin_refuses_sums_that_do_not_match_the_files() {
 #[test]
 fn verify_compares_what_was_published_pinned_and_built() {
     let release = Release::of(&["aarch64-unknown-linux-musl", "x86_64-unknown-linux-musl"]);
-    // Building is not what is tested here: what was built is there.
-    executable(&release.path(".ci/dist"), b"#!/bin/sh\n");
+    release.already_built();
     release.assets("published", &TARGETS);
     release.wheels("published");
     let verify = || {
@@ -193,7 +212,7 @@ fn verify_compares_what_was_published_pinned_and_built() {
         (output.status.success(), String::from_utf8(output.stderr).unwrap())
     };
     let (done, said) = verify();
-    assert!(!done && said.contains("neither action.yml nor"), "{said}");
+    assert!(!done && said.contains("action.yml names no repository"), "{said}");
 
     let pin = |folder: &str| {
         let mut pin = Command::new(release.path(".ci/pin"));
@@ -221,10 +240,7 @@ fn verify_compares_what_was_published_pinned_and_built() {
 
 #[test]
 fn verify_takes_only_wheels_that_hold_what_was_published() {
-    let release = Release::of(&TARGETS);
-    executable(&release.path(".ci/dist"), b"#!/bin/sh\n");
-    release.wheels("dist");
-    assert!(release.make("pin").status.success());
+    let release = published();
     let wheel = "token_mint-*macosx*arm64.whl";
     for change in [
         "true".to_owned(),
@@ -239,7 +255,56 @@ fn verify_takes_only_wheels_that_hold_what_was_published() {
         let said = String::from_utf8_lossy(&output.stderr);
         let as_published = change.ends_with("true");
         assert_eq!(output.status.success(), as_published, "{change}: {output:?}");
-        assert!(as_published || said.contains("are not those of its executables"), "{change}: {said}");
+        assert!(as_published || said.contains("is not what .ci/wheels makes of the executables"), "{change}: {said}");
+    }
+}
+
+/// A published release, pinned, and built here once more.
+fn published() -> Release {
+    let release = Release::of(&TARGETS);
+    release.already_built();
+    release.wheels("dist");
+    assert!(release.make("pin").status.success());
+    run(Command::new("cp").args(["-R", "dist", "published"]).current_dir(&release.dir));
+    release
+}
+
+#[test]
+fn verify_downloads_the_release_that_is_pinned() {
+    let release = published();
+    fs::rename(release.path("published"), release.path("elsewhere")).unwrap();
+    assert!(release.make("verify").status.success());
+    let said = fs::read_to_string(release.path("gh.log")).unwrap();
+    let first = format!("release download v{VERSION} --repo {REPOSITORY} --dir published");
+    assert_eq!(said.lines().next().unwrap(), first);
+}
+
+#[test]
+fn verify_wants_the_release_workflows_word_for_each_file() {
+    let release = published();
+    assert!(release.make("verify").status.success());
+    let said = fs::read_to_string(release.path("gh.log")).unwrap();
+    let files = TARGETS.len() * 2 + 2;
+    assert_eq!(said.lines().count(), files, "{said}");
+    let by =
+        format!("--repo {REPOSITORY} --source-ref refs/heads/main --signer-workflow {REPOSITORY}/.github/workflows/");
+    assert_eq!(said.matches(&format!("{by}release.yml\n")).count(), files, "{said}");
+    for file in ["token-mint-x86_64-pc-windows-msvc", "LICENSES.txt"] {
+        fs::write(release.path("unattested"), format!("published/{file}\n")).unwrap();
+        let output = release.make("verify");
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(!output.status.success() && said.contains(&format!("that it made {file}")), "{said}");
+    }
+}
+
+#[test]
+fn verify_compares_the_lists_of_what_is_compiled_in() {
+    for list in ["SBOM.cdx.json", "LICENSES.txt"] {
+        let release = published();
+        fs::write(release.path("dist").join(list), "another").unwrap();
+        let output = release.make("verify");
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(!output.status.success() && said.contains("is not what was published"), "{said}");
     }
 }
 
@@ -296,7 +361,8 @@ fn release_pins_commits_tags_pushes_and_publishes() {
     let lines: Vec<&str> = said.lines().map(str::trim).collect();
     let [_, "0", create, "0", edit, "1"] = lines[..] else { panic!("{lines:?}") };
     assert!(create.starts_with(&format!("release create {tag} --draft ")), "{create}");
-    for asset in TARGETS.map(|target| format!("token-mint-{target}")).iter().chain([&"SHA256SUMS".to_owned()]) {
+    let others = ["SHA256SUMS", "SBOM.cdx.json", "LICENSES.txt"].map(str::to_owned);
+    for asset in TARGETS.map(|target| format!("token-mint-{target}")).iter().chain(&others) {
         assert!(create.split(' ').any(|word| word == format!("dist/{asset}")), "{create}");
     }
     assert_eq!(create.matches(".whl").count(), TARGETS.len(), "{create}");

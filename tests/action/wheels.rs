@@ -104,8 +104,10 @@ fn a_wheel_says_what_cargo_toml_says_and_needs_nothing() {
             assert!(metadata.lines().any(|said| said == line), "{line}: {metadata}");
         }
         assert!(!metadata.contains("Requires-Dist"), "{metadata}");
-        let licence = unzipped(&wheel, &format!("{info}/licenses/LICENSE"));
-        assert!(licence == fs::read(format!("{TOP}/LICENSE")).unwrap());
+        for (name, file) in [("LICENSE", "LICENSE"), ("LICENSES.txt", "dist/LICENSES.txt")] {
+            assert!(metadata.lines().any(|said| said == format!("License-File: {name}")), "{metadata}");
+            assert!(unzipped(&wheel, &format!("{info}/licenses/{name}")) == fs::read(release.path(file)).unwrap());
+        }
     }
 }
 
