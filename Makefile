@@ -9,10 +9,14 @@ FUZZ_SECS ?= 20
 # A release's assets: built here, and downloaded.
 DIST ?= dist
 PUBLISHED ?= published
+# What is not looked at by default: advisories, whose list is on GitHub.
+DENY ?= bans licenses sources
+IMAGE = $(CARGO_TARGET_DIR)/image
 # The same executable, trusting the system's certificate authorities instead of Mozilla's.
 SYSTEM_ROOTS = --no-default-features --features system-roots
 
-.PHONY: help demo test test-action test-clients fuzz sweep bench check lint-action static install uninstall dist reproducible pin release verify clean
+.PHONY: help demo test test-action test-clients fuzz sweep bench check lint-action static install uninstall dist bom wheels image deny \
+	reproducible pin release verify clean
 
 help:
 	@echo 'make demo          build, and run the whole exchange against stand-in servers on loopback'
@@ -24,11 +28,15 @@ help:
 	@echo 'make bench         measure the static executable beside a script with curl and jq, and draw docs/performance.svg (Linux)'
 	@echo 'make check         formatting and lints'
 	@echo 'make lint-action   lint action.yml, the workflows and the scripts of .ci; downloads the linters'
+	@echo 'make deny          check licences and sources of all crates; builds cargo-deny'
 	@echo 'make static        build the static executable for this processor (Linux, musl) as it is released'
 	@echo 'make install       build and install to $$(DESTDIR)$$(PREFIX)/bin, now: $(BINDIR).'
 	@echo '                   Where there is no cargo, it fetches the release that action.yml pins'
 	@echo 'make uninstall     remove it from there'
 	@echo 'make dist          build the release assets of this kind of machine, and SHA256SUMS, in $$(DIST), now: $(DIST)'
+	@echo 'make bom           write what is compiled in, and its licences, into $$(DIST). It needs jq; builds cargo-cyclonedx'
+	@echo 'make wheels        make Python wheels of what is in $$(DIST), for the index'
+	@echo 'make image         make a container image of the executables in $$(DIST) in $(IMAGE) (Linux; needs buildah)'
 	@echo 'make reproducible  build again in another folder, and compare with $$(DIST)'
 	@echo 'make pin           write version, repository and sums of $$(DIST) into action.yml'
 	@echo 'make release       pin, commit, tag, push and publish $$(DIST); for the release workflow'
@@ -74,6 +82,9 @@ check:
 lint-action:
 	@.ci/lint-action
 
+deny:
+	@$$(.ci/cargo-tool cargo-deny 0.20.2)/cargo-deny --locked check $(DENY)
+
 static:
 	@.ci/build
 
@@ -86,6 +97,17 @@ uninstall:
 dist:
 	@.ci/dist '$(DIST)'
 
+bom:
+	@.ci/bom '$(DIST)'
+	@.ci/sums '$(DIST)' >'$(DIST)/SHA256SUMS'
+
+wheels:
+	@.ci/wheels '$(DIST)' '$(DIST)'
+	@.ci/sums '$(DIST)' >'$(DIST)/SHA256SUMS'
+
+image:
+	@.ci/image '$(DIST)' '$(IMAGE)'
+
 reproducible:
 	@.ci/reproducible '$(DIST)' x86_64-unknown-linux-musl
 
@@ -95,7 +117,7 @@ pin:
 release:
 	@.ci/release '$(DIST)'
 
-verify: dist
+verify: dist bom
 	@.ci/verify '$(PUBLISHED)' '$(DIST)'
 
 clean:

@@ -22,6 +22,8 @@ pub struct Run<'a> {
     /// What each step's environment has, but for what the runner itself puts there.
     pub env: Vec<(&'a str, &'a str)>,
     pub path: &'a Path,
+    /// What a workflow that is started by hand is given, as JSON; `None`: it is started by a push.
+    pub inputs: Option<&'a str>,
 }
 
 impl Run<'_> {
@@ -40,7 +42,16 @@ impl Run<'_> {
         for (name, value) in [("PATH", self.path), ("HOME", self.folder), ("XDG_CACHE_HOME", self.folder)] {
             act.arg(format!("{name}={}", value.display()));
         }
-        act.arg(act_exe()).args(["push", "--workflows", WORKFLOW]);
+        act.arg(act_exe()).args([
+            if self.inputs.is_some() { "workflow_dispatch" } else { "push" },
+            "--workflows",
+            WORKFLOW,
+        ]);
+        if let Some(inputs) = self.inputs {
+            let event = self.folder.join("event.json");
+            fs::write(&event, format!("{{\"inputs\": {inputs}}}")).unwrap();
+            act.arg("--eventpath").arg(event);
+        }
         if self.uses != "./" {
             act.arg("--local-repository").arg(format!("{}={}", self.uses, action.display()));
         }

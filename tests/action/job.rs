@@ -95,6 +95,7 @@ pub struct Job {
     env: Vec<(String, String)>,
     path: PathBuf,
     workflow: Option<String>,
+    inputs: Option<String>,
 }
 
 /// What a job did.
@@ -127,6 +128,7 @@ impl Job {
             env: vec![],
             path: std::env::var_os("PATH").unwrap().into(),
             workflow: None,
+            inputs: None,
             servers,
             releases,
         };
@@ -152,6 +154,12 @@ impl Job {
     /// Runs another workflow, which uses the action by name.
     pub fn workflow(mut self, workflow: &str) -> Job {
         self.workflow = Some(workflow.to_owned());
+        self
+    }
+
+    /// Somebody starts the workflow by hand, with these inputs, as JSON.
+    pub fn started_with(mut self, inputs: &str) -> Job {
+        self.inputs = Some(inputs.to_owned());
         self
     }
 
@@ -223,6 +231,7 @@ impl Job {
             workflow: &self.workflow.clone().unwrap_or_else(|| self.own_workflow(&seen)),
             env: env.map(|(name, value)| (&**name, &**value)).collect(),
             path: &self.path,
+            inputs: self.inputs.as_deref(),
         }
         .run();
         for secret in self.servers.secrets() {

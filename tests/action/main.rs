@@ -11,12 +11,15 @@ mod harness;
 mod stand_in;
 
 mod act;
+mod bom;
 mod faults;
 mod found;
 mod install;
 mod job;
 mod places;
+mod publish;
 mod readme;
 mod release;
 mod script;
 mod uploads;
+mod wheels;

@@ -6,7 +6,7 @@ use std::process::{Command, Output};
 
 use crate::job::{REPOSITORY, TOP, VERSION, executable, run};
 
-const TARGETS: [&str; 5] = [
+pub const TARGETS: [&str; 5] = [
     "aarch64-apple-darwin",
     "aarch64-unknown-linux-musl",
     "x86_64-apple-darwin",
@@ -15,20 +15,28 @@ const TARGETS: [&str; 5] = [
 ];
 
 /// A clone of the repository with a release's assets, which are nothing that would run.
-struct Release {
+pub struct Release {
     dir: tempfile::TempDir,
 }
 
 impl Release {
-    fn of(targets: &[&str]) -> Release {
+    pub fn of(targets: &[&str]) -> Release {
         let release = Release { dir: tempfile::tempdir().unwrap() };
-        let files = ["Cargo.toml", "Makefile", "action.yml", ".ci"].map(|name| format!("{TOP}/{name}"));
+        let files = ["Cargo.toml", "LICENSE", "Makefile", "action.yml", ".ci"].map(|name| format!("{TOP}/{name}"));
         run(Command::new("cp").arg("-R").args(files).arg(release.dir.path()));
         release.assets("dist", targets);
+        // A `gh` that downloads what is in `elsewhere`, and finds an attestation of all but what `unattested` names.
+        let gh = "#!/bin/sh
+            echo \"$*\" >>gh.log
+            case $1 in
+              release) mv elsewhere published ;;
+              attestation) ! grep -qxF \"$3\" unattested 2>/dev/null ;;
+            esac\n";
+        executable(&release.path("bin/gh"), gh.as_bytes());
         release
     }
 
-    fn path(&self, name: &str) -> PathBuf {
+    pub fn path(&self, name: &str) -> PathBuf {
         self.dir.path().join(name)
     }
 
@@ -38,20 +46,43 @@ impl Release {
         for target in targets {
             fs::write(self.path(folder).join(format!("token-mint-{target}")), format!("of {target}")).unwrap();
         }
+        for list in ["SBOM.cdx.json", "LICENSES.txt"] {
+            fs::write(self.path(folder).join(list), list).unwrap();
+        }
+        self.sums(folder);
+    }
+
+    /// Building is not what is tested: `make dist` and `make bom` leave what is there.
+    fn already_built(&self) {
+        for script in [".ci/dist", ".ci/bom"] {
+            executable(&self.path(script), b"#!/bin/sh\n");
+        }
+    }
+
+    fn sums(&self, folder: &str) {
         let sums = run(Command::new(self.path(".ci/sums")).arg(self.path(folder)));
         fs::write(self.path(folder).join("SHA256SUMS"), sums).unwrap();
     }
 
+    /// Adds the wheels to a folder's assets, as the workflow of that repository does.
+    fn wheels(&self, folder: &str) {
+        let mut wheels = Command::new(self.path(".ci/wheels"));
+        run(wheels.args([self.path(folder), self.path(folder)]).env("GITHUB_REPOSITORY", REPOSITORY));
+        self.sums(folder);
+    }
+
     /// Runs make as a workflow of that repository does; empty: as a person does.
-    fn make_as(&self, repository: &str, target: &str) -> Output {
+    pub fn make_as(&self, repository: &str, target: &str) -> Output {
         let mut make = Command::new("make");
-        make.arg(target).current_dir(&self.dir).env_remove("DIST").env("GITHUB_REPOSITORY", repository);
+        let path = format!("{}:{}", self.path("bin").display(), std::env::var("PATH").unwrap());
+        make.arg(target).current_dir(&self.dir).env("PATH", path).env_remove("DIST");
+        make.env("GITHUB_REPOSITORY", repository);
         let output = make.output().unwrap();
         println!("make {target}: {output:?}");
         output
     }
 
-    fn make(&self, target: &str) -> Output {
+    pub fn make(&self, target: &str) -> Output {
         self.make_as(REPOSITORY, target)
     }
 
@@ -60,7 +91,7 @@ impl Release {
     }
 
     /// The sum that action.yml has for a target.
-    fn pin(&self, target: &str) -> String {
+    pub fn pin(&self, target: &str) -> String {
         let action = self.action_yml();
         let line = action.lines().find(|line| line.contains(&format!("target={target} "))).unwrap();
         line.split("sum=").nth(1).unwrap().split(' ').next().unwrap().to_owned()
@@ -77,7 +108,7 @@ impl Release {
     }
 }
 
-fn sum_of(path: &Path) -> String {
+pub fn sum_of(path: &Path) -> String {
     run(Command::new("sha256sum").arg(path))[..64].to_owned()
 }
 
@@ -161,6 +192,11 @@ fn pin_refuses_sums_that_do_not_match_the_files() {
     release.assert_refuses("no place for the sum of riscv64gc-unknown-linux-musl");
 
     let release = Release::of(&TARGETS);
+    fs::write(release.path("dist/notes.txt"), "no asset").unwrap();
+    release.sums("dist");
+    release.assert_refuses("notes.txt is no asset of a release");
+
+    let release = Release::of(&TARGETS);
     fs::remove_file(release.path("dist/SHA256SUMS")).unwrap();
     release.assert_refuses("SHA256SUMS: run make dist");
 }
@@ -168,15 +204,15 @@ fn pin_refuses_sums_that_do_not_match_the_files() {
 #[test]
 fn verify_compares_what_was_published_pinned_and_built() {
     let release = Release::of(&["aarch64-unknown-linux-musl", "x86_64-unknown-linux-musl"]);
-    // Building is not what is tested here: what was built is there.
-    executable(&release.path(".ci/dist"), b"#!/bin/sh\n");
+    release.already_built();
     release.assets("published", &TARGETS);
+    release.wheels("published");
     let verify = || {
         let output = release.make("verify");
         (output.status.success(), String::from_utf8(output.stderr).unwrap())
     };
     let (done, said) = verify();
-    assert!(!done && said.contains("neither action.yml nor"), "{said}");
+    assert!(!done && said.contains("action.yml names no repository"), "{said}");
 
     let pin = |folder: &str| {
         let mut pin = Command::new(release.path(".ci/pin"));
@@ -200,6 +236,76 @@ fn verify_compares_what_was_published_pinned_and_built() {
     fs::write(release.path("published/token-mint-x86_64-apple-darwin"), "changed later").unwrap();
     let (done, said) = verify();
     assert!(!done && said.contains("have other sums"), "{said}");
+}
+
+#[test]
+fn verify_takes_only_wheels_that_hold_what_was_published() {
+    let release = published();
+    let wheel = "token_mint-*macosx*arm64.whl";
+    for change in [
+        "true".to_owned(),
+        format!("printf x >>published/{wheel}"),
+        format!("rm published/{wheel}"),
+        format!("cp published/{wheel} published/token_mint-{VERSION}-py3-none-any.whl"),
+    ] {
+        let change = format!("rm -rf published; cp -R dist published; {change}");
+        run(Command::new("sh").args(["-ec", &change]).current_dir(&release.dir));
+        release.sums("published");
+        let output = release.make("verify");
+        let said = String::from_utf8_lossy(&output.stderr);
+        let as_published = change.ends_with("true");
+        assert_eq!(output.status.success(), as_published, "{change}: {output:?}");
+        assert!(as_published || said.contains("is not what .ci/wheels makes of the executables"), "{change}: {said}");
+    }
+}
+
+/// A published release, pinned, and built here once more.
+fn published() -> Release {
+    let release = Release::of(&TARGETS);
+    release.already_built();
+    release.wheels("dist");
+    assert!(release.make("pin").status.success());
+    run(Command::new("cp").args(["-R", "dist", "published"]).current_dir(&release.dir));
+    release
+}
+
+#[test]
+fn verify_downloads_the_release_that_is_pinned() {
+    let release = published();
+    fs::rename(release.path("published"), release.path("elsewhere")).unwrap();
+    assert!(release.make("verify").status.success());
+    let said = fs::read_to_string(release.path("gh.log")).unwrap();
+    let first = format!("release download v{VERSION} --repo {REPOSITORY} --dir published");
+    assert_eq!(said.lines().next().unwrap(), first);
+}
+
+#[test]
+fn verify_wants_the_release_workflows_word_for_each_file() {
+    let release = published();
+    assert!(release.make("verify").status.success());
+    let said = fs::read_to_string(release.path("gh.log")).unwrap();
+    let files = TARGETS.len() * 2 + 2;
+    assert_eq!(said.lines().count(), files, "{said}");
+    let by =
+        format!("--repo {REPOSITORY} --source-ref refs/heads/main --signer-workflow {REPOSITORY}/.github/workflows/");
+    assert_eq!(said.matches(&format!("{by}release.yml\n")).count(), files, "{said}");
+    for file in ["token-mint-x86_64-pc-windows-msvc", "LICENSES.txt"] {
+        fs::write(release.path("unattested"), format!("published/{file}\n")).unwrap();
+        let output = release.make("verify");
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(!output.status.success() && said.contains(&format!("that it made {file}")), "{said}");
+    }
+}
+
+#[test]
+fn verify_compares_the_lists_of_what_is_compiled_in() {
+    for list in ["SBOM.cdx.json", "LICENSES.txt"] {
+        let release = published();
+        fs::write(release.path("dist").join(list), "another").unwrap();
+        let output = release.make("verify");
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(!output.status.success() && said.contains("is not what was published"), "{said}");
+    }
 }
 
 /// A release that can be published: a clone with a bare repository as its origin, and a `gh` that writes down what it
@@ -239,6 +345,7 @@ fn make_release(release: &Release) -> Output {
 #[test]
 fn release_pins_commits_tags_pushes_and_publishes() {
     let release = publishable(&TARGETS);
+    release.wheels("dist");
     let output = make_release(&release);
     assert!(output.status.success(), "{output:?}");
     let git = |args: &[&str]| run(Command::new("git").args(args).current_dir(release.path("origin.git")));
@@ -254,9 +361,11 @@ fn release_pins_commits_tags_pushes_and_publishes() {
     let lines: Vec<&str> = said.lines().map(str::trim).collect();
     let [_, "0", create, "0", edit, "1"] = lines[..] else { panic!("{lines:?}") };
     assert!(create.starts_with(&format!("release create {tag} --draft ")), "{create}");
-    for asset in TARGETS.map(|target| format!("token-mint-{target}")).iter().chain([&"SHA256SUMS".to_owned()]) {
+    let others = ["SHA256SUMS", "SBOM.cdx.json", "LICENSES.txt"].map(str::to_owned);
+    for asset in TARGETS.map(|target| format!("token-mint-{target}")).iter().chain(&others) {
         assert!(create.split(' ').any(|word| word == format!("dist/{asset}")), "{create}");
     }
+    assert_eq!(create.matches(".whl").count(), TARGETS.len(), "{create}");
     assert_eq!(edit, format!("release edit {tag} --draft=false"));
     assert_eq!(lines[0], format!("release view {tag}"));
     // The same version again is refused, before anything is changed.
