@@ -7,7 +7,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
 use crate::json::{self, Object};
 use crate::secret::IdToken;
-use crate::workflow;
+use crate::text;
 
 /// The claims of one ID token. Neither the token nor its signature can be had from them.
 pub struct Claims(Object);
@@ -40,7 +40,7 @@ impl Claims {
     pub fn to_json(&self) -> String {
         let members: Vec<String> =
             self.iter().map(|(name, value)| format!("{}: {value}", json::quoted(name))).collect();
-        format!("{}\n", workflow::json(&format!("{{{}}}", members.join(", "))))
+        format!("{}\n", text::json(&format!("{{{}}}", members.join(", "))))
     }
 
     /// All claims, each as JSON text, in alphabetical order.

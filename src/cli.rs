@@ -3,7 +3,7 @@
 use std::ffi::OsString;
 use std::fmt;
 
-use crate::log::Verbosity;
+use crate::os::log::Verbosity;
 
 /// What `--help` prints.
 pub const HELP: &str = "\
@@ -214,7 +214,7 @@ impl fmt::Display for UsageError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             UsageError::Unknown(name) => {
-                write!(f, "there is no option {}", crate::workflow::neutralise(name, 40))
+                write!(f, "there is no option {}", crate::text::neutralise(name, 40))
             }
             UsageError::Unexpected(position) => write!(f, "argument {position} belongs to no option"),
             UsageError::NoValue(name) => write!(f, "{name} needs a value"),

@@ -1,4 +1,4 @@
-//! What can go wrong: facts only, one variant an attempt, and the exit status of each. Advice is in `explain.rs`.
+//! What can go wrong: facts only, one variant an attempt, and the exit status of each. Advice is in `explain/messages.rs`.
 
 use std::borrow::Cow;
 use std::time::Duration;
@@ -6,13 +6,13 @@ use std::{fmt, io};
 
 use crate::claims::Claims;
 use crate::cli::UsageError;
-use crate::http_error::HttpError;
 use crate::index::Index;
 use crate::json::JsonError;
-use crate::proxy::ProxyFlaw;
+use crate::net::http_error::HttpError;
+use crate::net::proxy::ProxyFlaw;
+use crate::net::url::UrlError;
+use crate::os::signals;
 use crate::secret::SecretError;
-use crate::signals;
-use crate::url::UrlError;
 
 /// The result of whatever a run attempts.
 pub type Result<T> = std::result::Result<T, Error>;

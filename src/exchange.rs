@@ -4,21 +4,21 @@ use std::ops::Deref;
 use std::time::Duration;
 
 use crate::claims::Claims;
-use crate::deadline::Deadline;
 use crate::env::Env;
 use crate::error::{Error, Result, Subject};
-use crate::expiry;
+use crate::explain::report;
 use crate::handover;
-use crate::http::Http;
 use crate::identity::{self, Identity};
 use crate::index::{Index, MintReply, Minted};
-use crate::log::Log;
-use crate::project;
-use crate::report;
+use crate::net::deadline::Deadline;
+use crate::net::http::Http;
+use crate::os::log::Log;
+use crate::pyproject;
 use crate::retry::Retry;
 use crate::secret::{IdToken, redact_tokens};
 use crate::settings::Settings;
-use crate::workflow::neutralise;
+use crate::text::neutralise;
+use crate::time;
 
 /// How long an answer with an API token is waited for after a signal. GitHub kills a cancelled job's processes ten seconds after
 /// the first signal.
@@ -160,8 +160,8 @@ impl Exchange<'_> {
         Some(Subject {
             claims: Claims::of(&proof.id_token)?,
             audience: proof.expected.clone(),
-            project: project::known(self.settings.project.as_deref()),
-            now_unix_secs: expiry::now_unix_secs(),
+            project: pyproject::known(self.settings.project.as_deref()),
+            now_unix_secs: time::now_unix_secs(),
         })
     }
 }
@@ -211,7 +211,7 @@ pub fn revoke(token: &str, index: &Index, http: &Http, retry: Retry) -> Result<b
 /// Until when an API token is valid, in words.
 pub fn validity(minted: &Minted) -> String {
     match minted.expires_unix_secs {
-        Some(expires) => format!("it is valid until {}", expiry::describe(expires, expiry::now_unix_secs())),
+        Some(expires) => format!("it is valid until {}", time::describe(expires, time::now_unix_secs())),
         None => UNKNOWN_VALIDITY.to_owned(),
     }
 }

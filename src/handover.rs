@@ -1,21 +1,23 @@
 //! The hand-over of the API token to whoever started us: planned before anything is asked for, delivered at the end. And its
 //! way back, for `token-mint burn`.
 
+pub mod command;
+pub mod upload_clients;
+
 use std::fmt;
 use std::fs::File;
 use std::io::{self, IsTerminal, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
-use crate::clients;
-use crate::deadline::{Deadline, Ended};
 use crate::env::{API_TOKEN, Env, GITHUB_OUTPUT};
 use crate::error::{Error, Result, SettingFlaw};
-use crate::file;
 use crate::index::{Index, Minted};
-use crate::log;
+use crate::net::deadline::{Deadline, Ended};
+use crate::os::file;
+use crate::os::log;
+use crate::os::stdio::{self, Stream};
 use crate::secret::ApiToken;
-use crate::stdio::{self, Stream};
-use crate::workflow;
+use crate::text;
 
 /// Far more than an API token has.
 const MAX_GIVEN_BYTES: u64 = 64 * 1024;
@@ -110,7 +112,7 @@ fn unless_signalled(deadline: Deadline, error: Error) -> Error {
 /// # Errors
 /// [`Error::Mask`]
 pub fn mask(token: &str, env: &Env) -> Result<()> {
-    if env.on_github() { log::command(&workflow::mask(token)).map_err(Error::Mask) } else { Ok(()) }
+    if env.on_github() { log::command(&text::mask(token)).map_err(Error::Mask) } else { Ok(()) }
 }
 
 /// Makes sure that masks can be seen, where they are due. Call it before anything is asked for.
@@ -164,13 +166,13 @@ impl fmt::Display for Handover {
 }
 
 fn printable(path: &Path) -> String {
-    workflow::neutralise(&path.to_string_lossy(), 300)
+    text::neutralise(&path.to_string_lossy(), 300)
 }
 
 /// The lines of the step outputs.
 fn outputs(minted: &Minted) -> String {
-    let token = workflow::output("api-token", minted.token.reveal());
-    let expires = minted.expires_unix_secs.map(|secs| workflow::output("expires", &secs.to_string()));
+    let token = text::output("api-token", minted.token.reveal());
+    let expires = minted.expires_unix_secs.map(|secs| text::output("expires", &secs.to_string()));
     token + &expires.unwrap_or_default()
 }
 
@@ -198,7 +200,7 @@ fn lacks_line_break(path: &Path) -> bool {
 }
 
 fn env_lines(minted: &Minted, index: &Index) -> String {
-    let lines = clients::variables(minted, index).into_iter().map(|(name, value)| match value {
+    let lines = upload_clients::variables(minted, index).into_iter().map(|(name, value)| match value {
         Some(value) => format!("export {name}={}\n", shell_quote(&value)),
         None => format!("unset {name}\n"),
     });
@@ -334,7 +336,7 @@ mod tests {
                 (eval \"$1\"; for name in $2; do eval \"printf '%s\\n' \\\"\\${$name-unset}\\\"\"; done); shift 2; done";
             let (mut arguments, mut expected) = (Vec::new(), String::new());
             for (minted, index) in &all {
-                let variables = clients::variables(minted, index);
+                let variables = upload_clients::variables(minted, index);
                 arguments.push(env_lines(minted, index));
                 arguments.push(variables.iter().map(|(name, _)| *name).collect::<Vec<_>>().join(" "));
                 expected.extend(variables.iter().map(|(_, value)| match value {

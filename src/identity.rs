@@ -4,6 +4,7 @@
 
 mod buildkite;
 mod circleci;
+mod fork;
 pub mod github;
 mod gitlab;
 pub mod google;
@@ -11,7 +12,7 @@ mod helper;
 
 use crate::env::{Env, NotUtf8};
 use crate::error::{Error, Result, SettingFlaw};
-use crate::http::Http;
+use crate::net::http::Http;
 use crate::secret::IdToken;
 
 pub use github::NAME as GITHUB;

@@ -8,12 +8,12 @@
 use std::fmt;
 
 use crate::error::{Error, Leg, Reason, Refusal, ReplyFlaw, Result};
-use crate::http::{Http, Reply};
-use crate::http_error::HttpError;
 use crate::json::{self, Object};
+use crate::net::http::{Http, Reply};
+use crate::net::http_error::HttpError;
+use crate::net::url::{Url, UrlError};
 use crate::secret::{ApiToken, IdToken, UnusableToken, redact, redact_tokens};
-use crate::url::{Url, UrlError};
-use crate::workflow::neutralise;
+use crate::text::neutralise;
 
 const AUDIENCE_PATH: &str = "/_/oidc/audience";
 const UPLOAD_PATH: &str = "/legacy/";

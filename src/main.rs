@@ -4,56 +4,41 @@
 
 mod claims;
 mod cli;
-mod clients;
-mod connection;
-mod deadline;
-mod diagnosis;
 mod env;
 mod error;
-mod event;
 mod exchange;
-mod expiry;
 mod explain;
-mod file;
-mod form;
 mod handover;
-mod http;
-mod http_error;
 mod identity;
 mod index;
-mod interim;
 mod json;
-mod log;
-mod memory;
-mod project;
-mod proxy;
-mod relay;
-mod report;
+mod net;
+mod os;
+mod pyproject;
 mod retry;
 mod secret;
 mod settings;
-mod signals;
-mod stdio;
-mod upload;
-mod url;
-mod workflow;
+mod text;
+mod time;
 
 use std::ffi::OsString;
 use std::process::ExitCode;
 
 use claims::Claims;
 use cli::Command;
-use deadline::Deadline;
-use diagnosis::Job;
 use env::Env;
 use error::{Error, Result, SettingFlaw};
 use exchange::Exchange;
+use explain::causes::Job;
+use explain::{messages, report};
+use handover::command::Upload;
 use handover::{Format, Handover};
-use http::Http;
-use log::Log;
+use net::deadline::Deadline;
+use net::http::{self, Http};
+use os::log::Log;
+use os::{memory, signals};
 use retry::Retry;
 use settings::Settings;
-use upload::Upload;
 
 fn main() -> ExitCode {
     memory::keep_to_ourselves();
@@ -63,7 +48,7 @@ fn main() -> ExitCode {
     match run(&env) {
         Ok(status) => ExitCode::from(status),
         Err(error) => {
-            report::failure(&explain::explain(&error), &env);
+            report::failure(&messages::explain(&error), &env);
             ExitCode::from(error.exit_status())
         }
     }
@@ -150,9 +135,9 @@ fn show_claims(settings: &Settings, env: &Env) -> Result<()> {
     let proof = exchange.request_id_token_to_look_at()?;
     let claims = Claims::of(&proof.id_token).ok_or(Error::Claims)?;
     let (index, audience) = (&settings.index, proof.expected.as_deref());
-    let job = Job { claims: &claims, index, audience, now_unix_secs: expiry::now_unix_secs() };
-    let project = project::known(settings.project.as_deref());
-    report::identity(&explain::explain_claims(&job, project.as_deref()), env);
+    let job = Job { claims: &claims, index, audience, now_unix_secs: time::now_unix_secs() };
+    let project = pyproject::known(settings.project.as_deref());
+    report::identity(&messages::explain_claims(&job, project.as_deref()), env);
     match settings.format {
         Some(Format::Json) => handover::print(&claims.to_json(), exchange.deadline()),
         _ => Ok(()),

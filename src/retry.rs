@@ -4,9 +4,9 @@ use std::collections::hash_map::RandomState;
 use std::hash::{BuildHasher, Hasher};
 use std::time::{Duration, Instant};
 
-use crate::deadline::Deadline;
 use crate::error::{Error, Result};
-use crate::log::Log;
+use crate::net::deadline::Deadline;
+use crate::os::log::Log;
 
 const MAX_ATTEMPTS: u32 = 4;
 /// The shortest pause, after the first attempt; it doubles each time, and up to half of it is added at random, so that

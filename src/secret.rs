@@ -1,5 +1,5 @@
 //! The secrets: each is checked against its alphabet when it is made, revealed on purpose only, redacted everywhere
-//! else, and wiped when it is dropped (by `memory.rs`, as are all copies of it).
+//! else, and wiped when it is dropped (by `os/memory.rs`, as are all copies of it).
 
 use std::fmt;
 

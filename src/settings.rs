@@ -8,9 +8,9 @@ use crate::env::Env;
 use crate::error::{Error, Result, SettingFlaw};
 use crate::handover::Format;
 use crate::index::{Index, is_audience};
-use crate::log::Verbosity;
-use crate::project;
-use crate::proxy::Proxies;
+use crate::net::proxy::Proxies;
+use crate::os::log::Verbosity;
+use crate::pyproject;
 
 const DEFAULT_INDEX: &str = "pypi";
 /// For everything together, where no other is given.
@@ -104,7 +104,7 @@ fn parse_variable(text: Option<&str>) -> std::result::Result<Option<String>, Set
 
 fn parse_project(text: Option<&str>) -> std::result::Result<Option<String>, SettingFlaw> {
     match text {
-        Some(name) if project::is_name(name) => Ok(Some(name.to_owned())),
+        Some(name) if pyproject::is_name(name) => Ok(Some(name.to_owned())),
         Some(_) => Err(SettingFlaw::Project),
         None => Ok(None),
     }

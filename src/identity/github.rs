@@ -5,11 +5,11 @@
 use super::{Found, Source, System, flawed, text};
 use crate::env::{Env, REQUEST_TOKEN, REQUEST_URL};
 use crate::error::{Error, Leg, ReplyFlaw, Result, SettingFlaw};
-use crate::event;
-use crate::http::{Http, Reply};
+use crate::identity::fork;
 use crate::json::Object;
+use crate::net::http::{Http, Reply};
+use crate::net::url::Url;
 use crate::secret::{IdToken, RequestToken};
-use crate::url::Url;
 
 /// What it is called.
 pub const NAME: &str = "GitHub";
@@ -31,7 +31,7 @@ struct GitHub {
 }
 
 fn find(env: &Env) -> Found {
-    let missing = |missing| Error::NoPermission { missing, fork: event::is_pull_request_from_fork(env) };
+    let missing = |missing| Error::NoPermission { missing, fork: fork::is_pull_request_from_fork(env) };
     let (url, request_token) = match (text(env, REQUEST_URL)?, text(env, REQUEST_TOKEN)?) {
         (Some(url), Some(request_token)) => (url, request_token),
         (None, None) if env.on_github() => return Err(missing(BOTH_VARIABLES)),

@@ -4,9 +4,9 @@
 use super::{Source, System, id_token_in};
 use crate::env::{Env, GITLAB_CI};
 use crate::error::{Error, Result};
-use crate::http::Http;
+use crate::net::http::Http;
 use crate::secret::IdToken;
-use crate::workflow::neutralise;
+use crate::text::neutralise;
 
 /// The most that is shown of an audience and of the variable named after it: it may be a server's word, or a secret that was
 /// put into the wrong place.
@@ -51,9 +51,9 @@ fn variable(audience: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::deadline::Deadline;
-    use crate::log::{Log, Verbosity};
-    use crate::proxy::Proxies;
+    use crate::net::deadline::Deadline;
+    use crate::net::proxy::Proxies;
+    use crate::os::log::{Log, Verbosity};
     use std::time::Duration;
 
     #[test]

@@ -7,11 +7,11 @@ use std::path::Path;
 use super::{Found, Source, System, flawed, text};
 use crate::env::Env;
 use crate::error::{Error, Leg, ReplyFlaw, Result, SettingFlaw};
-use crate::file;
-use crate::http::{Http, Reply};
 use crate::json::{self, Object};
+use crate::net::http::{Http, Reply};
+use crate::net::url::Url;
+use crate::os::file;
 use crate::secret::{IdToken, RequestToken, redact_tokens};
-use crate::url::Url;
 
 /// After all others: see [`super::SYSTEMS`].
 pub const SYSTEM: System = System {
@@ -119,7 +119,7 @@ fn member(reply: &Reply, name: &str, url: &Url) -> Result<String> {
     Object::read(&reply.body).and_then(|object| object.get(name)).map_err(|flaw| bad(url, ReplyFlaw::Json(flaw)))
 }
 
-fn no_reply(url: &Url, error: crate::http_error::HttpError) -> Error {
+fn no_reply(url: &Url, error: crate::net::http_error::HttpError) -> Error {
     Error::Exchange { leg: LEG, server: url.origin().to_owned(), error }
 }
 

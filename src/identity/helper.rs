@@ -7,13 +7,13 @@ use std::thread;
 use std::time::Duration;
 
 use super::Source;
-use crate::deadline::{Deadline, Ended};
 use crate::env::Env;
 use crate::error::{Error, HelperFlaw, Result};
-use crate::http::Http;
+use crate::net::deadline::{Deadline, Ended};
+use crate::net::http::Http;
+use crate::os::signals;
 use crate::secret::{IdToken, redact_tokens};
-use crate::signals;
-use crate::workflow::neutralise;
+use crate::text::neutralise;
 
 /// The most that is kept of each stream. An ID token has some two thousand bytes.
 const MAX_OUTPUT_BYTES: usize = 64 * 1024;

@@ -9,35 +9,21 @@
 mod program {
     pub mod claims;
     pub mod cli;
-    pub mod clients;
-    pub mod connection;
-    pub mod deadline;
-    pub mod diagnosis;
     pub mod env;
     pub mod error;
-    pub mod event;
-    pub mod expiry;
     pub mod explain;
-    pub mod file;
-    pub mod form;
     pub mod handover;
-    pub mod http;
-    pub mod http_error;
     pub mod identity;
     pub mod index;
-    pub mod interim;
     pub mod json;
-    pub mod log;
-    pub mod project;
-    pub mod proxy;
-    pub mod relay;
-    pub mod report;
+    pub mod net;
+    pub mod os;
+    pub mod pyproject;
+    pub mod retry;
     pub mod secret;
     pub mod settings;
-    pub mod signals;
-    pub mod stdio;
-    pub mod url;
-    pub mod workflow;
+    pub mod text;
+    pub mod time;
 }
 use program::*;
 

@@ -8,8 +8,8 @@ use serde_json::Value;
 
 use super::shown::{check_explanation, unguessable};
 use crate::claims::Claims;
-use crate::diagnosis::Job;
-use crate::explain;
+use crate::explain::causes::Job;
+use crate::explain::messages;
 use crate::index::Index;
 use crate::secret::IdToken;
 
@@ -34,7 +34,7 @@ pub fn fuzz(input: &[u8]) {
     let job = Job { claims: &claims, index: &index, audience: audience.as_deref(), now_unix_secs: 1_790_000_000 };
     let secrets: &[&str] = if choice % 2 == 0 { &[&text, &signature] } else { &[] };
     for project in [None, Some("octo-project")] {
-        check_explanation(&explain::explain_claims(&job, project), secrets);
+        check_explanation(&messages::explain_claims(&job, project), secrets);
     }
 }
 

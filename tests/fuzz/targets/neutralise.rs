@@ -4,9 +4,9 @@
 
 use super::shown::{check_lines, is_plain};
 use crate::json;
-use crate::log;
+use crate::os::log;
 use crate::secret::{ApiToken, redact_tokens};
-use crate::workflow::{self, annotation, harmless, markdown, mask, neutralise, output};
+use crate::text::{self, annotation, harmless, markdown, mask, neutralise, output};
 
 pub fn fuzz(input: &[u8]) {
     let [max_chars, text @ ..] = input else { return };
@@ -48,7 +48,7 @@ fn check_message(text: &str) {
 
 /// JSON means the same, and holds no command.
 fn check_json(text: &str) {
-    let json = workflow::json(&json::quoted(text));
+    let json = text::json(&json::quoted(text));
     check_lines(&json);
     assert!(json.chars().all(is_plain), "{json:?}");
     assert_eq!(serde_json::from_str::<String>(&json).unwrap(), text);

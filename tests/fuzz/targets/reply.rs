@@ -10,19 +10,19 @@ use serde_json::Value;
 
 use super::shown::{check_error, unguessable};
 use crate::claims::Claims;
-use crate::deadline::Deadline;
 use crate::env::Env;
 use crate::error::{Error, Subject};
-use crate::expiry;
-use crate::http::{Http, Reply};
-use crate::http_error::HttpError;
 use crate::identity::{self, github, google};
 use crate::index::{Index, MintReply};
 use crate::json::{JsonError, Object};
-use crate::log::{Log, Verbosity};
-use crate::proxy::Proxies;
+use crate::net::deadline::Deadline;
+use crate::net::http::{Http, Reply};
+use crate::net::http_error::HttpError;
+use crate::net::proxy::Proxies;
+use crate::net::url::Url;
+use crate::os::log::{Log, Verbosity};
 use crate::secret::{IdToken, RequestToken, UnusableToken};
-use crate::url::Url;
+use crate::time;
 
 const STATUSES: [u16; 16] = [200, 422, 400, 401, 403, 404, 408, 429, 500, 503, 202, 204, 302, 301, 101, 599];
 const INDEXES: [&str; 3] = ["pypi", "testpypi", "https://index.example:8443/upload"];
@@ -159,7 +159,7 @@ fn mint(index: &Index, leg: u8, status: u16, rest: &[u8], secrets: &Secrets) {
     let Some((minted, flaw)) = check(minted, secrets) else { return };
     assert_eq!(value["token"], minted.token.reveal());
     assert_eq!(value["expires"].as_u64().filter(|_| flaw.is_none()), minted.expires_unix_secs);
-    let line = expiry::describe(minted.expires_unix_secs.unwrap_or_default(), NOW);
+    let line = time::describe(minted.expires_unix_secs.unwrap_or_default(), NOW);
     assert!(line.is_ascii() && line.len() < 100, "{line:?}");
 }
 

@@ -8,13 +8,13 @@ use std::os::unix::ffi::OsStringExt;
 
 use super::shown::{check_error, unguessable};
 use crate::cli::{self, Command, Options};
-use crate::clients;
-use crate::deadline::Deadline;
 use crate::env::{EVENT_PATH, Env};
 use crate::error::{Error, Result};
-use crate::http::Http;
+use crate::handover::upload_clients;
 use crate::identity;
-use crate::log::{Log, Verbosity};
+use crate::net::deadline::Deadline;
+use crate::net::http::Http;
+use crate::os::log::{Log, Verbosity};
 use crate::settings::Settings;
 
 pub fn fuzz(input: &[u8]) {
@@ -51,7 +51,7 @@ fn prepare(words: Vec<OsString>, env: &Env) -> Result<()> {
         Command::Mint(options) | Command::Burn(options) | Command::Check(options) | Command::Claims(options) => options,
     };
     let settings = resolve(options, env)?;
-    clients::check_index(&settings.index, env)?;
+    upload_clients::check_index(&settings.index, env)?;
     let identity = identity::recognise(settings.id_token_env.as_deref(), env)?;
     let audience = settings.audience.clone().unwrap_or_default();
     let hidden = identity::variables(settings.id_token_env.as_deref(), &audience);

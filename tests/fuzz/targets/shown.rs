@@ -3,9 +3,9 @@
 use std::hash::{DefaultHasher, Hash, Hasher};
 
 use crate::error::Error;
-use crate::explain::{self, Explanation};
-use crate::log;
-use crate::report;
+use crate::explain::messages::{self, Explanation};
+use crate::explain::report;
+use crate::os::log;
 
 /// An explanation is for reading. The longest by far is one in which each of many claims, or reasons, is as long as may be.
 const MAX_TEXT_CHARS: usize = 100_000;
@@ -13,7 +13,7 @@ const MAX_TEXT_CHARS: usize = 100_000;
 /// Checks all texts that are made of an error; `secrets` may be in none of them.
 pub fn check_error(error: &Error, secrets: &[&str]) {
     assert!((2..=6).contains(&error.exit_status()));
-    check_explanation(&explain::explain(error), secrets);
+    check_explanation(&messages::explain(error), secrets);
 }
 
 /// Checks the lines on stderr, the annotation and the summary page.

@@ -6,8 +6,8 @@ use url::Url as Other;
 
 use crate::env::Env;
 use crate::index::Index;
-use crate::proxy::Proxies;
-use crate::url::{Url, percent_encode};
+use crate::net::proxy::Proxies;
+use crate::net::url::{Url, percent_encode};
 
 pub fn fuzz(input: &[u8]) {
     let Ok(text) = std::str::from_utf8(input) else { return };

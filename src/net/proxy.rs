@@ -7,7 +7,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 
 use crate::env::Env;
-use crate::url::{Url, parse_port};
+use crate::net::url::{Url, parse_port};
 
 /// In the order in which they count. curl takes the lower-case ones first, too.
 const PROXY_VARIABLES: [&str; 4] = ["https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY"];

@@ -4,7 +4,7 @@
 //! parameters: `warehouse/manage/views/oidc_publishers.py`.
 
 use crate::claims::Claims;
-use crate::url::percent_encode;
+use crate::net::url::percent_encode;
 
 /// The issuer of GitHub's ID tokens. An enterprise may have one of its own below it, which PyPI does not take.
 const GITHUB: &str = "https://token.actions.githubusercontent.com";

@@ -3,7 +3,7 @@
 
 use std::io::{self, ErrorKind, Read};
 
-use crate::http_error::HttpError;
+use crate::net::http_error::HttpError;
 
 /// The most that is read of a line: a header's, or a chunk's length.
 const MAX_LINE_BYTES: usize = 8 * 1024;

@@ -17,9 +17,9 @@ use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use crate::deadline::Deadline;
-use crate::stdio::{self, Stream};
-use crate::workflow::{Command, harmless};
+use crate::net::deadline::Deadline;
+use crate::os::stdio::{self, Stream};
+use crate::text::{Command, harmless};
 
 /// How long a line is waited for.
 const PATIENCE: Duration = Duration::from_secs(1);

@@ -3,10 +3,10 @@
 use std::fmt;
 use std::io::{self, ErrorKind};
 
-use crate::deadline::Ended;
+use crate::net::deadline::Ended;
+use crate::os::signals;
 use crate::secret::redact_tokens;
-use crate::signals;
-use crate::workflow::neutralise;
+use crate::text::neutralise;
 
 /// The most that is shown of what a server or a library says.
 pub const MAX_TEXT_CHARS: usize = 300;

@@ -6,7 +6,7 @@ use std::io::{self, Read};
 use std::path::Path;
 use std::time::Duration;
 
-use crate::deadline::Deadline;
+use crate::net::deadline::Deadline;
 
 /// How long a file is waited for that only serves an explanation.
 const PATIENCE: Duration = Duration::from_secs(1);

@@ -6,7 +6,7 @@
 
 use crate::claims::Claims;
 use crate::error::{Reason, Refusal};
-use crate::form::{workflow_file, workflow_repository};
+use crate::explain::publisher_form::{workflow_file, workflow_repository};
 use crate::index::Index;
 
 /// A cause of a refusal.

@@ -5,7 +5,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 use std::{fmt, io};
 
-use crate::signals;
+use crate::os::signals;
 
 /// How often a wait looks at the clock and for a signal.
 pub const POLL: Duration = Duration::from_millis(5);

@@ -5,10 +5,10 @@ use std::io::{self, Write};
 use std::path::PathBuf;
 
 use crate::env::{Env, STEP_SUMMARY};
-use crate::explain::Explanation;
-use crate::file;
-use crate::log;
-use crate::workflow::{self, harmless, markdown};
+use crate::explain::messages::Explanation;
+use crate::os::file;
+use crate::os::log;
+use crate::text::{self, harmless, markdown};
 
 /// The runner drops a step's whole summary when it is longer (GitHub Docs, "Adding a job summary").
 const MAX_SUMMARY_BYTES: u64 = 1024 * 1024;
@@ -19,7 +19,7 @@ const MAX_ANNOTATION_CHARS: usize = 2000;
 pub fn failure(explanation: &Explanation, env: &Env) {
     messages(explanation, "error: ").iter().for_each(|message| log::say(message));
     if env.on_github() {
-        let _ = log::command(&workflow::annotation("error", "token-mint", &annotation(explanation)));
+        let _ = log::command(&text::annotation("error", "token-mint", &annotation(explanation)));
         let _ = summary(explanation, env);
     }
 }
@@ -28,7 +28,7 @@ pub fn failure(explanation: &Explanation, env: &Env) {
 pub fn warning(text: &str, env: &Env) {
     log::say(&format!("warning: {text}"));
     if env.on_github() {
-        let _ = log::command(&workflow::annotation("warning", "token-mint", text));
+        let _ = log::command(&text::annotation("warning", "token-mint", text));
     }
 }
 
@@ -120,11 +120,11 @@ mod tests {
     use super::*;
     use crate::claims::Claims;
     use crate::cli;
-    use crate::diagnosis::Job;
     use crate::error::{Error, HelperFlaw, Leg, Reason, Refusal, Subject};
-    use crate::explain::{explain, explain_claims};
-    use crate::http_error::HttpError;
+    use crate::explain::causes::Job;
+    use crate::explain::messages::{explain, explain_claims};
     use crate::index::Index;
+    use crate::net::http_error::HttpError;
 
     const HOSTILE: &str = "x\n::error::a\n  ::Warning::b\r::add-mask::c\ntoken-mint: form: d\n ##[group]e\x1b[2K\u{202e}\u{85}\u{2028} \
                            pypi-AgEIcHlwaS5vcmcCJDAw,eyJhbGciOiJSUzI1NiJ9.eyJzdWIiOiJ4In0.c2lnbmF0dXJl ::::##[f";
@@ -188,7 +188,7 @@ mod tests {
         }
         for explanation in explanations {
             let said: String = messages(&explanation, "error: ").iter().map(|message| log::rendered(message)).collect();
-            let annotated = workflow::annotation("error", HOSTILE, &annotation(&explanation));
+            let annotated = text::annotation("error", HOSTILE, &annotation(&explanation));
             let annotated = annotated.as_str().strip_prefix("::error title=").unwrap().split_once("::").unwrap();
             let page = page(&explanation);
             assert!(said.contains('x'), "{said}");

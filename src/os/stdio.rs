@@ -6,7 +6,7 @@
 
 use std::io;
 
-use crate::deadline::Deadline;
+use crate::net::deadline::Deadline;
 
 pub use platform::{leads_nowhere, write};
 

@@ -3,8 +3,8 @@
 use std::path::Path;
 
 use crate::env::{EVENT_PATH, Env};
-use crate::file;
 use crate::json::Object;
+use crate::os::file;
 
 /// A longer event is not read. GitHub's pull request events are some tens of kilobytes.
 const MAX_EVENT_BYTES: u64 = 1024 * 1024;

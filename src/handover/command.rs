@@ -7,14 +7,14 @@ use std::process::{Command, ExitStatus};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::clients;
-use crate::deadline::{Deadline, POLL};
 use crate::env::Env;
 use crate::error::{Error, ProgramFlaw, Result};
+use crate::handover::upload_clients;
 use crate::index::{Index, Minted};
-use crate::log::Log;
-use crate::signals::{self, Spawned};
-use crate::workflow::neutralise;
+use crate::net::deadline::{Deadline, POLL};
+use crate::os::log::Log;
+use crate::os::signals::{self, Spawned};
+use crate::text::neutralise;
 
 /// Where `execvp` looks where there is no `PATH` (musl's; glibc leaves the first out).
 const DEFAULT_PATH: &str = "/usr/local/bin:/bin:/usr/bin";
@@ -39,7 +39,7 @@ impl Upload<'_> {
     /// # Errors
     /// [`Error::NoProgram`], [`Error::Setting`].
     pub fn plan<'a>(words: Vec<OsString>, index: &'a Index, env: &'a Env) -> Result<Upload<'a>> {
-        clients::check_index(index, env)?;
+        upload_clients::check_index(index, env)?;
         let mut words = words.into_iter();
         let program = words.next().unwrap_or_default();
         find(&program, env)?;
@@ -61,10 +61,10 @@ impl Upload<'_> {
         for variable in withheld {
             command.env_remove(variable);
         }
-        for (variable, value) in clients::variables(minted, self.index) {
+        for (variable, value) in upload_clients::variables(minted, self.index) {
             match value {
                 None => command.env_remove(variable),
-                Some(_) if clients::is_users_url(variable, self.env) => &mut command,
+                Some(_) if upload_clients::is_users_url(variable, self.env) => &mut command,
                 Some(value) => command.env(variable, value),
             };
         }

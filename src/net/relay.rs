@@ -13,8 +13,8 @@ use base64::engine::general_purpose::STANDARD;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 
-use crate::deadline::Deadline;
-use crate::http_error::HttpError;
+use crate::net::deadline::Deadline;
+use crate::net::http_error::HttpError;
 
 /// The most that may come from a server in one connection: a reply's header and body, and TLS around them.
 const MAX_RECEIVED_BYTES: usize = 256 * 1024;

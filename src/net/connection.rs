@@ -13,10 +13,10 @@ use std::time::Duration;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 
-use crate::deadline::Deadline;
-use crate::http_error::HttpError;
-use crate::proxy::Proxy;
-use crate::url::Url;
+use crate::net::deadline::Deadline;
+use crate::net::http_error::HttpError;
+use crate::net::proxy::Proxy;
+use crate::net::url::Url;
 
 /// The most that is read of a proxy's answer to CONNECT.
 const MAX_HEAD_BYTES: usize = 16 * 1024;

@@ -21,17 +21,17 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::connection::{Connection, Route};
-use crate::deadline::Deadline;
-use crate::expiry;
-use crate::http_error::{HttpError, MAX_TEXT_CHARS};
-use crate::interim::{self, Chunks, Head};
 use crate::json::Object;
-use crate::log::{self, Log};
-use crate::proxy::Proxies;
-use crate::relay::Relay;
-use crate::url::Url;
-use crate::workflow::neutralise;
+use crate::net::connection::{Connection, Route};
+use crate::net::deadline::Deadline;
+use crate::net::http_error::{HttpError, MAX_TEXT_CHARS};
+use crate::net::interim::{self, Chunks, Head};
+use crate::net::proxy::Proxies;
+use crate::net::relay::Relay;
+use crate::net::url::Url;
+use crate::os::log::{self, Log};
+use crate::text::neutralise;
+use crate::time;
 
 #[cfg(all(feature = "mozilla-roots", feature = "system-roots"))]
 compile_error!("mozilla-roots would win silently: add --no-default-features to --features system-roots");
@@ -297,7 +297,7 @@ fn retry_after(headers: &[(String, String)]) -> Option<Duration> {
     let value = values(headers, "retry-after").next_back()?;
     let secs = match value.bytes().all(|b| b.is_ascii_digit()) && !value.is_empty() {
         true => value.parse().unwrap_or(u64::MAX), // more than fits is more than we have
-        false => expiry::of_http_date(value)?.saturating_sub(expiry::now_unix_secs()),
+        false => time::of_http_date(value)?.saturating_sub(time::now_unix_secs()),
     };
     Some(Duration::from_secs(secs))
 }

@@ -3,7 +3,7 @@
 
 use std::path::Path;
 
-use crate::file;
+use crate::os::file;
 
 /// A longer file is not searched for a name.
 const MAX_FILE_BYTES: u64 = 256 * 1024;
