@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::ffi::{OsStr, OsString};
+use std::fmt;
 
 /// Set to `true` by GitHub's runner and by those that imitate it.
 pub const GITHUB_ACTIONS: &str = "GITHUB_ACTIONS";
@@ -23,9 +24,15 @@ pub const REQUEST_TOKEN: &str = "ACTIONS_ID_TOKEN_REQUEST_TOKEN";
 /// A snapshot of the environment's variables.
 pub struct Env(HashMap<OsString, OsString>);
 
-/// A variable whose value is not UTF-8, where text is needed.
+/// A value is not UTF-8, where text is needed.
 #[derive(Debug, PartialEq, Eq)]
 pub struct NotUtf8;
+
+impl fmt::Display for NotUtf8 {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("its value is not UTF-8 text")
+    }
+}
 
 impl Env {
     /// What this process was started with.

@@ -5,11 +5,14 @@ use std::time::Duration;
 
 use crate::claims::Claims;
 use crate::env::Env;
-use crate::error::{Error, Result, Subject};
+use crate::error::{Error, Kind, Result};
+use crate::explain::causes::{self, Job};
 use crate::explain::report;
 use crate::handover;
 use crate::identity::{self, Identity};
-use crate::index::{Index, MintReply, Minted};
+use crate::index::Index;
+use crate::index_api::{MintReply, Minted};
+use crate::messages;
 use crate::net::deadline::Deadline;
 use crate::net::http::Http;
 use crate::os::log::Log;
@@ -52,9 +55,6 @@ pub struct Proof {
 
 impl Exchange<'_> {
     /// Finds out whose job this is, and starts the clock. Nothing is sent.
-    ///
-    /// # Errors
-    /// Those of [`identity::recognise`], and [`Error::NoStderr`].
     pub fn prepare<'a>(settings: &'a Settings, env: &'a Env) -> Result<Exchange<'a>> {
         let log = Log::new(settings.verbosity);
         let deadline = Deadline::after(settings.timeout);
@@ -65,14 +65,11 @@ impl Exchange<'_> {
     }
 
     /// Asks for an ID token that the index takes, and masks it.
-    ///
-    /// # Errors
-    /// Those of [`crate::index::Index::audience`] and [`Identity::id_token`], and [`Error::Mask`].
     pub fn request_id_token(&self) -> Result<Proof> {
         let Settings { index, audience, .. } = self.settings;
         self.log.line(&format!("version {}, index {index}", env!("CARGO_PKG_VERSION")));
         let expected = match audience {
-            None => Some(self.retry.run(Error::is_transient, |_| index.audience(&self.http))?),
+            None => Some(self.retry.run(|error| error.is_transient, |_| index.audience(&self.http))?),
             Some(_) => index.known_audience(),
         };
         let audience = audience.clone().or_else(|| expected.clone()).unwrap_or_default();
@@ -80,18 +77,15 @@ impl Exchange<'_> {
             index.connect_early(&self.http);
         }
         self.log.line(&format!("{}, audience {}", self.identity.how(), neutralise(&redact_tokens(&audience), 100)));
-        self.retry.run(Error::is_transient, |_| self.prove(&audience, &expected, &self.http))
+        self.retry.run(|error| error.is_transient, |_| self.prove(&audience, &expected, &self.http))
     }
 
     /// The same, for an ID token that the index never gets: the index is asked for nothing.
-    ///
-    /// # Errors
-    /// Those of [`Identity::id_token`], and [`Error::Mask`].
     pub fn request_id_token_to_look_at(&self) -> Result<Proof> {
         let Settings { index, audience, .. } = self.settings;
         let expected = index.known_audience();
         let audience = audience.clone().or_else(|| expected.clone()).unwrap_or_else(|| NO_AUDIENCE.to_owned());
-        self.retry.run(Error::is_transient, |_| self.prove(&audience, &expected, &self.http))
+        self.retry.run(|error| error.is_transient, |_| self.prove(&audience, &expected, &self.http))
     }
 
     fn prove(&self, audience: &str, expected: &Option<String>, http: &Http) -> Result<Proof> {
@@ -104,28 +98,27 @@ impl Exchange<'_> {
     /// after a reply that was lost, only a fresh one will do.
     ///
     /// # Errors
-    /// Those of [`Index::mint`] and [`Identity::id_token`], and [`Error::Mask`]. [`Error::Signal`] if a signal came meanwhile;
-    /// then an API token is not used.
+    /// Also if a signal came meanwhile; then an API token is not used.
     pub fn mint(&self, mut proof: Proof) -> Result<LiveToken<'_>> {
         let may_help =
-            |error: &Error| error.is_transient() && (self.identity.gives_fresh() || !error.may_have_reached_server());
+            |error: &Error| error.is_transient && (self.identity.gives_fresh() || !error.may_have_reached_server);
         let deadline = self.retry.deadline.with_grace(MINT_GRACE);
         let http = self.http.until(deadline);
         let minted = Retry { deadline, ..self.retry }.run(may_help, |failed| {
             if failed > 0 {
                 proof = self.prove(&proof.audience, &proof.expected, &self.http)?;
             }
-            let MintReply { unusable, minted } = self.settings.index.mint(&proof.id_token, &http)?;
+            let MintReply { unusable, minted, has_bad_expiry } = self.settings.index.mint(&proof.id_token, &http)?;
             unusable.iter().for_each(|token| self.revoke(token.reveal(), None));
-            minted.map(|(minted, flaw)| (LiveToken { minted, exchange: self, is_kept: false }, flaw))
+            minted.map(|minted| (LiveToken { minted, exchange: self, is_kept: false }, has_bad_expiry))
         });
-        let (live, expires_flaw) = minted.map_err(|error| error.about(self.subject(&proof)))?;
+        let (live, has_bad_expiry) = minted.map_err(|error| self.explained(error, &proof))?;
         if let Some(signal) = deadline.signal() {
-            return Err(Error::Signal(signal));
+            return Err(Error::signal(signal));
         }
         handover::mask(live.token.reveal(), self.env)?; // where it can't be hidden, it is not used
-        if let Some(flaw) = expires_flaw {
-            report::warning(&format!("{flaw}; {}", validity(&live)), self.env);
+        if has_bad_expiry {
+            report::warning(&format!("{}; {}", messages::BAD_EXPIRY, validity(&live)), self.env);
         }
         Ok(live)
     }
@@ -156,13 +149,21 @@ impl Exchange<'_> {
         self.retry.deadline
     }
 
-    fn subject(&self, proof: &Proof) -> Option<Subject> {
-        Some(Subject {
-            claims: Claims::of(&proof.id_token)?,
-            audience: proof.expected.clone(),
-            project: pyproject::known(self.settings.project.as_deref()),
-            now_unix_secs: time::now_unix_secs(),
-        })
+    /// A refusal with what is behind it.
+    fn explained(&self, mut error: Error, proof: &Proof) -> Error {
+        if error.kind == Kind::Refused {
+            self.with_job(proof, |job| causes::explain_refusal(&mut error.explanation, job));
+        }
+        error
+    }
+
+    /// Shows `act` the job that an ID token stands for; `None` where that has no claims.
+    pub fn with_job<T>(&self, proof: &Proof, act: impl FnOnce(&Job) -> T) -> Option<T> {
+        let Settings { index, project, .. } = self.settings;
+        let claims = Claims::of(&proof.id_token)?;
+        let (audience, project) = (proof.expected.as_deref(), pyproject::known(project.as_deref()));
+        let (project, now_unix_secs) = (project.as_deref(), time::now_unix_secs());
+        Some(act(&Job { claims: &claims, index, audience, project, now_unix_secs }))
     }
 }
 
@@ -201,11 +202,8 @@ impl Drop for LiveToken<'_> {
 }
 
 /// Revokes an API token, in several attempts if need be. True if the index took the request; false if it can't revoke.
-///
-/// # Errors
-/// Those of [`Index::burn`].
 pub fn revoke(token: &str, index: &Index, http: &Http, retry: Retry) -> Result<bool> {
-    retry.run(Error::is_transient, |_| index.burn(token, http))
+    retry.run(|error| error.is_transient, |_| index.burn(token, http))
 }
 
 /// Until when an API token is valid, in words.

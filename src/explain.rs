@@ -1,6 +1,5 @@
-//! Every word for people about what went wrong, and about a job's identity.
+//! What is behind a refusal, this job in the words of the index's form, and where people see all of it.
 
 pub mod causes;
-pub mod messages;
 pub mod publisher_form;
 pub mod report;

@@ -10,8 +10,10 @@ use std::io::{self, IsTerminal, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
 use crate::env::{API_TOKEN, Env, GITHUB_OUTPUT};
-use crate::error::{Error, Result, SettingFlaw};
-use crate::index::{Index, Minted};
+use crate::error::{Error, Result};
+use crate::index::Index;
+use crate::index_api::Minted;
+use crate::messages;
 use crate::net::deadline::{Deadline, Ended};
 use crate::os::file;
 use crate::os::log;
@@ -55,38 +57,31 @@ impl Handover {
     /// Chooses the place: stdout where a format was asked for and outside GitHub, else the step output, whose
     /// file is opened now. A token with nowhere to go shall not be minted. That file is the runner's: one that is not there
     /// would be read by nobody.
-    ///
-    /// # Errors
-    /// [`Error::NoStepOutputFile`], [`Error::OpenStepOutput`], [`Error::NoStdout`].
     pub fn plan(format: Option<Format>, env: &Env) -> Result<Handover> {
         Ok(match format {
             None if env.on_github() => {
-                let path = PathBuf::from(env.get(GITHUB_OUTPUT).ok_or(Error::NoStepOutputFile)?);
+                let path = PathBuf::from(env.get(GITHUB_OUTPUT).ok_or_else(messages::no_step_output)?);
                 let file = file::open_to_append(&path);
-                let file = file.map_err(|error| Error::OpenStepOutput { path: printable(&path), error })?;
+                let file = file.map_err(|error| messages::step_output_not_opened(&printable(&path), &error))?;
                 Handover::StepOutput { path, file }
             }
-            _ if stdio::leads_nowhere(Stream::Stdout) => return Err(Error::NoStdout),
+            _ if stdio::leads_nowhere(Stream::Stdout) => return Err(messages::no_stdout()),
             format => Handover::Stdout(format.unwrap_or(Format::Token)),
         })
     }
 
     /// Hands the API token over; it was masked before.
-    ///
-    /// # Errors
-    /// [`Error::StepOutput`], [`Error::Stdout`]; [`Error::Signal`] if one came while it could not be written.
     pub fn deliver(&mut self, minted: &Minted, index: &Index, deadline: Deadline) -> Result<()> {
         let delivered = match self {
-            Handover::StepOutput { path, file } => {
-                append(path, file, outputs(minted)).map_err(|error| Error::StepOutput { path: printable(path), error })
-            }
+            Handover::StepOutput { path, file } => append(path, file, outputs(minted))
+                .map_err(|error| messages::step_output_not_written(&printable(path), &error)),
             Handover::Stdout(format) => {
                 let text = match format {
                     Format::Token => format!("{}\n", minted.token.reveal()),
                     Format::Env => env_lines(minted, index),
                     Format::Json => json_object(minted, index),
                 };
-                stdio::write(Stream::Stdout, &text, deadline).map_err(Error::Stdout)
+                stdio::write(Stream::Stdout, &text, deadline).map_err(|error| messages::stdout_not_written(&error))
             }
         };
         delivered.map_err(|error| unless_signalled(deadline, error))
@@ -94,39 +89,28 @@ impl Handover {
 }
 
 /// Writes to stdout what holds no token.
-///
-/// # Errors
-/// [`Error::Print`]; [`Error::Signal`] if one came while it could not be written.
 pub fn print(text: &str, deadline: Deadline) -> Result<()> {
-    let printed = stdio::write(Stream::Stdout, text, deadline).map_err(Error::Print);
+    let printed = stdio::write(Stream::Stdout, text, deadline).map_err(|error| messages::not_printed(&error));
     printed.map_err(|error| unless_signalled(deadline, error))
 }
 
 /// The error, unless a signal is behind it.
 fn unless_signalled(deadline: Deadline, error: Error) -> Error {
-    deadline.signal().map_or(error, Error::Signal)
+    deadline.signal().map_or(error, Error::signal)
 }
 
 /// Has GitHub hide a token in the log. Call it as soon as there is one.
-///
-/// # Errors
-/// [`Error::Mask`]
 pub fn mask(token: &str, env: &Env) -> Result<()> {
-    if env.on_github() { log::command(&text::mask(token)).map_err(Error::Mask) } else { Ok(()) }
+    let masked = if env.on_github() { log::command(&text::mask(token)) } else { Ok(()) };
+    masked.map_err(|error| messages::not_masked(&error))
 }
 
 /// Makes sure that masks can be seen, where they are due. Call it before anything is asked for.
-///
-/// # Errors
-/// [`Error::NoStderr`]
 pub fn check_masks(env: &Env) -> Result<()> {
-    if env.on_github() && stdio::leads_nowhere(Stream::Stderr) { Err(Error::NoStderr) } else { Ok(()) }
+    if env.on_github() && stdio::leads_nowhere(Stream::Stderr) { Err(messages::no_stderr()) } else { Ok(()) }
 }
 
 /// The API token that is to be revoked: in the environment, else on stdin.
-///
-/// # Errors
-/// [`Error::NoApiToken`], [`Error::Setting`] for what is no API token; [`Error::Signal`] if one came while stdin was read.
 pub fn take_back(env: &Env, deadline: Deadline) -> Result<ApiToken> {
     let (place, text) = match env.get(API_TOKEN) {
         Some(text) => (API_TOKEN, text.to_string_lossy().into_owned()),
@@ -134,16 +118,15 @@ pub fn take_back(env: &Env, deadline: Deadline) -> Result<ApiToken> {
     };
     let text = text.trim();
     if text.is_empty() {
-        return Err(Error::NoApiToken);
+        return Err(messages::no_api_token());
     }
-    ApiToken::new(text.to_owned())
-        .map_err(|flaw| Error::Setting { place: place.into(), flaw: SettingFlaw::Secret(flaw) })
+    ApiToken::new(text.to_owned()).map_err(|flaw| messages::bad_setting(place, flaw))
 }
 
 /// What is on stdin, if it ends in time and nobody would have to type it.
 fn read_stdin(deadline: Deadline) -> Result<String> {
     if io::stdin().is_terminal() {
-        return Err(Error::NoApiToken);
+        return Err(messages::no_api_token());
     }
     let read = deadline.wait_for(|| {
         let mut bytes = Vec::new();
@@ -151,8 +134,8 @@ fn read_stdin(deadline: Deadline) -> Result<String> {
     });
     match read {
         Ok(Ok(bytes)) => Ok(String::from_utf8_lossy(&bytes).into_owned()),
-        Err(Ended::Signal(signal)) => Err(Error::Signal(signal)),
-        Ok(Err(_)) | Err(Ended::TimedOut(_)) => Err(Error::NoApiToken),
+        Err(Ended::Signal(signal)) => Err(Error::signal(signal)),
+        Ok(Err(_)) | Err(Ended::TimedOut(_)) => Err(messages::no_api_token()),
     }
 }
 

@@ -10,13 +10,11 @@ mod gitlab;
 pub mod google;
 mod helper;
 
-use crate::env::{Env, NotUtf8};
-use crate::error::{Error, Result, SettingFlaw};
+use crate::env::Env;
+use crate::error::Result;
+use crate::messages;
 use crate::net::http::Http;
 use crate::secret::IdToken;
-
-pub use github::NAME as GITHUB;
-pub use google::NAME as GOOGLE;
 
 /// The CI systems, in the order in which they are looked for. Google comes last: a runner of any other system may be a
 /// machine of Google's.
@@ -55,13 +53,9 @@ pub struct Identity {
 
 /// Finds the CI system that this process runs in, or takes the ID token in the variable that the user named. Nothing is
 /// sent.
-///
-/// # Errors
-/// [`Error::NoIdentity`], [`Error::NoPermission`], [`Error::NoIdTokenIn`], or [`Error::Setting`] for a variable that can't
-/// be used.
 pub fn recognise(id_token_env: Option<&str>, env: &Env) -> Result<Identity> {
     if let Some(variable) = id_token_env {
-        text(env, variable)?.ok_or_else(|| Error::NoIdTokenIn { variable: variable.to_owned() })?;
+        text(env, variable)?.ok_or_else(|| messages::no_id_token_in(variable))?;
         let how = format!("taking the ID token from the variable {variable}");
         return Ok(Identity { how, source: Box::new(Variable(variable.to_owned())) });
     }
@@ -70,11 +64,11 @@ pub fn recognise(id_token_env: Option<&str>, env: &Env) -> Result<Identity> {
             return Ok(Identity { how: format!("asking {name} for an ID token"), source });
         }
     }
-    Err(Error::NoIdentity)
+    Err(messages::no_identity(&known_systems()))
 }
 
 /// Each system with what it is recognised by.
-pub fn known_systems() -> String {
+fn known_systems() -> String {
     let systems = SYSTEMS.iter().map(|System { name, sign, .. }| format!("{name} by {sign}"));
     systems.collect::<Vec<_>>().join(", ")
 }
@@ -87,10 +81,6 @@ pub fn variables(id_token_env: Option<&str>, audience: &str) -> Vec<String> {
 
 impl Identity {
     /// An ID token for `audience`. It can be exchanged once. Each call gives a fresh one, if [`Identity::gives_fresh`].
-    ///
-    /// # Errors
-    /// [`Error::NoGitLabToken`], [`Error::Helper`], [`Error::IdentityRefused`], [`Error::Setting`], or
-    /// [`Error::Exchange`], [`Error::Status`], [`Error::Reply`] of this leg.
     pub fn id_token(&self, audience: &str, env: &Env, http: &Http) -> Result<IdToken> {
         self.source.id_token(audience, env, http)
     }
@@ -116,7 +106,7 @@ struct Variable(String);
 
 impl Source for Variable {
     fn id_token(&self, _: &str, env: &Env, _: &Http) -> Result<IdToken> {
-        id_token_in(env, &self.0)?.ok_or_else(|| Error::NoIdTokenIn { variable: self.0.clone() })
+        id_token_in(env, &self.0)?.ok_or_else(|| messages::no_id_token_in(&self.0))
     }
 
     fn gives_fresh(&self) -> bool {
@@ -125,16 +115,12 @@ impl Source for Variable {
 }
 
 fn text<'a>(env: &'a Env, variable: &str) -> Result<Option<&'a str>> {
-    env.text(variable).map_err(|NotUtf8| flawed(variable, SettingFlaw::NotUtf8))
+    env.text(variable).map_err(|flaw| messages::bad_setting(variable, flaw))
 }
 
 fn id_token_in(env: &Env, variable: &str) -> Result<Option<IdToken>> {
     let id_token = text(env, variable)?.map(|id_token| IdToken::new(id_token.trim().to_owned()));
-    id_token.transpose().map_err(|flaw| flawed(variable, SettingFlaw::Secret(flaw)))
-}
-
-fn flawed(variable: &str, flaw: SettingFlaw) -> Error {
-    Error::Setting { place: variable.to_owned().into(), flaw }
+    id_token.transpose().map_err(|flaw| messages::bad_setting(variable, flaw))
 }
 
 #[cfg(test)]
@@ -186,16 +172,19 @@ mod tests {
             Env::from([URL]),
             Env::from([TOKEN, gitlab]),
         ] {
-            assert!(matches!(recognised(env), Err(Error::NoPermission { .. })));
+            assert!(
+                recognised(env).unwrap_err().to_string().starts_with("this job may not ask GitHub for an ID token")
+            );
         }
     }
 
     #[test]
     fn without_a_sign_there_is_no_identity() {
         for name in ["GITHUB_ACTIONS", "GITLAB_CI", "BUILDKITE", "CIRCLECI"] {
-            assert!(matches!(recognised(Env::from([(name, "false")])), Err(Error::NoIdentity)), "{name}");
+            assert_eq!(recognised(Env::from([(name, "false")])).unwrap_err().exit_status(), 3, "{name}");
         }
-        assert!(matches!(recognised(Env::from([("CI", "true")])), Err(Error::NoIdentity)));
+        let unknown = recognised(Env::from([("CI", "true")])).unwrap_err();
+        assert!(unknown.to_string().starts_with("this is not a job of a CI system"));
     }
 
     #[test]
@@ -211,7 +200,7 @@ mod tests {
     fn a_variable_that_the_user_names_comes_before_any_system() {
         let env = Env::from([("MY_TOKEN", "a.b.c"), ("GITHUB_ACTIONS", "true")]);
         assert!(recognise(Some("MY_TOKEN"), &env).is_ok());
-        let missing = recognise(Some("OTHER"), &env).map(|identity| identity.how);
-        assert!(matches!(missing, Err(Error::NoIdTokenIn { variable }) if variable == "OTHER"));
+        let missing = recognise(Some("OTHER"), &env).map(|identity| identity.how).unwrap_err();
+        assert!(missing.to_string().contains("no ID token in the variable OTHER"));
     }
 }

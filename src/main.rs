@@ -11,7 +11,9 @@ mod explain;
 mod handover;
 mod identity;
 mod index;
+mod index_api;
 mod json;
+mod messages;
 mod net;
 mod os;
 mod pyproject;
@@ -27,10 +29,9 @@ use std::process::ExitCode;
 use claims::Claims;
 use cli::Command;
 use env::Env;
-use error::{Error, Result, SettingFlaw};
+use error::Result;
 use exchange::Exchange;
-use explain::causes::Job;
-use explain::{messages, report};
+use explain::{causes, report};
 use handover::command::Upload;
 use handover::{Format, Handover};
 use net::deadline::Deadline;
@@ -48,7 +49,7 @@ fn main() -> ExitCode {
     match run(&env) {
         Ok(status) => ExitCode::from(status),
         Err(error) => {
-            report::failure(&messages::explain(&error), &env);
+            report::failure(&error.explanation, &env);
             ExitCode::from(error.exit_status())
         }
     }
@@ -56,7 +57,7 @@ fn main() -> ExitCode {
 
 /// Does what the command line asks for, and returns the exit status.
 fn run(env: &Env) -> Result<u8> {
-    match cli::parse(std::env::args_os().skip(1)).map_err(Error::Usage)? {
+    match cli::parse(std::env::args_os().skip(1)).map_err(|error| messages::usage(&error))? {
         Command::Help => handover::print(cli::HELP, Deadline::after(settings::DEFAULT_TIMEOUT))?,
         Command::Version => handover::print(cli::VERSION, Deadline::after(settings::DEFAULT_TIMEOUT))?,
         Command::Mint(options) => return hand_over(&Settings::resolve(options, env)?, env),
@@ -116,7 +117,7 @@ fn burn(settings: &Settings, env: &Env) -> Result<()> {
     let _ = handover::mask(token.reveal(), env); // it is revoked, hidden or not
     let index = &settings.index;
     if let Some(other) = token.index_host().and_then(|host| index.other_with_tokens_of(&host)) {
-        return Err(Error::TokenOfOtherIndex { index: Box::new(index.clone()), other: Box::new(other) });
+        return Err(messages::token_of_other_index(index, &other, &other.known_audience().unwrap_or_default()));
     }
     let http = Http::new(deadline, log, settings.proxies.clone());
     match exchange::revoke(token.reveal(), index, &http, Retry { deadline, log })? {
@@ -129,15 +130,12 @@ fn burn(settings: &Settings, env: &Env) -> Result<()> {
 /// Shows the identity of this job. The index is asked for nothing.
 fn show_claims(settings: &Settings, env: &Env) -> Result<()> {
     if !matches!(settings.format, None | Some(Format::Json)) {
-        return Err(Error::Setting { place: "--format (TOKEN_MINT_FORMAT)".into(), flaw: SettingFlaw::ClaimsFormat });
+        return Err(messages::bad_setting("--format (TOKEN_MINT_FORMAT)", "with claims, it can be json only"));
     }
     let exchange = Exchange::prepare(settings, env)?;
     let proof = exchange.request_id_token_to_look_at()?;
-    let claims = Claims::of(&proof.id_token).ok_or(Error::Claims)?;
-    let (index, audience) = (&settings.index, proof.expected.as_deref());
-    let job = Job { claims: &claims, index, audience, now_unix_secs: time::now_unix_secs() };
-    let project = pyproject::known(settings.project.as_deref());
-    report::identity(&messages::explain_claims(&job, project.as_deref()), env);
+    let claims = Claims::of(&proof.id_token).ok_or_else(messages::no_claims)?;
+    exchange.with_job(&proof, |job| report::identity(&causes::explain_claims(job), env));
     match settings.format {
         Some(Format::Json) => handover::print(&claims.to_json(), exchange.deadline()),
         _ => Ok(()),

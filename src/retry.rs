@@ -25,7 +25,7 @@ impl Retry {
     /// (`Retry-After`) is made; where that, or ours, would outlast the deadline, there is no further attempt.
     ///
     /// # Errors
-    /// Those of `attempt`; [`Error::Signal`] if a signal came.
+    /// Those of `attempt`, or that a signal came.
     pub fn run<T>(self, may_help: impl Fn(&Error) -> bool, mut attempt: impl FnMut(u32) -> Result<T>) -> Result<T> {
         let mut failed = 0;
         loop {
@@ -35,7 +35,7 @@ impl Retry {
                 Err(error) => error,
             };
             failed += 1;
-            let pause = pause_after(failed).max(error.retry_after().unwrap_or_default());
+            let pause = pause_after(failed).max(error.retry_after.unwrap_or_default());
             self.end_on_signal()?;
             if failed == MAX_ATTEMPTS || !may_help(&error) || pause >= self.deadline.remaining() {
                 return Err(error);
@@ -48,7 +48,7 @@ impl Retry {
     }
 
     fn end_on_signal(&self) -> Result<()> {
-        self.deadline.signal().map_or(Ok(()), |signal| Err(Error::Signal(signal)))
+        self.deadline.signal().map_or(Ok(()), |signal| Err(Error::signal(signal)))
     }
 }
 

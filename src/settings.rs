@@ -4,11 +4,14 @@ use std::ffi::{OsStr, OsString};
 use std::time::Duration;
 
 use crate::cli::Options;
-use crate::env::Env;
-use crate::error::{Error, Result, SettingFlaw};
+use crate::env::{Env, NotUtf8};
+use crate::error::{Error, Result};
 use crate::handover::Format;
-use crate::index::{Index, is_audience};
+use crate::index::Index;
+use crate::index_api::is_audience;
+use crate::messages;
 use crate::net::proxy::Proxies;
+use crate::net::url::UrlError;
 use crate::os::log::Verbosity;
 use crate::pyproject;
 
@@ -42,7 +45,7 @@ pub struct Settings {
 
 impl Settings {
     /// # Errors
-    /// [`Error::Setting`], which names the option or variable at fault.
+    /// They name the option or variable at fault.
     pub fn resolve(options: Options, env: &Env) -> Result<Settings> {
         // No `..`, so that a new option does not compile until it is resolved here.
         let Options { index, audience, id_token_env, format, project, timeout, keep_identity, verbosity } = options;
@@ -63,11 +66,35 @@ impl Settings {
             timeout: timeout.parse(|text| text.map_or(Ok(DEFAULT_TIMEOUT), parse_timeout))?,
             keep_identity: keep_identity.unwrap_or_default(),
             verbosity: verbosity.or(debug.then_some(Verbosity::Verbose)).unwrap_or_default(),
-            proxies: Proxies::of(env).map_err(|(variable, flaw)| Error::Setting {
-                place: variable.into(),
-                flaw: SettingFlaw::Proxy(flaw),
-            })?,
+            proxies: Proxies::of(env).map_err(|(variable, flaw)| messages::bad_proxy(variable, &flaw))?,
         })
+    }
+}
+
+/// What is wrong with a value.
+pub enum SettingFlaw {
+    NotUtf8,
+    Index(UrlError),
+    Format,
+    Audience,
+    Project,
+    VariableName,
+    Timeout,
+}
+
+impl SettingFlaw {
+    /// The error, which names the option or variable.
+    fn at(self, place: &str) -> Error {
+        let expected = match self {
+            SettingFlaw::Index(flaw) => return messages::bad_index(place, &flaw),
+            SettingFlaw::NotUtf8 => return messages::bad_setting(place, NotUtf8),
+            SettingFlaw::Format => "token, env or json is expected",
+            SettingFlaw::Audience => "an audience has no line breaks or other control characters",
+            SettingFlaw::Project => "a project's name is expected: letters, digits and -._",
+            SettingFlaw::VariableName => "the name of an environment variable is expected",
+            SettingFlaw::Timeout => "a whole number of seconds from 1 to 3600 is expected",
+        };
+        messages::bad_setting(place, expected)
     }
 }
 
@@ -87,7 +114,7 @@ impl<'a> Setting<'a> {
 
     fn parse<T>(&self, parse: impl FnOnce(Option<&str>) -> std::result::Result<T, SettingFlaw>) -> Result<T> {
         let text = self.value.map(|value| value.to_str().ok_or(SettingFlaw::NotUtf8)).transpose();
-        text.and_then(parse).map_err(|flaw| Error::Setting { place: self.place.into(), flaw })
+        text.and_then(parse).map_err(|flaw| flaw.at(self.place))
     }
 }
 

@@ -5,7 +5,7 @@ use std::io::{self, Write};
 use std::path::PathBuf;
 
 use crate::env::{Env, STEP_SUMMARY};
-use crate::explain::messages::Explanation;
+use crate::error::{Cause, Explanation, Link};
 use crate::os::file;
 use crate::os::log;
 use crate::text::{self, harmless, markdown};
@@ -42,30 +42,30 @@ pub fn identity(explanation: &Explanation, env: &Env) {
 
 /// The messages on stderr; `kind` is what the first one begins with.
 pub fn messages(explanation: &Explanation, kind: &str) -> Vec<String> {
-    let Explanation { fact, reasons, identity, causes, hints, link } = explanation;
+    let Explanation { fact, reasons, job, causes, hints, link } = explanation;
     let reasons = reasons.iter().map(|reason| format!("\n    {reason}"));
     let mut messages = vec![format!("{kind}{fact}{}", reasons.collect::<String>())];
-    if !identity.is_empty() {
-        let width = identity.iter().map(|(name, _)| name.chars().count()).max().unwrap_or(0);
-        let rows = identity.iter().map(|(name, value)| format!("\n    {name:width$}  {value}"));
+    if !job.is_empty() {
+        let width = job.iter().map(|(name, _)| name.chars().count()).max().unwrap_or(0);
+        let rows = job.iter().map(|(name, value)| format!("\n    {name:width$}  {value}"));
         let rows: String = rows.collect();
         messages
             .push(format!("the job, in the words of the index's form (from its ID token, not verified here):{rows}"));
     }
-    messages.extend(causes.iter().map(|(certain, cause)| format!("{}: {cause}", cause_word(*certain))));
+    messages.extend(causes.iter().map(|cause| format!("{}: {}", cause_word(cause), cause.text)));
     messages.extend(hints.iter().map(|hint| format!("hint: {hint}")));
-    messages.extend(link.iter().map(|(what, address)| format!("form: {what}:\n    {address}")));
+    messages.extend(link.iter().map(|Link { what, address }| format!("form: {what}:\n    {address}")));
     messages
 }
 
-fn cause_word(certain: bool) -> &'static str {
-    if certain { "cause" } else { "perhaps (a guess)" }
+fn cause_word(cause: &Cause) -> &'static str {
+    if cause.is_certain { "cause" } else { "possible cause" }
 }
 
 /// The fact and the first thing that helps.
 pub fn annotation(explanation: &Explanation) -> String {
     let Explanation { fact, causes, hints, .. } = explanation;
-    let first = causes.first().map(|(certain, cause)| format!("{}: {cause}", cause_word(*certain)));
+    let first = causes.first().map(|cause| format!("{}: {}", cause_word(cause), cause.text));
     let first = first.or_else(|| hints.first().cloned()).unwrap_or_default();
     format!("{fact}\n{first}").trim_end().chars().take(MAX_ANNOTATION_CHARS).collect()
 }
@@ -82,21 +82,21 @@ fn summary(explanation: &Explanation, env: &Env) -> io::Result<()> {
 
 /// The Markdown for the summary page.
 pub fn page(explanation: &Explanation) -> String {
-    let Explanation { fact, reasons, identity, causes, hints, link } = explanation;
+    let Explanation { fact, reasons, job, causes, hints, link } = explanation;
     let mut page = format!("\n### token-mint: {}\n\n", markdown(fact));
     for reason in reasons {
-        page.push_str(&format!("> {}\n>\n", markdown(reason)));
+        page.push_str(&format!("> {}\n>\n", markdown(&reason.to_string())));
     }
-    if !identity.is_empty() {
+    if !job.is_empty() {
         page.push_str("\n| the index's form | this job (from its ID token, not verified) |\n|---|---|\n");
-        for (name, value) in identity {
+        for (name, value) in job {
             page.push_str(&format!("| {} | {} |\n", markdown(name), markdown(value)));
         }
     }
     page.push('\n');
-    for (certain, cause) in causes {
-        let word = if *certain { "Cause" } else { "Perhaps (a guess)" };
-        let mut lines = cause.lines();
+    for cause in causes {
+        let word = if cause.is_certain { "Cause" } else { "Possible cause" };
+        let mut lines = cause.text.lines();
         page.push_str(&format!("- **{word}:** {}\n", markdown(lines.next().unwrap_or_default())));
         lines.for_each(|line| page.push_str(&format!("  - {}\n", markdown(line))));
     }
@@ -109,7 +109,7 @@ pub fn page(explanation: &Explanation) -> String {
             None => page.push_str(&format!("- {}\n", markdown(hint))),
         }
     }
-    if let Some((what, address)) = link {
+    if let Some(Link { what, address }) = link {
         page.push_str(&format!("\n[Open the form]({address}): {}\n", markdown(what)));
     }
     harmless(&page) // what is code or an address, too
@@ -120,80 +120,76 @@ mod tests {
     use super::*;
     use crate::claims::Claims;
     use crate::cli;
-    use crate::error::{Error, HelperFlaw, Leg, Reason, Refusal, Subject};
-    use crate::explain::causes::Job;
-    use crate::explain::messages::{explain, explain_claims};
+    use crate::error::{Error, Reason};
+    use crate::explain::causes::{Job, explain_claims, explain_refusal};
     use crate::index::Index;
+    use crate::messages::{self, Endpoint, Request};
+    use crate::net::http::Reply;
     use crate::net::http_error::HttpError;
 
     const HOSTILE: &str = "x\n::error::a\n  ::Warning::b\r::add-mask::c\ntoken-mint: form: d\n ##[group]e\x1b[2K\u{202e}\u{85}\u{2028} \
                            pypi-AgEIcHlwaS5vcmcCJDAw,eyJhbGciOiJSUzI1NiJ9.eyJzdWIiOiJ4In0.c2lnbmF0dXJl ::::##[f";
 
-    /// Whatever is put into an error by whoever makes it, in spite of the rule that it be harmless.
-    fn hostile_errors() -> Vec<Error> {
+    /// Whatever is put into a message by whoever makes it, in spite of the rule that it be harmless.
+    fn hostile_explanations() -> Vec<Explanation> {
         let text = || HOSTILE.to_owned();
         let io = || io::Error::other(HOSTILE);
+        let request = |endpoint| Request { endpoint, server: text(), name: text() };
+        let reply =
+            |status| Reply { status, body: text().into(), retry_after: None, flaw: None, is_surely_whole: true };
+        let errors: Vec<Error> = vec![
+            messages::usage(&cli::parse([format!("--{HOSTILE}").into()]).unwrap_err()),
+            messages::bad_setting(HOSTILE, HOSTILE),
+            messages::other_index(HOSTILE, &HOSTILE),
+            messages::no_gitlab_token(HOSTILE, HOSTILE),
+            messages::no_id_token_in(HOSTILE),
+            messages::Helper { provider: "x", program: "y" }.ended_badly(&HOSTILE, HOSTILE),
+            request(Endpoint::GitHub).unexpected(&reply(403), str::to_owned),
+            request(Endpoint::Mint).unexpected(&reply(500), str::to_owned),
+            request(Endpoint::Mint).no_reply(&HttpError::Proxy(text())),
+            request(Endpoint::Burn).no_reply(&HttpError::Certificate(text())),
+            messages::step_output_not_opened(HOSTILE, &io()),
+            messages::program_not_run(HOSTILE, &io()),
+            messages::stdout_not_written(&io()),
+        ];
+        let mut explanations: Vec<Explanation> = errors.into_iter().map(|error| *error.explanation).collect();
+
         let json = serde_json::json!({
             "iss": "https://token.actions.githubusercontent.com", "aud": HOSTILE, "exp": 1, "repository": HOSTILE,
             "environment": HOSTILE, "repository_owner": HOSTILE, "repository_owner_id": HOSTILE, "sub": HOSTILE,
             "job_workflow_ref": format!("{HOSTILE}/{HOSTILE}.yml@x"), "workflow_ref": HOSTILE,
         });
-        let refused = |code: &str, description: &str, claims: &serde_json::Value| Error::Refused {
-            index: Box::new(Index::parse("pypi").unwrap()),
-            leg: Leg::Mint,
-            refusal: Box::new(Refusal {
-                status: 422,
-                words: Some(text()),
-                reasons: vec![Reason { code: code.to_owned(), description: description.to_owned() }],
-                unshown_reasons: 0,
-            }),
-            subject: Some(Box::new(Subject {
-                claims: Claims::from(claims.to_string().as_str()),
-                audience: Some(text()),
-                project: Some(text()),
-                now_unix_secs: 2,
-            })),
-        };
-        let missing = format!("Missing claim '{HOSTILE}'");
         let other = serde_json::json!({"iss": "https://example.org", "aud": HOSTILE, HOSTILE: {"a": HOSTILE}});
-        vec![
-            Error::Usage(cli::parse([format!("--{HOSTILE}").into()]).unwrap_err()),
-            Error::Setting { place: text().into(), flaw: crate::error::SettingFlaw::OtherIndex { wanted: text() } },
-            Error::NoGitLabToken { variable: text(), audience: text() },
-            Error::NoIdTokenIn { variable: text() },
-            Error::Helper { system: "x", program: "y", flaw: HelperFlaw::Failed { status: text(), words: text() } },
-            Error::IdentityRefused { system: "x", status: 403, words: Some(text()) },
-            refused("invalid-publisher", HOSTILE, &json),
-            refused("invalid-publisher", &missing, &json),
-            refused("invalid-token", HOSTILE, &json),
-            refused("invalid-payload", "unknown trusted publishing issuer", &other),
-            refused(HOSTILE, HOSTILE, &other),
-            Error::Exchange { leg: Leg::Mint, server: text(), error: HttpError::Proxy(text()) },
-            Error::Exchange { leg: Leg::Burn, server: text(), error: HttpError::Certificate(text()) },
-            Error::Status { leg: Leg::Mint, server: text(), status: 500, words: Some(text()), retry_after: None },
-            Error::OpenStepOutput { path: text(), error: io() },
-            Error::StartProgram { name: text(), error: io() },
-            Error::Stdout(io()),
-        ]
+        let missing = format!("Missing claim '{HOSTILE}'");
+        let index = Index::parse("pypi").unwrap();
+        for (code, description, claims) in [
+            ("invalid-publisher", HOSTILE, &json),
+            ("invalid-publisher", &missing, &json),
+            ("invalid-token", HOSTILE, &json),
+            ("invalid-payload", "unknown trusted publishing issuer", &other),
+            (HOSTILE, HOSTILE, &other),
+        ] {
+            let claims = Claims::from(claims.to_string().as_str());
+            let (audience, project) = (Some(HOSTILE), Some(HOSTILE));
+            let job = Job { claims: &claims, index: &index, audience, project, now_unix_secs: 2 };
+            let reasons = vec![Reason { code: code.to_owned(), description: description.to_owned() }];
+            let mut refused = Explanation { fact: text(), reasons, hints: vec![text()], ..Explanation::default() };
+            explain_refusal(&mut refused, &job);
+            explanations.extend([refused, explain_claims(&job)]);
+        }
+        explanations
     }
 
     #[test]
     fn hostile_text_is_harmless_in_each_place_wherever_it_came_from() {
-        let mut explanations: Vec<_> = hostile_errors().iter().map(explain).collect();
-        for error in hostile_errors() {
-            let Error::Refused { index, subject: Some(subject), .. } = error else { continue };
-            let Subject { claims, audience, project, .. } = *subject;
-            let job = Job { claims: &claims, index: &index, audience: audience.as_deref(), now_unix_secs: 2 };
-            explanations.push(explain_claims(&job, project.as_deref()));
-        }
-        for explanation in explanations {
+        for explanation in hostile_explanations() {
             let said: String = messages(&explanation, "error: ").iter().map(|message| log::rendered(message)).collect();
             let annotated = text::annotation("error", HOSTILE, &annotation(&explanation));
             let annotated = annotated.as_str().strip_prefix("::error title=").unwrap().split_once("::").unwrap();
             let page = page(&explanation);
             assert!(said.contains('x'), "{said}");
             for line in said.lines() {
-                let ours = ["error: ", "the job, in ", "cause: ", "perhaps (a guess): ", "hint: ", "form: "];
+                let ours = ["error: ", "the job, in ", "cause: ", "possible cause: ", "hint: ", "form: "];
                 let ours = line
                     .strip_prefix("token-mint: ")
                     .is_some_and(|rest| ours.iter().any(|start| rest.starts_with(start)));
@@ -221,18 +217,19 @@ mod tests {
     #[test]
     fn what_is_ours_is_shown_as_it_is() {
         for error in [
-            Error::NoPermission { missing: "ACTIONS_ID_TOKEN_REQUEST_URL", fork: false },
-            Error::NoGitLabToken { variable: "PYPI_ID_TOKEN".to_owned(), audience: "pypi".to_owned() },
-            Error::NoIdentity,
-            Error::Stdout(io::ErrorKind::TimedOut.into()),
+            messages::no_permission(&["ACTIONS_ID_TOKEN_REQUEST_URL"], false),
+            messages::no_gitlab_token("PYPI_ID_TOKEN", "pypi"),
+            messages::no_identity("x by Y"),
+            messages::stdout_not_written(&io::ErrorKind::TimedOut.into()),
         ] {
-            let explanation = explain(&error);
+            let explanation = error.explanation;
             for message in messages(&explanation, "error: ") {
                 assert_eq!(log::rendered(&message), format!("token-mint: {}\n", message.trim_end_matches('\n')));
             }
         }
         let link = "https://pypi.org/manage/project/a/settings/publishing/?provider=github&environment=a%3A%3Ab";
-        let explanation = Explanation { link: Some(("x".to_owned(), link.to_owned())), ..Explanation::default() };
+        let to_link = Link { what: "x".to_owned(), address: link.to_owned() };
+        let explanation = Explanation { link: Some(to_link), ..Explanation::default() };
         assert_eq!(log::rendered(&messages(&explanation, "")[1]), format!("token-mint: form: x:\n    {link}\n"));
         assert!(page(&explanation).contains(&format!("[Open the form]({link}): x\n")));
     }
@@ -241,7 +238,9 @@ mod tests {
     fn an_annotation_is_bounded_and_has_the_first_cause_or_hint() {
         let explanation = Explanation {
             fact: "fact".to_owned(),
-            causes: vec![(true, "one".to_owned()), (false, "two".to_owned())],
+            causes: ["one", "two"]
+                .map(|text| Cause { is_certain: text == "one", text: text.to_owned(), needs_form: false })
+                .into(),
             hints: vec!["hint".to_owned()],
             ..Explanation::default()
         };

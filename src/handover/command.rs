@@ -8,9 +8,11 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::env::Env;
-use crate::error::{Error, ProgramFlaw, Result};
+use crate::error::{Error, Result};
 use crate::handover::upload_clients;
-use crate::index::{Index, Minted};
+use crate::index::Index;
+use crate::index_api::Minted;
+use crate::messages;
 use crate::net::deadline::{Deadline, POLL};
 use crate::os::log::Log;
 use crate::os::signals::{self, Spawned};
@@ -35,9 +37,6 @@ pub struct Upload<'a> {
 
 impl Upload<'_> {
     /// Finds the program, and looks for variables that would have it upload elsewhere.
-    ///
-    /// # Errors
-    /// [`Error::NoProgram`], [`Error::Setting`].
     pub fn plan<'a>(words: Vec<OsString>, index: &'a Index, env: &'a Env) -> Result<Upload<'a>> {
         upload_clients::check_index(index, env)?;
         let mut words = words.into_iter();
@@ -47,13 +46,10 @@ impl Upload<'_> {
     }
 
     /// Runs it to its end, without the variables `withheld`.
-    ///
-    /// # Errors
-    /// [`Error::StartProgram`]; [`Error::Signal`] if one came before.
     pub fn run(&self, minted: &Minted, withheld: &[String], deadline: Deadline, log: Log) -> Result<Ended> {
         let name = printable(&self.program);
         if let Some(signal) = deadline.signal() {
-            return Err(Error::Signal(signal));
+            return Err(Error::signal(signal));
         }
         log.line(&format!("running {name} with the API token in its environment"));
         let mut command = Command::new(&self.program);
@@ -70,7 +66,7 @@ impl Upload<'_> {
         }
         // One thread waits and forwards, so that no signal is sent to a process that is not ours any more.
         let end = signals::spawn(&mut command).and_then(wait);
-        Ok(match end.map_err(|error| Error::StartProgram { name: name.clone(), error })? {
+        Ok(match end.map_err(|error| messages::program_not_run(&name, &error))? {
             Ok(status) => Ended { status: code(status), how: format!("{name} has ended: {status}") },
             Err(signal) => {
                 let how = format!("{name} goes on after {}, and is not waited for", signals::name(signal));
@@ -147,23 +143,24 @@ fn find(name: &OsStr, env: &Env) -> Result<()> {
     for candidate in candidates.iter().filter(|path| is_file(path)) {
         match flaw(candidate) {
             None => return Ok(()),
-            Some(flaw) => first = first.or(Some(Error::UnfitProgram { path: printable(candidate.as_os_str()), flaw })),
+            Some(why) => first = first.or(Some(messages::unfit_program(&printable(candidate.as_os_str()), &why))),
         }
     }
-    Err(first.unwrap_or_else(|| Error::NoProgram { name: printable(name) }))
+    Err(first.unwrap_or_else(|| messages::no_program(&printable(name))))
 }
 
 /// Why this file can't be run by us, as far as that can be known without doing so.
-fn flaw(path: &Path) -> Option<ProgramFlaw> {
+fn flaw(path: &Path) -> Option<String> {
     if !is_runnable(path) {
-        return Some(ProgramFlaw::Forbidden);
+        return Some("this user may not execute it, or its file system is `noexec`".to_owned());
     }
     let interpreter = interpreter(path)?;
-    let is_there = is_file(&interpreter);
-    if is_there && is_runnable(&interpreter) {
-        return None;
-    }
-    Some(ProgramFlaw::Interpreter { path: printable(interpreter.as_os_str()), is_there })
+    let what = match (is_file(&interpreter), is_runnable(&interpreter)) {
+        (true, true) => return None,
+        (true, false) => "can't be run either",
+        (false, _) => "is not there",
+    };
+    Some(format!("its interpreter {} {what}", printable(interpreter.as_os_str())))
 }
 
 /// The kernel's word: it knows all modes and mounts. It asks for the real user, who is the effective one: nobody installs us

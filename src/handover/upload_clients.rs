@@ -4,8 +4,10 @@
 //! uv 0.13, flit 4, hatch 1.18, PDM 2.29, maturin 1.16, Poetry 2.5.
 
 use crate::env::{API_TOKEN, Env};
-use crate::error::{Error, Result, SettingFlaw};
-use crate::index::{Index, Minted};
+use crate::error::Result;
+use crate::index::Index;
+use crate::index_api::Minted;
+use crate::messages;
 
 /// An upload client, as the variables that it reads.
 ///
@@ -125,9 +127,6 @@ pub fn variables(minted: &Minted, index: &Index) -> Vec<(&'static str, Option<St
 }
 
 /// Checks that no variable names another index than this one: whoever set it would be surprised by where the upload goes.
-///
-/// # Errors
-/// [`Error::Setting`] for the first one that does.
 pub fn check_index(index: &Index, env: &Env) -> Result<()> {
     for client in &CLIENTS {
         let takes_names = client.name.unwrap_or(client.url);
@@ -135,8 +134,7 @@ pub fn check_index(index: &Index, env: &Env) -> Result<()> {
             let name = client.name_of(index).filter(|_| variable == takes_names);
             let agrees = |value: &str| Some(value) == name || is_url_of(index, value);
             if env.get(variable).is_some_and(|value| !value.to_str().is_some_and(agrees)) {
-                let flaw = SettingFlaw::OtherIndex { wanted: index.to_string() };
-                return Err(Error::Setting { place: variable.into(), flaw });
+                return Err(messages::other_index(variable, index));
             }
         }
     }
@@ -211,7 +209,7 @@ mod tests {
             &Env::from([(variable, value)]),
         ) {
             Ok(()) => true,
-            Err(Error::Setting { place, flaw: SettingFlaw::OtherIndex { .. } }) if place == variable => false,
+            Err(error) if error.to_string().starts_with(&format!("{variable}: it names another index than ")) => false,
             Err(other) => panic!("{other}"),
         };
         for variable in index_variables() {

@@ -3,7 +3,8 @@
 
 use super::{Source, System, id_token_in};
 use crate::env::{Env, GITLAB_CI};
-use crate::error::{Error, Result};
+use crate::error::Result;
+use crate::messages;
 use crate::net::http::Http;
 use crate::secret::IdToken;
 use crate::text::neutralise;
@@ -26,10 +27,10 @@ impl Source for GitLab {
         let variable = variable(audience);
         match id_token_in(env, &variable)? {
             Some(id_token) => Ok(id_token),
-            None => Err(Error::NoGitLabToken {
-                variable: neutralise(&variable, MAX_NAME_CHARS),
-                audience: neutralise(audience, MAX_NAME_CHARS),
-            }),
+            None => Err(messages::no_gitlab_token(
+                &neutralise(&variable, MAX_NAME_CHARS),
+                &neutralise(audience, MAX_NAME_CHARS),
+            )),
         }
     }
 

@@ -4,10 +4,11 @@
 
 use std::path::Path;
 
-use super::{Found, Source, System, flawed, text};
+use super::{Found, Source, System, text};
 use crate::env::Env;
-use crate::error::{Error, Leg, ReplyFlaw, Result, SettingFlaw};
+use crate::error::Result;
 use crate::json::{self, Object};
+use crate::messages::{self, Endpoint, Request};
 use crate::net::http::{Http, Reply};
 use crate::net::url::Url;
 use crate::os::file;
@@ -23,7 +24,6 @@ pub const SYSTEM: System = System {
 
 /// What it is called.
 pub const NAME: &str = "Google Cloud";
-const LEG: Leg = Leg::IdToken(NAME);
 
 /// The service account to act as, instead of the machine's own.
 const SERVICE_ACCOUNT: &str = "GOOGLE_SERVICE_ACCOUNT_NAME";
@@ -44,7 +44,8 @@ fn find(env: &Env) -> Found {
     if let Some(account) = account
         && !is_account(account)
     {
-        return Err(flawed(SERVICE_ACCOUNT, SettingFlaw::ServiceAccount));
+        let flaw = "a service account's e-mail address or number is expected";
+        return Err(messages::bad_setting(SERVICE_ACCOUNT, flaw));
     }
     if account.is_none() && !is_googles_machine() {
         return Ok(None);
@@ -81,66 +82,52 @@ impl Source for Google {
 }
 
 fn ask(http: &Http, url: &Url) -> Result<Reply> {
-    http.get(url, &[("Metadata-Flavor", "Google".to_owned())]).map_err(|error| no_reply(url, error))
+    http.get(url, &[("Metadata-Flavor", "Google".to_owned())]).map_err(|error| request(url).no_reply(&error))
+}
+
+/// What is asked of this URL's server.
+fn request(url: &Url) -> Request {
+    // The metadata server is the one without TLS.
+    let endpoint = if url.is_https() { Endpoint::GoogleIam } else { Endpoint::GoogleMetadata };
+    Request { endpoint, server: url.origin().to_owned(), name: NAME.to_owned() }
 }
 
 /// What the metadata server answers: the bare ID token.
 pub fn read_id_token(reply: &Reply, url: &Url) -> Result<IdToken> {
     accepted(reply, url, redact_tokens)?;
     let text = String::from_utf8_lossy(&reply.body);
-    IdToken::new(text.trim().to_owned()).map_err(|flaw| bad(url, ReplyFlaw::Token(flaw)))
+    IdToken::new(text.trim().to_owned()).map_err(|flaw| request(url).bad_token(flaw))
 }
 
 /// What the metadata server answers where an access token is asked for.
 pub fn read_access_token(reply: &Reply, url: &Url) -> Result<RequestToken> {
     accepted(reply, url, redact_tokens)?;
-    let access_token: String = member(reply, "access_token", url)?;
-    RequestToken::new(&access_token).map_err(|flaw| bad(url, ReplyFlaw::Token(flaw)))
+    RequestToken::new(&member(reply, "access_token", url)?).map_err(|flaw| request(url).bad_token(flaw))
 }
 
 /// `projects.serviceAccounts.generateIdToken` of the IAM Service Account Credentials API, version 1.
 fn impersonate(account: &str, audience: &str, access_token: &RequestToken, http: &Http) -> Result<IdToken> {
-    let url = Url::parse(IAM).map_err(|flaw| flawed(SERVICE_ACCOUNT, SettingFlaw::Url(flaw)))?;
+    let url = Url::parse(IAM).map_err(|flaw| messages::bad_setting(SERVICE_ACCOUNT, flaw))?;
     let url = url.with_path(&format!("/v1/projects/-/serviceAccounts/{account}:generateIdToken"));
     let authorization = format!("Bearer {}", access_token.reveal());
     let json = format!("{{\"audience\": {}, \"includeEmail\": true}}", json::quoted(audience));
-    let reply =
-        http.post_json(&url, &[("Authorization", authorization)], json).map_err(|error| no_reply(&url, error))?;
-    read_generated(&reply, &url, access_token)
+    let reply = http.post_json(&url, &[("Authorization", authorization)], json);
+    read_generated(&reply.map_err(|error| request(&url).no_reply(&error))?, &url, access_token)
 }
 
 /// What IAM answers.
 pub fn read_generated(reply: &Reply, url: &Url, access_token: &RequestToken) -> Result<IdToken> {
     accepted(reply, url, |text| access_token.redact(text))?;
-    IdToken::new(member(reply, "token", url)?).map_err(|flaw| bad(url, ReplyFlaw::Token(flaw)))
+    IdToken::new(member(reply, "token", url)?).map_err(|flaw| request(url).bad_token(flaw))
 }
 
 fn member(reply: &Reply, name: &str, url: &Url) -> Result<String> {
-    Object::read(&reply.body).and_then(|object| object.get(name)).map_err(|flaw| bad(url, ReplyFlaw::Json(flaw)))
+    let member = Object::read(&reply.body).and_then(|object| object.get(name));
+    member.map_err(|flaw| request(url).bad_json(&flaw))
 }
 
-fn no_reply(url: &Url, error: crate::net::http_error::HttpError) -> Error {
-    Error::Exchange { leg: LEG, server: url.origin().to_owned(), error }
-}
-
-fn bad(url: &Url, flaw: ReplyFlaw) -> Error {
-    Error::Reply { leg: LEG, server: url.origin().to_owned(), flaw }
-}
-
-/// An error for any reply but the one that was asked for.
 fn accepted(reply: &Reply, url: &Url, redact: impl Fn(&str) -> String) -> Result<()> {
-    let words = || reply.words(redact);
-    match reply.status {
-        200 => Ok(()),
-        status @ (401 | 403) => Err(Error::IdentityRefused { system: NAME, status, words: words() }),
-        status => Err(Error::Status {
-            leg: LEG,
-            server: url.origin().to_owned(),
-            status,
-            words: words(),
-            retry_after: reply.retry_after,
-        }),
-    }
+    if reply.status == 200 { Ok(()) } else { Err(request(url).unexpected(reply, redact)) }
 }
 
 #[cfg(test)]
@@ -155,7 +142,7 @@ mod tests {
         for account in ["a/b", "../x", "a?b", "a#b", "a b", "a\r\nb", "a%2fb", "a:b", "ä"] {
             assert!(!is_account(account), "{account}");
             let found = find(&Env::from([(SERVICE_ACCOUNT, account)]));
-            assert!(matches!(found, Err(Error::Setting { flaw: SettingFlaw::ServiceAccount, .. })), "{account}");
+            assert_eq!(found.err().unwrap().exit_status(), 2, "{account}");
         }
     }
 }

@@ -8,7 +8,8 @@ use std::time::Duration;
 
 use super::Source;
 use crate::env::Env;
-use crate::error::{Error, HelperFlaw, Result};
+use crate::error::{Error, Result};
+use crate::messages;
 use crate::net::deadline::{Deadline, Ended};
 use crate::net::http::Http;
 use crate::os::signals;
@@ -35,7 +36,7 @@ impl Source for Helper {
     /// A signal ends it at once, whatever grace there is for the API token: this is not it.
     fn id_token(&self, audience: &str, _: &Env, http: &Http) -> Result<IdToken> {
         let text = self.output(audience, http.deadline().with_grace(Duration::ZERO))?;
-        IdToken::new(text.trim().to_owned()).map_err(|flaw| self.flawed(HelperFlaw::Token(flaw)))
+        IdToken::new(text.trim().to_owned()).map_err(|flaw| self.message().printed_no_token(flaw))
     }
 }
 
@@ -45,25 +46,24 @@ impl Helper {
         let mut command = Command::new(self.program);
         command.args((self.arguments)(audience));
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        let mut child = signals::spawn_group(&mut command).map_err(|error| self.flawed(HelperFlaw::Start(error)))?;
+        let mut child = signals::spawn_group(&mut command).map_err(|error| self.message().not_started(&error))?;
         let (stdout, stderr) = (pieces(child.process.stdout.take()), pieces(child.process.stderr.take()));
         let status = deadline.wait(|| child.process.try_wait().ok().flatten()).map_err(|ended| {
             child.kill();
             match ended {
-                Ended::Signal(signal) => Error::Signal(signal),
-                Ended::TimedOut(secs) => self.flawed(HelperFlaw::TimedOut(secs)),
+                Ended::Signal(signal) => Error::signal(signal),
+                Ended::TimedOut(secs) => self.message().timed_out(secs),
             }
         })?;
         let rest = deadline.within(REST_PATIENCE);
         if !status.success() {
-            let words = last_words(&joined(&stderr, rest));
-            return Err(self.flawed(HelperFlaw::Failed { status: status.to_string(), words }));
+            return Err(self.message().ended_badly(&status, &last_words(&joined(&stderr, rest))));
         }
         Ok(String::from_utf8_lossy(&joined(&stdout, rest)).into_owned())
     }
 
-    fn flawed(&self, flaw: HelperFlaw) -> Error {
-        Error::Helper { system: self.system, program: self.program, flaw }
+    fn message(&self) -> messages::Helper {
+        messages::Helper { provider: self.system, program: self.program }
     }
 }
 

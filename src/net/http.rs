@@ -103,7 +103,7 @@ impl Reply {
     /// What the server says in an error, fit for a line: the `message` of a JSON object, else a text that is no
     /// HTML page. `redact` takes our secrets out, should they be sent back. Where the status is no error's, the body
     /// may be the very token that was asked for, and is not shown.
-    pub fn words(&self, redact: impl Fn(&str) -> String) -> Option<String> {
+    pub fn message(&self, redact: impl Fn(&str) -> String) -> Option<String> {
         if self.status < 400 {
             return None;
         }
@@ -111,8 +111,8 @@ impl Reply {
             Ok(message) => message,
             Err(_) => std::str::from_utf8(&self.body).ok()?.to_owned(),
         };
-        let words = neutralise(&redact(&text), MAX_TEXT_CHARS);
-        Some(words).filter(|words| !words.is_empty() && !words.starts_with(['<', '{', '[', '"']))
+        let message = neutralise(&redact(&text), MAX_TEXT_CHARS);
+        Some(message).filter(|message| !message.is_empty() && !message.starts_with(['<', '{', '[', '"']))
     }
 }
 

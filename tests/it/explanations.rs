@@ -19,16 +19,16 @@ fn refused() -> (StandIn, Outcome) {
 #[test]
 fn a_refusal_is_explained_on_stderr_in_one_annotation_and_on_the_summary_page() {
     let (servers, outcome) = refused();
-    outcome.assert_failed(4, &["    Workflow name       release.yml\n", "    Environment name    pypi\n"]);
+    outcome.assert_failed(4, &["    Workflow name     release.yml\n", "    Environment name  pypi\n"]);
     let index = servers.index.url("");
     let [annotation] = outcome.annotations()[..] else { panic!("{outcome}") };
     assert!(annotation.starts_with(&format!("{index} refused to mint an API token")), "{outcome}");
-    assert!(annotation.contains("%0Aperhaps (a guess): one of the publisher's fields"), "{outcome}");
+    assert!(annotation.contains("%0Apossible cause: one of the publisher's fields"), "{outcome}");
     for piece in [
         "### token-mint: ",
         "| Workflow name | release\\.yml |\n",
         "| Environment name | pypi |\n",
-        "- **Perhaps (a guess):** one of the publisher\\'s fields",
+        "- **Possible cause:** one of the publisher\\'s fields",
         "  - Workflow name\\: release\\.yml",
     ] {
         assert!(outcome.summary.contains(piece), "no {piece:?} in {outcome}");
@@ -241,7 +241,7 @@ fn claims_shows_the_identity_and_asks_the_index_for_nothing() {
     assert_eq!((&outcome.stdout[..], &outcome.step_output[..]), ("", ""));
     assert_eq!(servers.index.requests().len(), 0);
     assert_eq!(outcome.masks().len(), 1);
-    assert!(outcome.said().contains("    Workflow name       release.yml\n"), "{outcome}");
+    assert!(outcome.said().contains("    Workflow name     release.yml\n"), "{outcome}");
     assert!(outcome.summary.contains("| Workflow name | release\\.yml |"), "{outcome}");
     assert_eq!(outcome.annotations().len(), 0);
 }

@@ -526,6 +526,6 @@ fn check_mints_and_revokes() {
 fn check_explains_a_refusal_as_minting_does() {
     let servers = StandIn::start(Setup { publisher: None, ..Setup::default() });
     let outcome = Step::of(&servers).args(&["check"]).run_with(&servers);
-    outcome.assert_failed(4, &["invalid-publisher", "perhaps (a guess)"]);
+    outcome.assert_failed(4, &["invalid-publisher", "possible cause"]);
     assert!(outcome.summary.contains("Workflow name"), "{outcome}");
 }
