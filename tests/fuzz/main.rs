@@ -15,7 +15,9 @@ mod program {
     pub mod handover;
     pub mod identity;
     pub mod index;
+    pub mod index_api;
     pub mod json;
+    pub mod messages;
     pub mod net;
     pub mod os;
     pub mod pyproject;

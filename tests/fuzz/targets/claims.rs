@@ -8,8 +8,7 @@ use serde_json::Value;
 
 use super::shown::{check_explanation, unguessable};
 use crate::claims::Claims;
-use crate::explain::causes::Job;
-use crate::explain::messages;
+use crate::explain::causes::{Job, explain_claims};
 use crate::index::Index;
 use crate::secret::IdToken;
 
@@ -31,10 +30,11 @@ pub fn fuzz(input: &[u8]) {
 
     let index = Index::parse(["pypi", "testpypi", "https://index.example"][usize::from(choice / 2 % 3)]).unwrap();
     let audience = index.known_audience();
-    let job = Job { claims: &claims, index: &index, audience: audience.as_deref(), now_unix_secs: 1_790_000_000 };
     let secrets: &[&str] = if choice % 2 == 0 { &[&text, &signature] } else { &[] };
     for project in [None, Some("octo-project")] {
-        check_explanation(&messages::explain_claims(&job, project), secrets);
+        let audience = audience.as_deref();
+        let job = Job { claims: &claims, index: &index, audience, project, now_unix_secs: 1_790_000_000 };
+        check_explanation(&explain_claims(&job), secrets);
     }
 }
 

@@ -11,9 +11,11 @@ use serde_json::Value;
 use super::shown::{check_error, unguessable};
 use crate::claims::Claims;
 use crate::env::Env;
-use crate::error::{Error, Subject};
+use crate::error::{Error, Kind};
+use crate::explain::causes::{Job, explain_refusal};
 use crate::identity::{self, github, google};
-use crate::index::{Index, MintReply};
+use crate::index::Index;
+use crate::index_api::MintReply;
 use crate::json::{JsonError, Object};
 use crate::net::deadline::Deadline;
 use crate::net::http::{Http, Reply};
@@ -48,7 +50,8 @@ pub fn fuzz(input: &[u8]) {
             check(index.read_burnt(&reply(&secrets.api), &secrets.api), &secrets);
         }
         3 => {
-            let read = github::read_id_token(&reply(own), server.origin(), &RequestToken::new(own).unwrap());
+            let read =
+                github::read_id_token(&reply(own), &github::request(server.origin()), &RequestToken::new(own).unwrap());
             check_id_token(read, &reply(own), "value", &secrets);
         }
         4 => {
@@ -147,18 +150,20 @@ fn mint(index: &Index, leg: u8, status: u16, rest: &[u8], secrets: &Secrets) {
     let Ok(id_token) = IdToken::new(id_token) else { return };
     let body = secrets.planted(body, id_token.reveal());
     let value: Value = serde_json::from_slice(&body).unwrap_or_default();
-    let MintReply { unusable, minted } = index.read_minted(reply(leg, status, body.clone()), &id_token);
+    let MintReply { unusable, minted, has_bad_expiry } = index.read_minted(reply(leg, status, body.clone()), &id_token);
     check_unusable(&unusable, &body, &value, &id_token, minted.is_err() && (200..300).contains(&status));
-    let subject = Claims::of(&id_token).map(|claims| Subject {
-        claims,
-        audience: index.known_audience(),
-        project: status.is_multiple_of(2).then(|| "octo-project".to_owned()),
-        now_unix_secs: NOW,
+    let minted = minted.map_err(|mut error| {
+        if let (Kind::Refused, Some(claims)) = (error.kind, Claims::of(&id_token)) {
+            let (audience, project) = (index.known_audience(), status.is_multiple_of(2).then_some("octo-project"));
+            let audience = audience.as_deref();
+            let job = Job { claims: &claims, index, audience, project, now_unix_secs: NOW };
+            explain_refusal(&mut error.explanation, &job);
+        }
+        error
     });
-    let minted = minted.map_err(|error| error.about(subject));
-    let Some((minted, flaw)) = check(minted, secrets) else { return };
+    let Some(minted) = check(minted, secrets) else { return };
     assert_eq!(value["token"], minted.token.reveal());
-    assert_eq!(value["expires"].as_u64().filter(|_| flaw.is_none()), minted.expires_unix_secs);
+    assert_eq!(value["expires"].as_u64().filter(|_| !has_bad_expiry), minted.expires_unix_secs);
     let line = time::describe(minted.expires_unix_secs.unwrap_or_default(), NOW);
     assert!(line.is_ascii() && line.len() < 100, "{line:?}");
 }

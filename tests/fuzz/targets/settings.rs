@@ -9,9 +9,10 @@ use std::os::unix::ffi::OsStringExt;
 use super::shown::{check_error, unguessable};
 use crate::cli::{self, Command, Options};
 use crate::env::{EVENT_PATH, Env};
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::handover::upload_clients;
 use crate::identity;
+use crate::messages;
 use crate::net::deadline::Deadline;
 use crate::net::http::Http;
 use crate::os::log::{Log, Verbosity};
@@ -45,7 +46,7 @@ fn planted(bytes: &[u8], api: &str) -> OsString {
 
 /// What the program does before it sends anything, in the same order.
 fn prepare(words: Vec<OsString>, env: &Env) -> Result<()> {
-    let options = match cli::parse(words).map_err(Error::Usage)? {
+    let options = match cli::parse(words).map_err(|error| messages::usage(&error))? {
         Command::Help | Command::Version => return Ok(()),
         Command::Run(options, _) => options,
         Command::Mint(options) | Command::Burn(options) | Command::Check(options) | Command::Claims(options) => options,

@@ -2,8 +2,7 @@
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 
-use crate::error::Error;
-use crate::explain::messages::{self, Explanation};
+use crate::error::{Error, Explanation, Link};
 use crate::explain::report;
 use crate::os::log;
 
@@ -13,7 +12,7 @@ const MAX_TEXT_CHARS: usize = 100_000;
 /// Checks all texts that are made of an error; `secrets` may be in none of them.
 pub fn check_error(error: &Error, secrets: &[&str]) {
     assert!((2..=6).contains(&error.exit_status()));
-    check_explanation(&messages::explain(error), secrets);
+    check_explanation(&error.explanation, secrets);
 }
 
 /// Checks the lines on stderr, the annotation and the summary page.
@@ -22,7 +21,7 @@ pub fn check_explanation(explanation: &Explanation, secrets: &[&str]) {
     let page = report::page(explanation);
     let annotation = report::annotation(explanation);
     check_lines(&lines);
-    let link = explanation.link.as_ref().map_or(0, |(_, address)| address.len());
+    let link = explanation.link.as_ref().map_or(0, |link| link.address.len());
     // Markdown has a backslash in front of each punctuation mark.
     for (text, bound) in [(&lines, MAX_TEXT_CHARS), (&page, 2 * MAX_TEXT_CHARS), (&annotation, 2000)] {
         assert!(text.chars().count() <= bound + link, "{} characters", text.chars().count());
@@ -31,7 +30,7 @@ pub fn check_explanation(explanation: &Explanation, secrets: &[&str]) {
             assert!(!text.contains(secret), "a secret is in {text:?}");
         }
     }
-    if let Some((_, address)) = &explanation.link {
+    if let Some(Link { address, .. }) = &explanation.link {
         assert!(address.starts_with("https://") && address.bytes().all(|b| b.is_ascii_graphic()), "{address:?}");
         assert!(!address.contains(['(', ')', '<', '>', '"', '\\']), "it would end a Markdown link: {address:?}");
     }
