@@ -29,7 +29,6 @@ fn an_address_that_leads_nowhere_is_passed_by() {
     std::fs::write(&hosts, format!("::1 {HOST}\n127.0.0.1 {HOST}\n")).unwrap();
     let (status, stderr) = said_by(&mut with_files(&step.command(), &[("/etc/hosts", &hosts)]));
     assert_eq!(status, Some(0), "{stderr}");
-    // Once, and from there on it is known.
-    assert_eq!(stderr.matches("no whole answer within 30 seconds; trying again").count(), 1, "{stderr}");
+    assert!(!stderr.contains("trying again"), "{stderr}");
     assert_eq!(servers.api_tokens().len(), 1);
 }

@@ -63,7 +63,7 @@ fn as_first_process_it_passes_signals_on() {
             Step::of(&servers).env("PATH", "/usr/bin:/bin").args(&["--", "sh", "-c", "echo ready; exec sleep 20"]);
         let words = ["unshare", "--pid", "--fork", "--kill-child", "env", "--default-signal"];
         let mut container = wrapped(&words, &step.command());
-        let mut container = container.stdout(Stdio::piped()).stderr(Stdio::null()).process_group(0).spawn().unwrap();
+        let mut container = container.stdout(Stdio::piped()).stderr(Stdio::piped()).process_group(0).spawn().unwrap();
         let mut line = String::new();
         BufReader::new(container.stdout.take().unwrap()).read_line(&mut line).unwrap();
         assert_eq!(line, "ready\n");
