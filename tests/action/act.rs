@@ -55,7 +55,8 @@ impl Run<'_> {
         if self.uses != "./" {
             act.arg("--local-repository").arg(format!("{}={}", self.uses, action.display()));
         }
-        act.args(["--platform", "ubuntu-latest=-self-hosted", "--container-daemon-socket", "-"]);
+        act.args(["--platform", "ubuntu-latest=-self-hosted", "--platform", "ubuntu-24.04=-self-hosted"]);
+        act.args(["--container-daemon-socket", "-"]);
         act.args(["--no-cache-server", "--pull=false", "--concurrent-jobs", "1"]);
         act.args(self.env.iter().flat_map(|(name, value)| ["--env".to_owned(), format!("{name}={value}")]));
         let log = self.folder.join("log");

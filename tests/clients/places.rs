@@ -33,7 +33,10 @@ fn a_token_that_finds_the_disk_full_is_revoked() {
         "mount -t tmpfs -o size=4k tmpfs \"$DISK\" && touch \"$DISK/output\" && head -c 4096 /dev/zero >\"$DISK/x\"";
     let (status, stderr) = said_by(&mut in_namespace(&step, full));
     assert_eq!(status, Some(6), "{stderr}");
-    assert!(stderr.contains("No space left on device") && stderr.contains("accepted the API token for revocation"), "{stderr}");
+    assert!(
+        stderr.contains("No space left on device") && stderr.contains("accepted the API token for revocation"),
+        "{stderr}"
+    );
     assert_eq!((servers.api_tokens().len(), servers.burned().len()), (1, 1));
 }
 
