@@ -24,6 +24,8 @@ const MAX_HEAD_BYTES: usize = 16 * 1024;
 const ADDRESS_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long a server that is next door has to answer: whatever takes longer is not there.
 const NEXT_DOOR_TIMEOUT: Duration = Duration::from_secs(1);
+/// How long a thread has to start.
+const START_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Which server, and by way of what.
 #[derive(Clone, PartialEq, Eq)]
@@ -88,12 +90,18 @@ impl Connection {
     }
 }
 
-/// Connects to a server in a thread of its own: to look up a name can't be interrupted.
+/// Connects to a server in a thread of its own: to look up a name can't be interrupted. A thread that has no memory to start with
+/// panics in std, and nothing but its silence tells.
 fn connect_in_background(route: Route, deadline: Deadline) -> Receiver<Result<TcpStream, HttpError>> {
     let (sender, connected) = mpsc::channel();
+    let (starting, started) = mpsc::channel();
     let of_thread = sender.clone();
-    let spawned = thread::Builder::new().spawn(move || of_thread.send(connect_by(route, deadline)));
-    if let Err(error) = spawned {
+    let spawned = thread::Builder::new().spawn(move || {
+        let _ = starting.send(());
+        of_thread.send(connect_by(route, deadline))
+    });
+    let started = spawned.and_then(|_| started.recv_timeout(START_TIMEOUT).map_err(io::Error::other));
+    if let Err(error) = started {
         let _ = sender.send(Err(error.into()));
     }
     connected

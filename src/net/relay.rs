@@ -6,7 +6,8 @@ use std::collections::hash_map::RandomState;
 use std::hash::{BuildHasher, Hasher};
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{Ipv4Addr, Shutdown, TcpListener, TcpStream};
-use std::time::Duration;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -22,6 +23,8 @@ const MAX_RECEIVED_BYTES: usize = 256 * 1024;
 const MAX_GREETING_BYTES: usize = 1024;
 /// The most callers at once that have not named the password yet.
 const MAX_CALLERS: usize = 64;
+/// How long minreq may take to connect and to say the password. It may fail before, and there is nothing to notice that by.
+const GREETING_TIMEOUT: Duration = Duration::from_secs(2);
 /// How often to look at deadline and signals while nothing comes.
 const POLL: Duration = Duration::from_millis(20);
 
@@ -48,12 +51,12 @@ impl Relay {
         Ok(Relay { as_proxy, listener, greeting: STANDARD.encode(format!("relay:{password}")) })
     }
 
-    /// Passes on what minreq and the server say, until minreq has closed its end.
+    /// Passes on what minreq and the server say, until minreq has closed its end, or if it never came.
     ///
     /// # Errors
     /// [`HttpError`], if something else ended it: the deadline, a signal, or the bound on bytes.
     pub fn run(&self, remote: &TcpStream, deadline: Deadline) -> Result<(), HttpError> {
-        let local = self.caller_with_password(deadline)?;
+        let Some(local) = self.caller_with_password(deadline)? else { return Ok(()) };
         (&local).write_all(b"HTTP/1.1 200 OK\r\n\r\n")?;
         remote.set_nonblocking(true)?;
         let (mut up, mut down, mut received) = (Pipe::new(), Pipe::new(), 0);
@@ -76,10 +79,11 @@ impl Relay {
         }
     }
 
-    /// The connection of the caller who names the password. A stranger keeps nobody waiting.
-    fn caller_with_password(&self, deadline: Deadline) -> Result<TcpStream, HttpError> {
+    /// The connection of the caller who names the password, if there is one in time. A stranger keeps nobody waiting.
+    fn caller_with_password(&self, deadline: Deadline) -> Result<Option<TcpStream>, HttpError> {
         let mut callers: Vec<Caller> = vec![];
-        loop {
+        let start = Instant::now();
+        while start.elapsed() < GREETING_TIMEOUT {
             let mut ready = vec![PollFd::new(&self.listener, PollFlags::IN)];
             ready.extend(callers.iter().map(|caller| PollFd::new(&caller.stream, PollFlags::IN)));
             wait(&mut ready, deadline)?;
@@ -94,13 +98,14 @@ impl Relay {
             }
             callers.iter_mut().for_each(Caller::listen);
             if let Some(ours) = callers.iter().position(|caller| caller.has_said(&self.greeting)) {
-                return Ok(callers.swap_remove(ours).stream);
+                return Ok(Some(callers.swap_remove(ours).stream));
             }
             callers.retain(|caller| !caller.is_done);
             if callers.len() > MAX_CALLERS {
                 callers.remove(0);
             }
         }
+        Ok(None)
     }
 }
 
@@ -119,6 +124,7 @@ impl Caller {
             match self.stream.read(&mut buffer) {
                 Ok(bytes @ 1..) => self.said.extend(buffer.iter().take(bytes)),
                 Err(error) if error.kind() == ErrorKind::WouldBlock => break,
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 Ok(0) | Err(_) => self.is_done = true,
             }
             self.is_done |= self.said.len() > MAX_GREETING_BYTES;
@@ -184,17 +190,19 @@ impl Pipe {
     }
 }
 
-/// Waits until one of these is ready, or a moment has passed.
+/// Waits until one of these is ready, or a moment has passed. Where the system has no memory to wait with, there may still be a
+/// reply on its way, with a token in it: a moment passes, too.
 fn wait(ends: &mut [PollFd], deadline: Deadline) -> Result<(), HttpError> {
     if let Some(ended) = deadline.ended() {
         return Err(ended.into());
     }
-    let timeout = POLL.min(deadline.remaining());
-    let timeout = Timespec { tv_sec: 0, tv_nsec: timeout.subsec_nanos().into() };
+    let moment = POLL.min(deadline.remaining());
+    let timeout = Timespec { tv_sec: 0, tv_nsec: moment.subsec_nanos().into() };
     match poll(ends, Some(&timeout)) {
-        Ok(_) | Err(Errno::INTR) => Ok(()),
-        Err(error) => Err(io::Error::from(error).into()),
+        Ok(_) | Err(Errno::INTR) => {}
+        Err(_) => thread::sleep(moment),
     }
+    Ok(())
 }
 
 /// minreq does not set TCP_NODELAY on its own end, so it sends a request only once what it sent before was acknowledged, for which
@@ -210,8 +218,6 @@ fn acknowledge_at_once(_: &TcpStream) {}
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::thread;
-    use std::time::Instant;
 
     /// A connection to a server that reads, says this, and closes the connection.
     fn remote(answer: Vec<u8>) -> TcpStream {

@@ -42,8 +42,10 @@ macro_rules! rows {
 
 /// What a run may make; another libc makes others. SIGTERM comes at all of them.
 pub const ROWS: &[Row] = rows! {
+    SYS_accept4 [EAGAIN, ECONNABORTED, EINTR, EMFILE, ENOBUFS, ENOMEM],
     SYS_access [ENOENT],
     SYS_arch_prctl [], // no error that the manual page lists can come to libc here
+    SYS_bind [EADDRINUSE],
     SYS_brk [ENOMEM],
     SYS_clock_nanosleep [EINTR],
     SYS_clone [EAGAIN, ENOMEM],
@@ -72,6 +74,7 @@ pub const ROWS: &[Row] = rows! {
     SYS_getuid [], // never fails
     SYS_ioctl [ENOTTY],
     SYS_kill [EPERM],
+    SYS_listen [EADDRINUSE],
     SYS_lseek [ESPIPE],
     SYS_madvise [ENOMEM],
     SYS_mmap [ENOMEM],

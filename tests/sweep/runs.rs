@@ -8,7 +8,6 @@ use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
-use nix::errno::Errno;
 use nix::libc;
 use nix::sys::signal::Signal;
 
@@ -20,8 +19,6 @@ use crate::trace::{self, Call, End, Fault, Traced};
 const TIMEOUT: &str = "5";
 /// How long it may take: what a busy machine may add is in it.
 pub const PATIENCE: Duration = Duration::from_millis(7500);
-/// Where one of these fails, the index's reply may be lost, and the token in it: nobody knows it, so nobody can revoke it.
-const READS: [i64; 2] = [libc::SYS_read, libc::SYS_recvfrom];
 /// What a program says that ends without having meant to.
 const LAST_WORDS: [&str; 4] = ["something unexpected", "panicked", "fatal runtime error", "memory allocation of"];
 
@@ -72,7 +69,7 @@ pub struct Outcome {
     pub stderr: String,
     /// The rules that it broke.
     pub broken: Vec<&'static str>,
-    /// An API token was minted whose reply never came, since reading it failed.
+    /// An API token was minted whose reply never came, since its connection failed.
     pub reply_was_lost: bool,
     /// An API token was sent for revocation.
     pub was_revoked: bool,
@@ -112,16 +109,13 @@ pub fn run(program: &Path, kind: Kind, at: Option<(Call, Fault)>, servers: &Stan
         stdout: text("stdout"),
         taken: text("taken"),
         said: without_masks(&stderr) + &text("summary"),
-        may_lose: at.is_some_and(|(call, fault)| READS.contains(&call.number) && is_final(fault)),
+        may_lose: at.is_some_and(|(call, fault)| {
+            fault.is_final() && (call.number == libc::SYS_recvfrom || call.is_between_relay_and_minreq())
+        }),
     };
-    let lost = seen.minted.iter().any(|token| seen.is_lost(token, &traced));
+    let lost = seen.minted.iter().any(|token| seen.never_came(token, &traced));
     let was_revoked = !seen.revoked.is_empty();
     Outcome { broken: seen.broken(&traced, at), reply_was_lost: lost, was_revoked, traced, stderr }
-}
-
-/// Whether a call that met this is not simply made again.
-fn is_final(fault: Fault) -> bool {
-    matches!(fault, Fault::Error(errno) if errno != Errno::EINTR)
 }
 
 /// An API token of the index's.
@@ -154,7 +148,8 @@ struct Seen {
     taken: String,
     /// What a person reads.
     said: String,
-    /// Reading failed, perhaps that of the index's reply.
+    /// A connection failed, perhaps the one that the index's reply comes by. Nobody knows the token in it then, so nobody can
+    /// revoke it.
     may_lose: bool,
 }
 
@@ -172,10 +167,15 @@ impl Seen {
         let in_outputs = |token: &String| self.kind == Kind::Output && self.is_handed_over(token);
         // What can't be taken back may be a part of it, unless all is said to be well.
         let on_stdout = |token: &String| self.kind == Kind::Stdout && format!("{token}\n").starts_with(&self.stdout);
+        let never_came = |token: &String| self.never_came(token, traced);
         let rules = [
             (
                 "a token was minted, and neither handed over nor sent for revocation",
-                self.minted.iter().all(|token| self.is_accounted_for(token) || self.is_lost(token, traced)),
+                self.minted.iter().all(|token| self.is_accounted_for(token) || never_came(token)),
+            ),
+            (
+                "this sweep is wrong: it takes a token for lost on the way that was there",
+                !self.minted.iter().any(|token| never_came(token) && self.is_accounted_for(token)),
             ),
             ("status 0, and not done what it is for", end != End::Exit(0) || tokens().any(|token| self.is_done(token))),
             ("a part of a token is in the step outputs", self.outputs.is_empty() || self.minted.iter().any(in_outputs)),
@@ -218,8 +218,9 @@ impl Seen {
         }
     }
 
-    fn is_lost(&self, token: &str, traced: &Traced) -> bool {
+    /// Whether its reply was lost on the way.
+    fn never_came(&self, token: &str, traced: &Traced) -> bool {
         let received = || traced.received.windows(token.len()).any(|window| window == token.as_bytes());
-        self.may_lose && traced.faulted && !self.is_accounted_for(token) && !received()
+        self.may_lose && traced.faulted && !received()
     }
 }

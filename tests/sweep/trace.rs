@@ -6,6 +6,7 @@
 use std::collections::HashMap;
 use std::fs::File;
 use std::io::Write;
+use std::mem;
 use std::os::unix::fs::FileExt;
 use std::process::{Command, Stdio};
 use std::sync::mpsc::{self, RecvTimeoutError};
@@ -28,6 +29,9 @@ const EXECS: usize = 2;
 /// Enough for all that a run reads; more would be a program that reads without end.
 const MAX_RECEIVED_BYTES: usize = 4 * 1024 * 1024;
 
+/// The thread that all others are started by. The relay is its.
+const MAIN: usize = 0;
+
 const FUTEX_OPTIONS: u64 = (libc::FUTEX_PRIVATE_FLAG | libc::FUTEX_CLOCK_REALTIME) as u64;
 
 /// One system call of a run.
@@ -40,10 +44,21 @@ pub struct Call {
     pub nth: usize,
 }
 
+impl Call {
+    /// Whether nothing more gets from the relay to minreq once this fails: one end of the connection between them is broken.
+    pub fn is_between_relay_and_minreq(&self) -> bool {
+        match self.number {
+            libc::SYS_recvfrom => self.thread != MAIN,
+            libc::SYS_sendto => self.thread == MAIN,
+            _ => false,
+        }
+    }
+}
+
 /// What happens at a call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fault {
-    /// It is not made, and fails.
+    /// It fails, and is not made.
     Error(Errno),
     /// It does one byte's worth of what it is asked for.
     Short,
@@ -53,6 +68,13 @@ pub enum Fault {
     Full,
     /// It is made, and the process gets SIGTERM right before.
     Sigterm,
+}
+
+impl Fault {
+    /// Whether a call that met this is not simply made again.
+    pub fn is_final(self) -> bool {
+        matches!(self, Fault::Error(errno) if errno != Errno::EINTR)
+    }
 }
 
 /// How a program ended.
@@ -72,7 +94,7 @@ pub struct Traced {
     pub elapsed: Duration,
     /// It was killed, since it did not end in time.
     pub was_late: bool,
-    /// All that it read.
+    /// All that it read, but for what a relay read that could not pass it on: see [`Run::end_relay`].
     pub received: Vec<u8>,
 }
 
@@ -100,6 +122,7 @@ pub fn run(command: &Command, streams: [File; 2], at: Option<(Call, Fault)>, pat
         let mut run = Run::of(root, at);
         let end = run.follow();
         let elapsed = run.started.elapsed();
+        run.end_relay();
         drop(ended);
         let was_late = watchdog.join().unwrap();
         run.end_children();
@@ -123,6 +146,9 @@ struct Run {
     /// Opened before the program denies it to others.
     memory: Option<File>,
     received: Vec<u8>,
+    /// What the relay has read that is in use.
+    relayed: Vec<u8>,
+    relay_is_cut_off: bool,
     started: Instant,
 }
 
@@ -152,6 +178,8 @@ impl Run {
             after: None,
             memory: None,
             received: vec![],
+            relayed: vec![],
+            relay_is_cut_off: false,
             started: Instant::now(),
         }
     }
@@ -230,7 +258,7 @@ impl Run {
             Some(Inside::Made) => {
                 let length = registers.rax.cast_signed();
                 if [libc::SYS_read, libc::SYS_recvfrom].contains(&number(&registers)) && length > 0 {
-                    self.keep(registers.rsi, length.unsigned_abs());
+                    self.keep(pid, registers.rsi, length.unsigned_abs());
                 }
             }
             None => {
@@ -243,6 +271,11 @@ impl Run {
                 let nth = tracee.counts.entry(number).and_modify(|nth| *nth += 1).or_insert(1);
                 let call = Call { number, thread: tracee.thread, nth: *nth };
                 let fault = self.at.filter(|(at, _)| *at == call).map(|(_, fault)| fault);
+                if number == libc::SYS_bind {
+                    self.end_relay(); // this is the next one
+                }
+                self.relay_is_cut_off |=
+                    fault.is_some_and(|fault| fault.is_final() && call.is_between_relay_and_minreq());
                 let later = self.after.filter(|_| number == libc::SYS_write).map(|(errno, lasts)| {
                     self.after = self.after.filter(|_| lasts);
                     Fault::Error(errno)
@@ -254,8 +287,11 @@ impl Run {
                 }
                 let inside = match fault.or(later) {
                     Some(Fault::Error(errno)) => {
-                        registers.orig_rax = u64::MAX; // no call
-                        let _ = ptrace::setregs(pid, registers);
+                        // Linux closes a file whatever closing it ends with (`close(2)`).
+                        if number != libc::SYS_close {
+                            registers.orig_rax = u64::MAX; // no call
+                            let _ = ptrace::setregs(pid, registers);
+                        }
                         Inside::Denied(errno)
                     }
                     Some(Fault::Short | Fault::Cut | Fault::Full) => {
@@ -276,13 +312,23 @@ impl Run {
         }
     }
 
-    fn keep(&mut self, address: u64, length: u64) {
+    fn keep(&mut self, pid: Pid, address: u64, length: u64) {
         let mut bytes = vec![0; usize::try_from(length).unwrap()];
-        if self.received.len() < MAX_RECEIVED_BYTES
+        let kept = if pid == self.root { &mut self.relayed } else { &mut self.received };
+        if kept.len() < MAX_RECEIVED_BYTES
             && let Some(memory) = &self.memory
             && memory.read_exact_at(&mut bytes, address).is_ok()
         {
-            self.received.append(&mut bytes);
+            kept.append(&mut bytes);
+        }
+    }
+
+    /// What a relay has read is as good as received, though minreq may not have read it: unless the connection between the two
+    /// failed meanwhile. Over TLS, only minreq can read a reply.
+    fn end_relay(&mut self) {
+        let mut relayed = mem::take(&mut self.relayed);
+        if !mem::take(&mut self.relay_is_cut_off) {
+            self.received.append(&mut relayed);
         }
     }
 
