@@ -106,6 +106,10 @@ pub enum Leg {
 pub enum SettingFlaw {
     NotUtf8,
     Index(UrlError),
+    /// It is no index; this name was meant.
+    IndexName(&'static str),
+    /// The URL of an index's `/simple/` pages.
+    InstallerUrl,
     Url(UrlError),
     Secret(SecretError),
     Format,
@@ -340,6 +344,13 @@ impl fmt::Display for SettingFlaw {
         match self {
             SettingFlaw::NotUtf8 => f.write_str("its value is not UTF-8 text"),
             SettingFlaw::Index(flaw) => write!(f, "pypi, testpypi or the URL of an index is expected: {flaw}"),
+            SettingFlaw::IndexName(meant) => {
+                write!(f, "pypi, testpypi or the URL of an index is expected: did you mean {meant}?")
+            }
+            SettingFlaw::InstallerUrl => f.write_str(
+                "installers read from a URL that ends in /simple/, and nothing can be uploaded there: name the URL that \
+                 upload tools send to, or scheme and host alone",
+            ),
             SettingFlaw::Url(flaw) => flaw.fmt(f),
             SettingFlaw::Secret(flaw) => flaw.fmt(f),
             SettingFlaw::Format => f.write_str("token, env or json is expected"),

@@ -5,7 +5,7 @@
 //! step that makes the project less safe.
 
 use crate::claims::Claims;
-use crate::cli::UsageError;
+use crate::cli::SEE_HELP;
 use crate::env::{REQUEST_TOKEN, REQUEST_URL};
 use crate::error::{Error, HelperFlaw, Leg, SettingFlaw, Subject};
 use crate::explain::causes::{self, Cause, Finding, Job};
@@ -90,10 +90,6 @@ const ENDPOINT: &str = "that is not how GitHub's endpoint answers: is ACTIONS_ID
                         it?";
 const INDEX_NAME: &str = "write pypi or testpypi in lower case, or a whole URL such as https://example.org";
 const OTHER_REASON: &str = "the index's own documentation says what its reasons mean";
-const OPTIONS: &str = "token-mint --help lists the options and what they take";
-const UNEXPECTED: &str = "a command of token-mint's (check, claims, burn) comes first, a program to run comes after --, and \
-                          burn takes the API token from TOKEN_MINT_API_TOKEN or stdin";
-const NEEDLESS: &str = "leave it out, or run a program with the API token: token-mint [OPTIONS] -- COMMAND";
 const ONE_VARIABLE: &str = "the other variable is there, so it was lost on the way to this process: pass both on";
 const RENEWED: &str = "the repository was moved, or the owner's account was made anew, since the publisher was added. A \
                        stray blank in one of the publisher's fields looks the same. For both: delete the publisher and \
@@ -128,6 +124,7 @@ pub fn explain(error: &Error) -> Explanation {
     };
     match error {
         Error::NoGitLabToken { variable, audience } => explanation.hints.push(gitlab_job(variable, audience)),
+        Error::Usage(error) => explanation.hints.push(error.hint.clone()),
         Error::NoIdentity => explanation.hints.insert(0, known_systems()),
         Error::TokenOfOtherIndex { other, .. } => explanation.hints.push(right_index(other)),
         _ => {}
@@ -196,9 +193,7 @@ fn hints(error: &Error) -> Vec<&'static str> {
         Error::Setting { flaw: SettingFlaw::Index(UrlError::NotAbsolute), .. } => vec![INDEX_NAME],
         Error::Setting { flaw: SettingFlaw::OtherIndex { .. }, .. } => vec![OTHER_INDEX],
         Error::Setting { flaw: SettingFlaw::Proxy(_), .. } => vec![PROXY],
-        Error::Usage(UsageError::Unexpected(_)) => vec![UNEXPECTED, OPTIONS],
-        Error::Usage(UsageError::Needless(..)) => vec![NEEDLESS, OPTIONS],
-        Error::Usage(_) | Error::Setting { .. } => vec![OPTIONS],
+        Error::Setting { .. } => vec![SEE_HELP],
         Error::NoIdentity => vec![CONTAINER],
         Error::NoIdTokenIn { .. } => vec![ID_TOKEN_ENV],
         Error::NoProgram { .. } => vec![PROGRAM],
@@ -243,7 +238,7 @@ fn hints(error: &Error) -> Vec<&'static str> {
         Error::NoStepOutputFile | Error::OpenStepOutput { .. } => vec![STEP_OUTPUT],
         Error::StepOutput { .. } | Error::Stdout(_) | Error::StartProgram { .. } => vec![LOST],
         Error::NoStderr | Error::Mask(_) => vec![MASKS],
-        Error::NoGitLabToken { .. } | Error::TokenOfOtherIndex { .. } => vec![],
+        Error::NoGitLabToken { .. } | Error::TokenOfOtherIndex { .. } | Error::Usage(_) => vec![],
         Error::NoStdout | Error::Print(_) | Error::Signal(_) => vec![],
     }
 }

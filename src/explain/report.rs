@@ -119,7 +119,7 @@ pub fn page(explanation: &Explanation) -> String {
 mod tests {
     use super::*;
     use crate::claims::Claims;
-    use crate::cli;
+    use crate::cli::UsageError;
     use crate::error::{Error, HelperFlaw, Leg, Reason, Refusal, Subject};
     use crate::explain::causes::Job;
     use crate::explain::messages::{explain, explain_claims};
@@ -157,7 +157,7 @@ mod tests {
         let missing = format!("Missing claim '{HOSTILE}'");
         let other = serde_json::json!({"iss": "https://example.org", "aud": HOSTILE, HOSTILE: {"a": HOSTILE}});
         vec![
-            Error::Usage(cli::parse([format!("--{HOSTILE}").into()]).unwrap_err()),
+            Error::Usage(UsageError { fact: text(), hint: text() }),
             Error::Setting { place: text().into(), flaw: crate::error::SettingFlaw::OtherIndex { wanted: text() } },
             Error::NoGitLabToken { variable: text(), audience: text() },
             Error::NoIdTokenIn { variable: text() },

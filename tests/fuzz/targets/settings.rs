@@ -7,7 +7,7 @@ use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt;
 
 use super::shown::{check_error, unguessable};
-use crate::cli::{self, Command, Options};
+use crate::cli::{self, Command, Given};
 use crate::env::{EVENT_PATH, Env};
 use crate::error::{Error, Result};
 use crate::handover::upload_clients;
@@ -45,12 +45,11 @@ fn planted(bytes: &[u8], api: &str) -> OsString {
 
 /// What the program does before it sends anything, in the same order.
 fn prepare(words: Vec<OsString>, env: &Env) -> Result<()> {
-    let options = match cli::parse(words).map_err(Error::Usage)? {
-        Command::Help | Command::Version => return Ok(()),
-        Command::Run(options, _) => options,
-        Command::Mint(options) | Command::Burn(options) | Command::Check(options) | Command::Claims(options) => options,
-    };
-    let settings = resolve(options, env)?;
+    let (command, given) = cli::parse(words).map_err(Error::Usage)?;
+    if matches!(command, Command::Help | Command::Version) {
+        return Ok(());
+    }
+    let settings = resolve(&given, env)?;
     upload_clients::check_index(&settings.index, env)?;
     let identity = identity::recognise(settings.id_token_env.as_deref(), env)?;
     let audience = settings.audience.clone().unwrap_or_default();
@@ -65,8 +64,8 @@ fn prepare(words: Vec<OsString>, env: &Env) -> Result<()> {
     Ok(())
 }
 
-fn resolve(options: Options, env: &Env) -> Result<Settings> {
-    let settings = Settings::resolve(options, env)?;
+fn resolve(given: &Given, env: &Env) -> Result<Settings> {
+    let settings = Settings::resolve(given, env)?;
     assert!((1..=3600).contains(&settings.timeout.as_secs()));
     let bare = |text: &String| text.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b));
     assert!(settings.project.as_ref().is_none_or(bare) && settings.id_token_env.as_ref().is_none_or(bare));
