@@ -166,10 +166,10 @@ impl UsageError {
             false => (format!("argument {position} belongs to no option"), "COMMAND"),
         };
         let meant = nearest(word, [BURN, CHECK, CLAIMS, "--help", "--version"]);
-        let meant = meant.map(|meant| format!("did you mean {meant}? ")).unwrap_or_default();
         let hint = format!(
-            "{meant}to run an upload tool, put -- before it: token-mint -- {program} …. token-mint's own commands are burn, \
-             check and claims; without a command, it mints an API token and hands it over"
+            "{}an upload tool goes behind --: token-mint -- {program} …. token-mint's own commands are burn, check and claims; \
+             without a command, it mints an API token and hands it over",
+            meant.map(|meant| format!("did you mean {meant}? If not: ")).unwrap_or_default()
         );
         UsageError::new(fact, hint)
     }
@@ -248,7 +248,7 @@ pub fn parse(argv: impl IntoIterator<Item = OsString>) -> Result<(Command, Given
     match OPTIONS.iter().find(|row| given.contains_key(row.name) && !row.commands.contains(&name)) {
         Some(row) => Err(UsageError::new(
             format!("{} means nothing to {name}", row.name),
-            format!("leave it out. It is for {}", row.commands.join(" and ")),
+            format!("leave it out; it is for: {}", row.commands.join(", ")),
         )),
         None => Ok((command, given)),
     }
@@ -426,7 +426,7 @@ mod tests {
                 let value = if row.value.is_empty() { "" } else { "x" };
                 if let Err(error) = words(&format!("{} {value} {command}", row.name)) {
                     assert_eq!(error.fact, format!("{} means nothing to {name}", row.name));
-                    assert!(error.hint.contains(&format!("It is for {}", row.commands[0])), "{}", error.hint);
+                    assert!(error.hint.contains(&format!("it is for: {}", row.commands[0])), "{}", error.hint);
                     refused.push(format!("{} {}", name.replace(MINT, "mint").replace(RUN, "run"), row.name));
                 }
             }
@@ -474,11 +474,11 @@ mod tests {
 
     #[test]
     fn a_forgotten_pair_of_dashes_is_explained() {
-        let put = "put -- before it: token-mint -- twine …";
+        let put = "an upload tool goes behind --: token-mint -- twine …";
         assert_refused("twine upload dist/*", "there is no command twine in token-mint", put);
         for (line, position) in [("--index=x twine", 2), ("./upload.sh", 1), ("''", 1), ("-q --index x dist/*", 4)] {
             let fact = format!("argument {position} belongs to no option");
-            assert_refused(line, &fact, "put -- before it: token-mint -- COMMAND …");
+            assert_refused(line, &fact, "an upload tool goes behind --: token-mint -- COMMAND …");
         }
         assert_refused("mint", "there is no command mint in token-mint", "without a command, it mints");
     }

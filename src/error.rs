@@ -347,10 +347,9 @@ impl fmt::Display for SettingFlaw {
             SettingFlaw::IndexName(meant) => {
                 write!(f, "pypi, testpypi or the URL of an index is expected: did you mean {meant}?")
             }
-            SettingFlaw::InstallerUrl => f.write_str(
-                "installers read from a URL that ends in /simple/, and nothing can be uploaded there: name the URL that \
-                 upload tools send to, or scheme and host alone",
-            ),
+            SettingFlaw::InstallerUrl => {
+                f.write_str("installers read from a URL that ends in /simple/; nothing can be uploaded there")
+            }
             SettingFlaw::Url(flaw) => flaw.fmt(f),
             SettingFlaw::Secret(flaw) => flaw.fmt(f),
             SettingFlaw::Format => f.write_str("token, env or json is expected"),

@@ -14,26 +14,20 @@ use crate::pyproject;
 
 const MAX_TIMEOUT_SECS: u64 = 3600;
 
-/// Everything that a run was told, checked.
+/// Everything that a run was told, checked; `None` where neither the user nor the default says anything.
 #[derive(Debug)]
 pub struct Settings {
-    /// The index to mint at.
     pub index: Index,
-    /// The audience to ask for; `None`: the one that the index expects.
     pub audience: Option<String>,
-    /// The variable that holds the ID token; `None`: the CI system is recognised.
+    /// The variable that holds the ID token.
     pub id_token_env: Option<String>,
-    /// How to hand over; `None`: as suits the place.
     pub format: Option<Format>,
-    /// The project that was named. For explanations and links only.
+    /// For explanations and links only.
     pub project: Option<String>,
     /// For everything together, but for what a COMMAND takes.
     pub timeout: Duration,
-    /// Whether a COMMAND may ask for ID tokens itself.
     pub keep_identity: bool,
-    /// How much to say.
     pub verbosity: Verbosity,
-    /// Which proxy to use for what.
     pub proxies: Proxies,
 }
 
@@ -202,7 +196,7 @@ mod tests {
             ("PyPI", "did you mean pypi?"),
             ("pipy", "did you mean pypi?"),
             ("example.org", "a whole URL such as https://example.org"),
-            ("https://pypi.org/simple/", "installers read"),
+            ("https://pypi.org/simple/", "scheme and host alone"),
             ("https://pypi.org/simple", "installers read"),
             ("https://example.org/root/pypi/+simple/?x", "installers read"),
         ] {

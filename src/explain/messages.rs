@@ -89,6 +89,7 @@ const STEP_OUTPUT: &str = "GitHub's runner sets GITHUB_OUTPUT to a file for each
 const ENDPOINT: &str = "that is not how GitHub's endpoint answers: is ACTIONS_ID_TOKEN_REQUEST_URL as the runner set \
                         it?";
 const INDEX_NAME: &str = "write pypi or testpypi in lower case, or a whole URL such as https://example.org";
+const UPLOAD_URL: &str = "name the URL that upload tools send to, or scheme and host alone: https://example.org";
 const OTHER_REASON: &str = "the index's own documentation says what its reasons mean";
 const ONE_VARIABLE: &str = "the other variable is there, so it was lost on the way to this process: pass both on";
 const RENEWED: &str = "the repository was moved, or the owner's account was made anew, since the publisher was added. A \
@@ -191,6 +192,7 @@ fn hints(error: &Error) -> Vec<&'static str> {
             vec!["trusted publishing needs no user and no password"]
         }
         Error::Setting { flaw: SettingFlaw::Index(UrlError::NotAbsolute), .. } => vec![INDEX_NAME],
+        Error::Setting { flaw: SettingFlaw::InstallerUrl, .. } => vec![UPLOAD_URL],
         Error::Setting { flaw: SettingFlaw::OtherIndex { .. }, .. } => vec![OTHER_INDEX],
         Error::Setting { flaw: SettingFlaw::Proxy(_), .. } => vec![PROXY],
         Error::Setting { .. } => vec![SEE_HELP],
