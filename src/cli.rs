@@ -1,229 +1,303 @@
-//! The command line: words to options, with no look at the world.
+//! The command line: what the program can be asked for, and what was asked. It looks at nothing but the arguments.
 
-use std::ffi::OsString;
+use std::collections::BTreeMap;
+use std::ffi::{OsStr, OsString};
 use std::fmt;
-
-use crate::os::log::Verbosity;
-
-/// What `--help` prints.
-pub const HELP: &str = "\
-token-mint: mints a short-lived PyPI API token from this CI job's identity
-
-usage: token-mint [OPTIONS]                      mint an API token and hand it over
-       token-mint [OPTIONS] -- COMMAND [ARG]...  mint, run COMMAND with the API token in its
-                                                 environment, and revoke it when COMMAND has ended
-       token-mint burn [OPTIONS]    revoke the API token in $TOKEN_MINT_API_TOKEN, or on stdin
-       token-mint check [OPTIONS]   rehearse: mint and revoke at once, to see whether it would work
-       token-mint claims [OPTIONS]  show this job's identity as the index will see it; mint nothing
-
-It asks the CI system for an ID token, exchanges it at the index for an API token (PyPI's lives
-15 minutes), and hands that over: to COMMAND (twine, uv, flit, hatch, pdm, maturin and poetry find
-it), in a GitHub Actions job as the step outputs `api-token` and `expires`, elsewhere alone on
-stdout. The project has to name the job as a trusted publisher.
-
-options                      environment              default
-  --index pypi|testpypi|URL  TOKEN_MINT_INDEX         pypi
-  --audience AUD             TOKEN_MINT_AUDIENCE      what the index expects
-  --id-token-env NAME        TOKEN_MINT_ID_TOKEN_ENV  none: the CI system is recognised. Else the
-                                                      variable NAME holds the ID token
-  --format token|env|json    TOKEN_MINT_FORMAT        on GitHub the step outputs, elsewhere token;
-                                                      claims takes json only
-  --project NAME             TOKEN_MINT_PROJECT       the name in ./pyproject.toml; for links only
-  --timeout SECONDS          TOKEN_MINT_TIMEOUT       120, for everything but COMMAND together
-  --keep-identity                                     COMMAND may ask for ID tokens itself, say to
-                                                      sign attestations
-  -q, --quiet                                         say errors and warnings only
-  -v, --verbose              RUNNER_DEBUG=1           say each request, too; GitHub sets the variable
-                                                      in a job with debug logging
-  -h, --help
-  -V, --version
-
-exit status: 0 done; 2 wrong usage or configuration; 3 no identity (permission missing?);
-4 the index refused; 5 network or server trouble, run it again; 6 the token could not be handed
-over; 128 and its number for a signal. With COMMAND, once it runs: its own, or as for a signal
-";
 
 /// What `--version` prints.
 pub const VERSION: &str = concat!("token-mint ", env!("CARGO_PKG_VERSION"), "\n");
+/// What to do about any value that can't be used.
+pub const SEE_HELP: &str = "token-mint --help lists the options and what they take";
+const RUN_TOOL: &str = "an upload tool is run so, and without another command: token-mint -- twine upload dist/*";
+const BURN_TAKES: &str = "give burn the API token in the variable TOKEN_MINT_API_TOKEN or on stdin";
 
-/// What the user asked for.
+const MINT: &str = "a mint without -- COMMAND";
+const RUN: &str = "-- COMMAND";
+const BURN: &str = "burn";
+const CHECK: &str = "check";
+const CLAIMS: &str = "claims";
+
+/// All that there is to know of an option. An empty text means that it has none.
+pub struct OptionRow {
+    pub name: &'static str,
+    letter: &'static str,
+    /// What stands for its value in the help.
+    value: &'static str,
+    /// The environment variable that counts where the option is not given.
+    pub variable: &'static str,
+    /// What counts where neither is given.
+    pub default: &'static str,
+    /// The commands that take it.
+    commands: &'static [&'static str],
+    /// What `--help` says above it, and of it.
+    heading: &'static str,
+    help: &'static str,
+}
+
+/// A switch for all commands.
+#[rustfmt::skip]
+const SWITCH: OptionRow = OptionRow {
+    name: "", letter: "", value: "", variable: "", default: "", heading: "", help: "",
+    commands: &[RUN, MINT, BURN, CHECK, CLAIMS],
+};
+const WITH_IDENTITY: OptionRow = OptionRow { commands: &[RUN, MINT, CHECK, CLAIMS], ..SWITCH };
+
+/// The options, as `--help` lists them.
+#[rustfmt::skip] // a row each
+pub static OPTIONS: [OptionRow; 11] = [
+    OptionRow { name: "--index", value: "pypi|testpypi|URL", variable: "TOKEN_MINT_INDEX", default: "pypi",
+        heading: "where to publish", help: "the index; an upload URL will do", ..SWITCH },
+    OptionRow { name: "--project", value: "NAME", variable: "TOKEN_MINT_PROJECT",
+        help: "for links only; if not given, the name is read\nfrom ./pyproject.toml", ..WITH_IDENTITY },
+    OptionRow { name: "--audience", value: "AUD", variable: "TOKEN_MINT_AUDIENCE", heading: "the job's identity",
+        help: "the ID token's audience; if not given, the one\nthat the index expects", ..WITH_IDENTITY },
+    OptionRow { name: "--id-token-env", value: "NAME", variable: "TOKEN_MINT_ID_TOKEN_ENV",
+        help: "the variable NAME holds the ID token; if not given,\nthe CI system is recognised and asked", ..WITH_IDENTITY },
+    OptionRow { name: "--keep-identity", commands: &[RUN],
+        help: "COMMAND may ask for ID tokens itself, say to sign\nattestations", ..SWITCH },
+    OptionRow { name: "--format", value: "token|env|json", variable: "TOKEN_MINT_FORMAT", commands: &[MINT, CLAIMS],
+        help: "what is on stdout; if not given, the API token,\nor in a GitHub job nothing but step outputs;\nclaims takes json only",
+        heading: "what is printed", ..SWITCH },
+    OptionRow { name: "--quiet", letter: "-q", help: "errors and warnings only", ..SWITCH },
+    OptionRow { name: "--verbose", letter: "-v",
+        help: "each request, too; so it is in a GitHub job with\ndebug logging (RUNNER_DEBUG=1), unless -q is given", ..SWITCH },
+    OptionRow { name: "--timeout", value: "SECONDS", variable: "TOKEN_MINT_TIMEOUT", default: "120", heading: "others",
+        help: "for everything together but COMMAND", ..SWITCH },
+    OptionRow { name: "--help", letter: "-h", help: "print this text", ..SWITCH },
+    OptionRow { name: "--version", letter: "-V", help: "print the version", ..SWITCH },
+];
+
+const USAGE: &str = "\
+token-mint: mints a short-lived PyPI API token from this CI job's identity
+
+usage: token-mint [OPTIONS] -- COMMAND [ARG]...
+       token-mint [OPTIONS] [burn|check|claims]
+
+commands:
+  -- COMMAND  mint an API token, run COMMAND, say an upload tool, with it in the
+              environment, and revoke it when COMMAND has ended
+  (none)      mint an API token and hand it over: in a GitHub job as the step
+              outputs api-token and expires, elsewhere alone on stdout
+  burn        revoke the API token in $TOKEN_MINT_API_TOKEN, or on stdin
+  check       rehearse: mint an API token and revoke it at once
+  claims      show this job's identity as the index will see it; mint nothing
+";
+const AFTER_OPTIONS: &str = "
+A variable in brackets counts where the option is not given; what follows it is
+the default.
+
+examples:
+  token-mint -- twine upload dist/*
+  token-mint check --index testpypi
+  token=$(token-mint --format token)
+
+exit status:
+  0 done; 2 wrong usage or configuration; 3 no identity (permission missing?);
+  4 the index refused; 5 network or server trouble, run it again; 6 the API
+  token could not be handed over; 128 and its number for a signal. Once COMMAND
+  runs: its own, or 128 and the number of the signal that ended it.
+
+The project has to name this job as a trusted publisher. How to do that, and
+what to do about a failure: README.md and docs/ in token-mint's repository
+";
+
+/// What `--help` prints, in lines of 80 columns at most.
+pub fn help() -> String {
+    let mut text = USAGE.to_owned();
+    for OptionRow { name, letter, value, variable, default, heading, help, .. } in &OPTIONS {
+        if !heading.is_empty() {
+            text += &format!("\n{heading}:\n");
+        }
+        let joint = if letter.is_empty() { "" } else { ", " };
+        let mut left = format!("{letter}{joint}{name} {value}");
+        let source = format!("[{variable}; {default}]").replace("; ]", "]").replace("[]", "");
+        for line in help.lines().chain(source.lines()) {
+            text += &format!("  {left:27}{line}\n");
+            left.clear();
+        }
+    }
+    text + AFTER_OPTIONS
+}
+
+/// What the program is asked for.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Command {
-    /// `--help`, anywhere.
     Help,
-    /// `--version`, anywhere.
     Version,
-    /// No command: mint, and hand over.
-    Mint(Options),
-    /// `-- COMMAND [ARG]...`: mint, run that, burn.
-    Run(Options, Vec<OsString>),
-    /// `burn`: revoke an API token.
-    Burn(Options),
-    /// `check`: mint and burn.
-    Check(Options),
-    /// `claims`: show the identity.
-    Claims(Options),
+    /// Mint an API token and hand it over.
+    Mint,
+    /// Mint an API token, run this program with these arguments, and revoke the token.
+    Run(Vec<OsString>),
+    Burn,
+    Check,
+    Claims,
 }
 
-/// What the user typed; nothing is checked or looked up yet.
-#[derive(Debug, Default, PartialEq, Eq)]
-pub struct Options {
-    /// `--index`
-    pub index: Option<OsString>,
-    /// `--audience`
-    pub audience: Option<OsString>,
-    /// `--id-token-env`
-    pub id_token_env: Option<OsString>,
-    /// `--format`
-    pub format: Option<OsString>,
-    /// `--project`
-    pub project: Option<OsString>,
-    /// `--timeout`
-    pub timeout: Option<OsString>,
-    /// `--keep-identity`
-    pub keep_identity: Option<bool>,
-    /// `-q` or `-v`
-    pub verbosity: Option<Verbosity>,
-}
+/// The values that were given, by the options' names; that of an option without a value is empty.
+pub type Given = BTreeMap<&'static str, OsString>;
 
-/// Why the words make no sense. Holds an option's name, never a value.
+/// Why the arguments make no sense, and what to do. No word is repeated that may be a secret.
 #[derive(Debug, PartialEq, Eq)]
-pub enum UsageError {
-    /// No such option.
-    Unknown(String),
-    /// The word at this place, counted from 1, belongs to no option. It is not repeated: it may be a secret.
-    Unexpected(usize),
-    /// The option needs a value and has none, or an empty one.
-    NoValue(&'static str),
-    /// `--quiet=…` and the like.
-    NeedlessValue(&'static str),
-    /// The option was given before, or `-q` and `-v` both.
-    Twice(&'static str),
-    /// The option means nothing to this command.
-    Needless(&'static str, &'static str),
-    /// `--` with nothing behind it.
-    NoCommand,
-    /// `--` behind this command, which runs nothing.
-    RunsNothing(&'static str),
+pub struct UsageError {
+    pub fact: String,
+    pub hint: String,
 }
 
-/// Reads the words after the program's name.
-///
-/// # Errors
-/// [`UsageError`]; never where `--help` or `--version` was read first.
-pub fn parse(words: impl IntoIterator<Item = OsString>) -> Result<Command, UsageError> {
-    let mut options = Options::default();
-    let mut given = Vec::new();
-    let mut verb = None;
-    let mut to_run: Option<Vec<OsString>> = None;
-    let mut words = words.into_iter().enumerate();
-    while let Some((position, word)) = words.next() {
-        if position == 0 {
-            verb = ["burn", "check", "claims"].into_iter().find(|verb| word == *verb);
-            if verb.is_some() {
-                continue;
-            }
-        }
-        if word == "--" {
-            to_run = Some(words.map(|(_, word)| word).collect());
-            break;
-        }
-        let Some((name, joined)) = split(&word) else {
-            return Err(UsageError::Unexpected(position + 1));
+impl UsageError {
+    fn new(fact: impl Into<String>, hint: impl Into<String>) -> UsageError {
+        UsageError { fact: fact.into(), hint: hint.into() }
+    }
+
+    /// The argument at this place names no option. `name` may be one letter of `word`.
+    fn no_option(position: usize, name: &str, word: &str) -> UsageError {
+        let fact = match is_plain(name) {
+            true => format!("there is no option {name}"),
+            false => format!("argument {position} is not an option of token-mint"),
         };
-        let mut value = Value { joined, words: words.by_ref().map(|(_, word)| word) };
-        match name.as_str() {
-            "--index" => value.store("--index", &mut options.index)?,
-            "--audience" => value.store("--audience", &mut options.audience)?,
-            "--id-token-env" => value.store("--id-token-env", &mut options.id_token_env)?,
-            "--format" => value.store("--format", &mut options.format)?,
-            "--project" => value.store("--project", &mut options.project)?,
-            "--timeout" => value.store("--timeout", &mut options.timeout)?,
-            "--keep-identity" => value.switch("--keep-identity", true, &mut options.keep_identity)?,
-            "-q" | "--quiet" => value.switch("--quiet", Verbosity::Quiet, &mut options.verbosity)?,
-            "-v" | "--verbose" => value.switch("--verbose", Verbosity::Verbose, &mut options.verbosity)?,
-            "-h" | "--help" => return Ok(Command::Help),
-            "-V" | "--version" => return Ok(Command::Version),
-            _ => return Err(UsageError::Unknown(name)),
-        }
-        given.push(name);
-    }
-    // What means nothing to a command was meant for another.
-    let without = |names: &[&'static str], command| match names.iter().find(|name| given.iter().any(|g| g == *name)) {
-        Some(name) => Err(UsageError::Needless(name, command)),
-        None => Ok(()),
-    };
-    match (verb, to_run) {
-        (Some(verb), Some(_)) => Err(UsageError::RunsNothing(verb)),
-        (None, Some(words)) if words.first().is_none_or(|word| word.is_empty()) => Err(UsageError::NoCommand),
-        (None, Some(words)) => without(&["--format"], "-- COMMAND").map(|()| Command::Run(options, words)),
-        (Some("burn"), None) => {
-            let names = &["--audience", "--id-token-env", "--format", "--project", "--keep-identity"];
-            without(names, "burn").map(|()| Command::Burn(options))
-        }
-        (Some("check"), None) => without(&["--format", "--keep-identity"], "check").map(|()| Command::Check(options)),
-        (Some(_), None) => without(&["--keep-identity"], "claims").map(|()| Command::Claims(options)),
-        (None, None) => {
-            without(&["--keep-identity"], "a hand-over without -- COMMAND").map(|()| Command::Mint(options))
-        }
-    }
-}
-
-/// An option's name, and the value that was joined to it. `None` for a word that is no option.
-fn split(word: &OsString) -> Option<(String, Option<OsString>)> {
-    let text = word.to_string_lossy();
-    if !text.starts_with('-') {
-        return None;
-    }
-    if !text.starts_with("--") {
-        // What follows the letter belongs to it, and is no name: it may be a secret, as in `-pSECRET`.
-        let end = text.char_indices().nth(2).map_or(text.len(), |(end, _)| end);
-        let (name, rest) = text.split_at_checked(end)?;
-        return Some((name.to_owned(), (!rest.is_empty()).then(|| rest.into())));
-    }
-    Some(match text.split_once('=') {
-        None => (text.into_owned(), None),
-        Some((name, value)) if word.to_str().is_some() => (name.to_owned(), Some(value.into())),
-        // Not UTF-8: the name may still be, and says whose value it is.
-        Some((name, _)) => (name.to_owned(), Some(word.clone())),
-    })
-}
-
-/// The value of the option that was just read: joined to it, or the next word.
-struct Value<I> {
-    joined: Option<OsString>,
-    words: I,
-}
-
-impl<I: Iterator<Item = OsString>> Value<I> {
-    fn store(&mut self, name: &'static str, place: &mut Option<OsString>) -> Result<(), UsageError> {
-        let value = self.joined.take().or_else(|| self.words.next()).filter(|value| !value.is_empty());
-        let value = value.ok_or(UsageError::NoValue(name))?;
-        if place.replace(value).is_some() { Err(UsageError::Twice(name)) } else { Ok(()) }
+        let meant = nearest(word, OPTIONS.iter().map(|row| row.name));
+        UsageError::new(fact, meant.map_or(SEE_HELP.to_owned(), |meant| format!("did you mean {meant}?")))
     }
 
-    fn switch<T>(&self, name: &'static str, value: T, place: &mut Option<T>) -> Result<(), UsageError> {
-        if self.joined.is_some() {
-            return Err(UsageError::NeedlessValue(name));
-        }
-        if place.replace(value).is_some() { Err(UsageError::Twice(name)) } else { Ok(()) }
+    /// The argument at this place is neither an option nor a command.
+    fn no_command(position: usize, word: &str) -> UsageError {
+        // A word that comes later may be a value that was meant for an option.
+        let (fact, program) = match position == 1 && is_plain(word) {
+            true => (format!("there is no command {word} in token-mint"), word),
+            false => (format!("argument {position} belongs to no option"), "COMMAND"),
+        };
+        let meant = nearest(word, [BURN, CHECK, CLAIMS, "--help", "--version"]);
+        let hint = format!(
+            "{}an upload tool goes behind --: token-mint -- {program} …. token-mint's own commands are burn, check and claims; \
+             without a command, it mints an API token and hands it over",
+            meant.map(|meant| format!("did you mean {meant}? If not: ")).unwrap_or_default()
+        );
+        UsageError::new(fact, hint)
     }
 }
 
 impl fmt::Display for UsageError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            UsageError::Unknown(name) => {
-                write!(f, "there is no option {}", crate::text::neutralise(name, 40))
+        f.write_str(&self.fact)
+    }
+}
+
+/// Reads the arguments after the program's name.
+///
+/// # Errors
+/// [`UsageError`]; never where `--help` or `--version` was read first.
+pub fn parse(argv: impl IntoIterator<Item = OsString>) -> Result<(Command, Given), UsageError> {
+    let mut given = Given::new();
+    let (mut named, mut to_run) = (None, None);
+    let mut argv = argv.into_iter().zip(1..);
+    while let Some((word, position)) = argv.next() {
+        if word == "--" {
+            to_run = Some(argv.map(|(word, _)| word).collect::<Vec<_>>());
+            break;
+        }
+        let text = word.to_string_lossy();
+        if !text.starts_with('-') {
+            let commands = [(BURN, Command::Burn), (CHECK, Command::Check), (CLAIMS, Command::Claims)];
+            match (&named, commands.into_iter().find(|(name, _)| text == *name)) {
+                (None, Some(command)) => named = Some(command),
+                (None, None) => return Err(UsageError::no_command(position, &text)),
+                (Some((name, _)), _) => {
+                    let hint = if *name == BURN { BURN_TAKES } else { RUN_TOOL };
+                    return Err(UsageError::new(format!("argument {position} is too many for {name}"), hint));
+                }
             }
-            UsageError::Unexpected(position) => write!(f, "argument {position} belongs to no option"),
-            UsageError::NoValue(name) => write!(f, "{name} needs a value"),
-            UsageError::NeedlessValue(name) => write!(f, "{name} takes no value"),
-            UsageError::Twice("--quiet" | "--verbose") => f.write_str("--quiet or --verbose, and once"),
-            UsageError::Twice(name) => write!(f, "{name} was given twice"),
-            UsageError::Needless(name, command) => write!(f, "{name} means nothing to {command}"),
-            UsageError::NoCommand => f.write_str("the command to run is missing after --"),
-            UsageError::RunsNothing(verb) => write!(f, "{verb} runs no command, so -- has no place after it"),
+            continue;
+        }
+        let (names, mut joined) = split(&word);
+        for name in names {
+            let row = OPTIONS.iter().find(|row| [row.name, row.letter].contains(&&*name));
+            let row = row.ok_or_else(|| UsageError::no_option(position, &name, &text))?;
+            let name = row.name;
+            let value = match (name, row.value) {
+                ("--help", _) => return Ok((Command::Help, given)),
+                ("--version", _) => return Ok((Command::Version, given)),
+                (_, "") if joined.is_some() => {
+                    return Err(UsageError::new(format!("{name} takes no value"), "leave out = and what follows it"));
+                }
+                (_, "") => OsString::new(),
+                (_, value) => {
+                    let next = joined.take().or_else(|| argv.next().map(|(word, _)| word));
+                    let missing = || UsageError::new(format!("{name} needs a value"), format!("write {name} {value}"));
+                    next.filter(|value| !value.is_empty()).ok_or_else(missing)?
+                }
+            };
+            if given.insert(name, value).is_some() {
+                return Err(UsageError::new(format!("{name} was given twice"), "leave one of the two out"));
+            }
+        }
+    }
+    let (name, command) = match (named, to_run) {
+        (Some((name, _)), Some(_)) => {
+            return Err(UsageError::new(format!("{name} runs no command, so -- has no place beside it"), RUN_TOOL));
+        }
+        (None, Some(argv)) if argv.first().is_none_or(|program| program.is_empty()) => {
+            return Err(UsageError::new("the command to run is missing after --", RUN_TOOL));
+        }
+        (None, Some(argv)) => (RUN, Command::Run(argv)),
+        (Some(named), None) => named,
+        (None, None) => (MINT, Command::Mint),
+    };
+    if given.contains_key("--quiet") && given.contains_key("--verbose") {
+        return Err(UsageError::new("--quiet and --verbose contradict each other", "leave one of the two out"));
+    }
+    // An option that means nothing to a command was meant for another.
+    match OPTIONS.iter().find(|row| given.contains_key(row.name) && !row.commands.contains(&name)) {
+        Some(row) => Err(UsageError::new(
+            format!("{} means nothing to {name}", row.name),
+            format!("leave it out; it is for: {}", row.commands.join(", ")),
+        )),
+        None => Ok((command, given)),
+    }
+}
+
+/// The options that a word with a dash names: one, or one for each letter. With it what is joined by `=`.
+fn split(word: &OsStr) -> (Vec<String>, Option<OsString>) {
+    let text = word.to_string_lossy();
+    let (names, joined) = match text.split_once('=') {
+        None => (&*text, None),
+        Some((names, value)) if word.to_str().is_some() => (names, Some(value.into())),
+        // A value that is not UTF-8 can't be cut off. The whole word is not UTF-8 either, and is refused as such.
+        Some((names, _)) => (names, Some(word.to_owned())),
+    };
+    match names.strip_prefix('-') {
+        Some(letters) if !letters.is_empty() && !letters.starts_with('-') => {
+            (letters.chars().map(|c| format!("-{c}")).collect(), joined)
+        }
+        _ => (vec![names.to_owned()], joined),
+    }
+}
+
+/// True for a word that may be repeated: short, and not of mixed letters and digits as tokens are.
+fn is_plain(word: &str) -> bool {
+    let has = |class: fn(&u8) -> bool| word.bytes().any(|b| class(&b));
+    word.len() <= 20
+        && has(u8::is_ascii_alphabetic)
+        && word.bytes().all(|b| b.is_ascii_alphanumeric() || b"-._".contains(&b))
+        && !(has(u8::is_ascii_uppercase) && (has(u8::is_ascii_lowercase) || has(u8::is_ascii_digit)))
+}
+
+/// The name that was meant: the one from which the word differs least, by two letters at most. Dashes in front, capitals and
+/// a value don't count, and of a short word more than one letter has to be right.
+pub fn nearest(word: &str, names: impl IntoIterator<Item = &'static str> + Clone) -> Option<&'static str> {
+    let word = word.split('=').next().unwrap_or_default().trim_start_matches('-').to_lowercase();
+    let meant = |edits| {
+        let is_near = |name: &&str| differ_by(word.as_bytes(), name.trim_start_matches('-').as_bytes(), edits);
+        names.clone().into_iter().find(is_near)
+    };
+    (0..=2).filter(|edits| edits + 1 < word.len()).find_map(meant)
+}
+
+/// True if so many letters put in, taken out or changed make one word the other, or fewer.
+fn differ_by(a: &[u8], b: &[u8], edits: usize) -> bool {
+    match (a, b) {
+        ([], rest) | (rest, []) => rest.len() <= edits,
+        ([x, a_rest @ ..], [y, b_rest @ ..]) if x == y => differ_by(a_rest, b_rest, edits),
+        ([_, a_rest @ ..], [_, b_rest @ ..]) => {
+            edits > 0 && [(a_rest, b_rest), (a_rest, b), (a, b_rest)].iter().any(|(a, b)| differ_by(a, b, edits - 1))
         }
     }
 }
@@ -232,154 +306,230 @@ impl fmt::Display for UsageError {
 mod tests {
     use super::*;
 
-    fn words(line: &str) -> Result<Command, UsageError> {
+    fn words(line: &str) -> Result<(Command, Given), UsageError> {
         parse(line.split_whitespace().map(|word| if word == "''" { OsString::new() } else { word.into() }))
     }
 
-    fn options(line: &str) -> Options {
-        match words(line) {
-            Ok(Command::Mint(options)) => options,
-            other => panic!("{line}: {other:?}"),
+    #[track_caller]
+    fn assert_refused(line: &str, fact: &str, hint: &str) {
+        let error = words(line).expect_err(line);
+        assert_eq!(error.fact, fact, "{line}");
+        assert!(error.hint.contains(hint), "no {hint:?} in {:?}", error.hint);
+    }
+
+    /// A command that takes the option.
+    fn with(row: &OptionRow, option: &str) -> String {
+        match row.commands {
+            [RUN] => format!("{option} -- true"),
+            [MINT, ..] | [RUN, MINT, ..] => option.to_owned(),
+            _ => unreachable!(),
         }
     }
 
     #[test]
-    fn each_option_with_a_value_takes_it_joined_or_apart_and_once() {
-        type Field = fn(&Options) -> &Option<OsString>;
-        let fields: [(&'static str, Field); 6] = [
-            ("--index", |options| &options.index),
-            ("--audience", |options| &options.audience),
-            ("--id-token-env", |options| &options.id_token_env),
-            ("--format", |options| &options.format),
-            ("--project", |options| &options.project),
-            ("--timeout", |options| &options.timeout),
-        ];
-        for (name, field) in fields {
-            assert_eq!(*field(&options(&format!("{name} a=b"))), Some("a=b".into()));
-            assert_eq!(*field(&options(&format!("{name}=a=b"))), Some("a=b".into()));
-            assert_eq!(*field(&options(&format!("{name} -q"))), Some("-q".into()));
-            assert_eq!(words(name), Err(UsageError::NoValue(name)));
-            assert_eq!(words(&format!("{name} ''")), Err(UsageError::NoValue(name)));
-            assert_eq!(words(&format!("{name}=")), Err(UsageError::NoValue(name)));
-            assert_eq!(words(&format!("{name} a {name}=b")), Err(UsageError::Twice(name)));
+    fn each_option_is_taken_in_all_its_spellings_and_once() {
+        for row in OPTIONS.iter().filter(|row| !["--help", "--version"].contains(&row.name)) {
+            let name = row.name;
+            let value = |option: String| {
+                let (_, given) = words(&with(row, &option)).expect(&option);
+                assert_eq!(given.len(), 1, "{option}");
+                given[name].clone()
+            };
+            let twice = |option: &str| assert_refused(option, &format!("{name} was given twice"), "leave one");
+            if row.value.is_empty() {
+                let spellings = [name, row.letter].into_iter().filter(|spelling| !spelling.is_empty());
+                for spelling in spellings {
+                    assert_eq!(value(spelling.to_owned()), "");
+                    twice(&format!("{spelling} {name}"));
+                    for worst in ["yes", ""] {
+                        assert_refused(
+                            &format!("{spelling}={worst}"),
+                            &format!("{name} takes no value"),
+                            "leave out =",
+                        );
+                    }
+                }
+            } else {
+                for (option, expected) in [("a=b", "a=b"), ("-q", "-q"), ("--", "--"), ("burn", "burn")] {
+                    assert_eq!(value(format!("{name} {option}")), expected);
+                    assert_eq!(value(format!("{name}={option}")), expected);
+                }
+                let hint = format!("write {name} {}", row.value);
+                for worst in [name.to_owned(), format!("{name} ''"), format!("{name}=")] {
+                    assert_refused(&worst, &format!("{name} needs a value"), &hint);
+                }
+                twice(&format!("{name} a {name}=b"));
+            }
         }
     }
 
     #[test]
-    fn verbosity_is_chosen_once() {
-        assert_eq!(options("").verbosity, None);
-        assert_eq!(options("-q").verbosity, Some(Verbosity::Quiet));
-        assert_eq!(options("--quiet").verbosity, Some(Verbosity::Quiet));
-        assert_eq!(options("-v").verbosity, Some(Verbosity::Verbose));
-        assert_eq!(options("--verbose").verbosity, Some(Verbosity::Verbose));
-        assert_eq!(words("-q -v"), Err(UsageError::Twice("--verbose")));
-        assert_eq!(words("-v -v"), Err(UsageError::Twice("--verbose")));
-        assert_eq!(words("--quiet=yes"), Err(UsageError::NeedlessValue("--quiet")));
+    fn letters_can_be_joined() {
+        let (_, given) = words("-v --keep-identity -- true").unwrap();
+        assert_eq!(given.keys().copied().collect::<Vec<_>>(), ["--keep-identity", "--verbose"]);
+        for line in ["-vq", "-q -v", "--verbose --quiet"] {
+            assert_refused(line, "--quiet and --verbose contradict each other", "leave one");
+        }
+        assert_refused("-vv", "--verbose was given twice", "leave one");
+        assert_refused("-qpsecret", "there is no option -p", "--help lists");
+        assert_refused("-p=secret", "there is no option -p", "--help lists");
+        assert_eq!(words("-vh").unwrap().0, Command::Help);
+        assert_eq!(words("-qV").unwrap().0, Command::Version);
     }
 
     #[test]
     fn help_and_version_win_over_what_follows() {
-        for line in ["-h", "--help", "--index x --help --nonsense", "-h -V"] {
-            assert_eq!(words(line), Ok(Command::Help), "{line}");
+        for line in ["-h", "--help", "--index x --help --nonsense", "-h -V", "claims --help"] {
+            assert_eq!(words(line).unwrap().0, Command::Help, "{line}");
         }
         for line in ["-V", "--version", "-v -V nonsense"] {
-            assert_eq!(words(line), Ok(Command::Version), "{line}");
+            assert_eq!(words(line).unwrap().0, Command::Version, "{line}");
         }
     }
 
     #[test]
-    fn a_command_comes_first() {
-        assert_eq!(words("claims"), Ok(Command::Claims(Options::default())));
-        assert_eq!(words("claims -q"), Ok(Command::Claims(options("-q"))));
-        assert_eq!(words("claims --help"), Ok(Command::Help));
-        assert_eq!(words("-q claims"), Err(UsageError::Unexpected(2)));
-        assert_eq!(words("claims claims"), Err(UsageError::Unexpected(2)));
-        assert_eq!(options("--project claims").project, Some("claims".into()));
+    fn a_command_may_come_before_its_options_or_after_them() {
+        for line in ["claims -q", "-q claims"] {
+            let (command, given) = words(line).unwrap();
+            assert_eq!((command, given.len()), (Command::Claims, 1), "{line}");
+        }
+        assert_eq!(words("").unwrap().0, Command::Mint);
+        assert_eq!(words("burn").unwrap().0, Command::Burn);
+        assert_eq!(words("check").unwrap().0, Command::Check);
+        assert_eq!(words("--project claims").unwrap().0, Command::Mint);
+        assert_refused("burn pypi-secret", "argument 2 is too many for burn", "TOKEN_MINT_API_TOKEN");
+        assert_refused("check twine", "argument 2 is too many for check", "token-mint -- twine");
+        assert_refused("claims claims", "argument 2 is too many for claims", "");
     }
 
     #[test]
     fn what_follows_two_dashes_is_the_command_and_is_left_alone() {
         let run = |line: &str| match words(line) {
-            Ok(Command::Run(options, words)) => (options, words),
+            Ok((Command::Run(argv), given)) => (given, argv),
             other => panic!("{line}: {other:?}"),
         };
-        let (options, command) = run("-q --keep-identity -- twine upload --help -- -q");
-        assert_eq!((options.verbosity, options.keep_identity), (Some(Verbosity::Quiet), Some(true)));
-        assert_eq!(command, ["twine", "upload", "--help", "--", "-q"]);
+        let (given, argv) = run("-q --keep-identity -- twine upload --help -- -q");
+        assert_eq!(given.len(), 2);
+        assert_eq!(argv, ["twine", "upload", "--help", "--", "-q"]);
         assert_eq!(run("-- check").1, ["check"]);
-        assert_eq!(words("--"), Err(UsageError::NoCommand));
-        assert_eq!(words("-- ''"), Err(UsageError::NoCommand));
-        assert_eq!(words("check -- true"), Err(UsageError::RunsNothing("check")));
+        assert_refused("--", "the command to run is missing after --", "token-mint -- twine");
+        assert_refused("-- ''", "the command to run is missing after --", "token-mint -- twine");
+        assert_refused("check -- true", "check runs no command, so -- has no place beside it", "without another");
     }
 
     #[test]
     fn an_option_that_means_nothing_to_the_command_is_an_error() {
-        for (line, name, command) in [
-            ("--format env -- true", "--format", "-- COMMAND"),
-            ("burn --audience=x", "--audience", "burn"),
-            ("burn --id-token-env x", "--id-token-env", "burn"),
-            ("burn --format x", "--format", "burn"),
-            ("burn --project x", "--project", "burn"),
-            ("burn --keep-identity", "--keep-identity", "burn"),
-            ("check --format json", "--format", "check"),
-            ("check --keep-identity", "--keep-identity", "check"),
-            ("claims --keep-identity", "--keep-identity", "claims"),
-            ("--keep-identity", "--keep-identity", "a hand-over without -- COMMAND"),
-        ] {
-            assert_eq!(words(line), Err(UsageError::Needless(name, command)), "{line}");
+        let commands = [(RUN, "-- true"), (MINT, ""), (BURN, "burn"), (CHECK, "check"), (CLAIMS, "claims")];
+        let mut refused = Vec::new();
+        for row in OPTIONS.iter().filter(|row| !["--help", "--version"].contains(&row.name)) {
+            for (name, command) in commands {
+                let value = if row.value.is_empty() { "" } else { "x" };
+                if let Err(error) = words(&format!("{} {value} {command}", row.name)) {
+                    assert_eq!(error.fact, format!("{} means nothing to {name}", row.name));
+                    assert!(error.hint.contains(&format!("it is for: {}", row.commands[0])), "{}", error.hint);
+                    refused.push(format!("{} {}", name.replace(MINT, "mint").replace(RUN, "run"), row.name));
+                }
+            }
         }
-        for line in ["burn --index x --timeout 1 -q", "check --project x --audience y", "claims --format json"] {
-            assert!(words(line).is_ok(), "{line}");
+        refused.sort();
+        assert_eq!(
+            refused,
+            [
+                "burn --audience",
+                "burn --format",
+                "burn --id-token-env",
+                "burn --keep-identity",
+                "burn --project",
+                "check --format",
+                "check --keep-identity",
+                "claims --keep-identity",
+                "mint --keep-identity",
+                "run --format"
+            ]
+        );
+    }
+
+    #[test]
+    fn what_is_misspelt_is_known_again() {
+        for (line, fact, hint) in [
+            ("bunr", "there is no command bunr in token-mint", "did you mean burn? "),
+            ("Check", "argument 1 belongs to no option", "did you mean check? "),
+            ("claim", "there is no command claim in token-mint", "did you mean claims? "),
+            ("help", "there is no command help in token-mint", "did you mean --help? "),
+            ("version", "there is no command version in token-mint", "did you mean --version? "),
+            ("--indx x", "there is no option --indx", "did you mean --index?"),
+            ("--inedx=x", "there is no option --inedx", "did you mean --index?"),
+            ("-index x", "there is no option -i", "did you mean --index?"),
+            ("--Quiet", "argument 1 is not an option of token-mint", "did you mean --quiet?"),
+            ("--id-token-evn x", "there is no option --id-token-evn", "did you mean --id-token-env?"),
+        ] {
+            assert_refused(line, fact, hint);
+        }
+        for line in
+            ["--nonsense", "--", "run", "twine", "uv", "poetry", "hatch", "pdm", "flit", "-x", "-", "---", "--=x"]
+        {
+            assert!(!words(line).unwrap_err().hint.contains("did you mean"), "{line}");
         }
     }
 
     #[test]
-    fn whatever_else_is_an_error() {
-        assert_eq!(words("mint"), Err(UsageError::Unexpected(1)));
-        assert_eq!(words("--index=x ''"), Err(UsageError::Unexpected(2)));
-        assert_eq!(words("--index x -q dist/*"), Err(UsageError::Unexpected(4)));
-        for line in ["--nonsense", "-x", "-", "---", "--Index", "-i"] {
-            assert_eq!(words(line), Err(UsageError::Unknown(line.to_owned())), "{line}");
+    fn a_forgotten_pair_of_dashes_is_explained() {
+        let put = "an upload tool goes behind --: token-mint -- twine …";
+        assert_refused("twine upload dist/*", "there is no command twine in token-mint", put);
+        for (line, position) in [("--index=x twine", 2), ("./upload.sh", 1), ("''", 1), ("-q --index x dist/*", 4)] {
+            let fact = format!("argument {position} belongs to no option");
+            assert_refused(line, &fact, "an upload tool goes behind --: token-mint -- COMMAND …");
         }
-        assert_eq!(words("-qv"), Err(UsageError::NeedlessValue("--quiet")));
-        assert_eq!(words("-psecret"), Err(UsageError::Unknown("-p".to_owned())));
-        assert_eq!(words("--\u{e4}=secret"), Err(UsageError::Unknown("--\u{e4}".to_owned())));
+        assert_refused("mint", "there is no command mint in token-mint", "without a command, it mints");
+    }
+
+    #[test]
+    fn a_word_that_may_be_a_secret_is_not_repeated() {
+        for word in ["twine", "python3", "A", "PYPI", "upload.sh", "--x-y"] {
+            assert!(is_plain(word), "{word}");
+        }
+        for word in [
+            "",
+            "-",
+            "123",
+            "pypi-AgEI",
+            "eyJhbGci",
+            "AgEIcHlwaS5v",
+            "A1",
+            "ab/cd",
+            "ä",
+            "a b",
+            "aaaaaaaaaaaaaaaaaaaaa",
+        ] {
+            assert!(!is_plain(word), "{word}");
+        }
     }
 
     #[cfg(unix)]
     #[test]
     fn a_value_that_is_not_utf8_is_kept_for_whoever_needs_it() {
         use std::os::unix::ffi::OsStringExt;
-        let bytes = OsString::from_vec(b"\xff".to_vec());
-        match parse(["--index".into(), bytes.clone()]) {
-            Ok(Command::Mint(options)) => assert_eq!(options.index, Some(bytes)),
-            other => panic!("{other:?}"),
-        }
-        let short = OsString::from_vec(b"-p\xffsecret".to_vec());
-        assert_eq!(parse([short]), Err(UsageError::Unknown("-p".to_owned())));
-        let joined = OsString::from_vec(b"--index=\xff".to_vec());
-        match parse([joined.clone()]) {
-            Ok(Command::Mint(options)) => assert_eq!(options.index, Some(joined)),
-            other => panic!("{other:?}"),
-        }
+        let bytes = |bytes: &[u8]| OsString::from_vec(bytes.to_vec());
+        let (_, given) = parse(["--index".into(), bytes(b"\xff")]).unwrap();
+        assert_eq!(given["--index"], bytes(b"\xff"));
+        let (_, given) = parse([bytes(b"--index=\xff")]).unwrap();
+        assert_eq!(given["--index"], bytes(b"--index=\xff"));
+        assert_eq!(parse([bytes(b"-p\xffsecret")]).unwrap_err().fact, "there is no option -p");
+        assert_eq!(parse([bytes(b"\xff")]).unwrap_err().fact, "argument 1 belongs to no option");
     }
 
     #[test]
-    fn help_names_every_option_and_variable() {
-        for name in [
-            "--index",
-            "--audience",
-            "--format",
-            "--project",
-            "--timeout",
-            "--id-token-env",
-            "--keep-identity",
-            "--quiet",
-            "--verbose",
-            "--help",
-            "--version",
-        ] {
-            assert!(HELP.contains(name), "{name}");
+    fn help_has_80_columns_at_most_and_each_option_with_all_its_parts() {
+        let help = help();
+        for line in help.lines() {
+            assert!(line.chars().count() <= 80 && line == line.trim_end(), "{line:?}");
         }
+        for row in &OPTIONS {
+            let block = help.split(&format!("{} {}", row.name, row.value)).nth(1).expect(row.name);
+            let part = block.split("\n  -").next().unwrap();
+            assert!([row.variable, row.default].iter().all(|piece| part.contains(piece)), "{part}");
+            assert!(help.contains(&format!("  {}", row.letter)), "{}", row.letter);
+        }
+        assert!(help.find("usage: token-mint [OPTIONS] -- COMMAND").is_some_and(|at| at < 100), "{help}");
     }
 }

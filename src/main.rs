@@ -25,6 +25,7 @@ mod time;
 
 use std::ffi::OsString;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use claims::Claims;
 use cli::Command;
@@ -40,6 +41,9 @@ use os::log::Log;
 use os::{memory, signals};
 use retry::Retry;
 use settings::Settings;
+
+/// How long a stdout that is full is waited for, where there are no settings.
+const TO_PRINT: Duration = Duration::from_secs(120);
 
 fn main() -> ExitCode {
     memory::keep_to_ourselves();
@@ -57,14 +61,16 @@ fn main() -> ExitCode {
 
 /// Does what the command line asks for, and returns the exit status.
 fn run(env: &Env) -> Result<u8> {
-    match cli::parse(std::env::args_os().skip(1)).map_err(|error| messages::usage(&error))? {
-        Command::Help => handover::print(cli::HELP, Deadline::after(settings::DEFAULT_TIMEOUT))?,
-        Command::Version => handover::print(cli::VERSION, Deadline::after(settings::DEFAULT_TIMEOUT))?,
-        Command::Mint(options) => return hand_over(&Settings::resolve(options, env)?, env),
-        Command::Run(options, words) => return upload(words, &Settings::resolve(options, env)?, env),
-        Command::Burn(options) => burn(&Settings::resolve(options, env)?, env)?,
-        Command::Check(options) => return check(&Settings::resolve(options, env)?, env),
-        Command::Claims(options) => show_claims(&Settings::resolve(options, env)?, env)?,
+    let (command, given) = cli::parse(std::env::args_os().skip(1)).map_err(|error| messages::usage(&error))?;
+    let settings = || Settings::resolve(&given, env);
+    match command {
+        Command::Help => handover::print(&cli::help(), Deadline::after(TO_PRINT))?,
+        Command::Version => handover::print(cli::VERSION, Deadline::after(TO_PRINT))?,
+        Command::Mint => return hand_over(&settings()?, env),
+        Command::Run(argv) => return upload(argv, &settings()?, env),
+        Command::Burn => burn(&settings()?, env)?,
+        Command::Check => return check(&settings()?, env),
+        Command::Claims => show_claims(&settings()?, env)?,
     }
     Ok(0)
 }
@@ -85,9 +91,9 @@ fn hand_over(settings: &Settings, env: &Env) -> Result<u8> {
 }
 
 /// Mints an API token, runs an upload tool with it, and revokes it.
-fn upload(words: Vec<OsString>, settings: &Settings, env: &Env) -> Result<u8> {
+fn upload(argv: Vec<OsString>, settings: &Settings, env: &Env) -> Result<u8> {
     let exchange = Exchange::prepare(settings, env)?;
-    let upload = Upload::plan(words, &settings.index, env)?;
+    let upload = Upload::plan(argv, &settings.index, env)?;
     let proof = exchange.request_id_token()?;
     let withheld = exchange.identity_variables(&proof);
     let minted = exchange.mint(proof)?;

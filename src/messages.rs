@@ -7,7 +7,7 @@
 use std::fmt::{self, Display};
 use std::io;
 
-use crate::cli::UsageError;
+use crate::cli::{SEE_HELP, UsageError};
 use crate::error::{Error, Kind, Reason};
 use crate::json::{JsonError, Object};
 use crate::net::http::Reply;
@@ -22,7 +22,6 @@ const MAX_REASONS: usize = 20;
 const MAX_CODE_CHARS: usize = 40;
 const MAX_DESCRIPTION_CHARS: usize = 1000;
 
-const OPTIONS: &str = "token-mint --help lists the options and what they take";
 const AGAIN: &str = "nothing was handed over. This often passes: run the job again";
 const NOT_MINTED: &str = "nothing was minted";
 const LOST: &str = "an API token was minted, but it could not be handed over. It was not used";
@@ -42,26 +41,12 @@ give the job that publishes this permission, in the workflow's file:
 
 /// The command line makes no sense.
 pub fn usage(error: &UsageError) -> Error {
-    let more = match error {
-        UsageError::Unexpected(_) => Some(
-            "a command of token-mint's (check, claims, burn) comes first, a program to run comes after --, and burn takes the \
-             API token from TOKEN_MINT_API_TOKEN or stdin",
-        ),
-        UsageError::Needless(..) => {
-            Some("leave it out, or run a program with the API token: token-mint [OPTIONS] -- COMMAND")
-        }
-        _ => None,
-    };
-    let failure = Error::new(Kind::Usage, error.to_string());
-    match more {
-        Some(hint) => failure.hint(hint).hint(OPTIONS),
-        None => failure.hint(OPTIONS),
-    }
+    Error::new(Kind::Usage, &error.fact).hint(&error.hint)
 }
 
 /// An option or a variable has a value that can't be used.
 pub fn bad_setting(place: &str, flaw: impl Display) -> Error {
-    Error::new(Kind::Usage, format!("{place}: {flaw}")).hint(OPTIONS)
+    Error::new(Kind::Usage, format!("{place}: {flaw}")).hint(SEE_HELP)
 }
 
 /// `--index` names no index.
@@ -70,8 +55,22 @@ pub fn bad_index(place: &str, flaw: &UrlError) -> Error {
     Error::new(Kind::Usage, fact).hint(match flaw {
         UrlError::UserInfo => "trusted publishing needs no user and no password",
         UrlError::NotAbsolute => "write pypi or testpypi in lower case, or a whole URL such as https://example.org",
-        _ => OPTIONS,
+        _ => SEE_HELP,
     })
+}
+
+/// `--index` is almost the name of an index.
+pub fn misspelt_index(place: &str, meant: &str) -> Error {
+    let fact = format!("{place}: pypi, testpypi or the URL of an index is expected: did you mean {meant}?");
+    Error::new(Kind::Usage, fact)
+        .hint("write pypi or testpypi in lower case, or a whole URL such as https://example.org")
+}
+
+/// `--index` names what installers read.
+pub fn installer_url(place: &str) -> Error {
+    let fact = format!("{place}: installers read from a URL that ends in /simple/; nothing can be uploaded there");
+    let hint = "name the URL that upload tools send to, or scheme and host alone: https://example.org";
+    Error::new(Kind::Usage, fact).hint(hint)
 }
 
 /// A variable that an upload client reads names another index than the one to mint at.

@@ -1,9 +1,9 @@
-//! Options and environment to settings: the command line wins over the environment, that over the default.
+//! What a run was told: the command line wins over the environment, and the environment over the default.
 
-use std::ffi::{OsStr, OsString};
+use std::ffi::OsStr;
 use std::time::Duration;
 
-use crate::cli::Options;
+use crate::cli::{self, Given};
 use crate::env::{Env, NotUtf8};
 use crate::error::{Error, Result};
 use crate::handover::Format;
@@ -15,66 +15,60 @@ use crate::net::url::UrlError;
 use crate::os::log::Verbosity;
 use crate::pyproject;
 
-const DEFAULT_INDEX: &str = "pypi";
-/// For everything together, where no other is given.
-pub const DEFAULT_TIMEOUT: Duration = Duration::from_secs(120);
 const MAX_TIMEOUT_SECS: u64 = 3600;
 
-/// Everything that a run was told, checked.
+/// Everything that a run was told, checked; `None` where neither the user nor the default says anything.
 #[derive(Debug)]
 pub struct Settings {
-    /// The index to mint at.
     pub index: Index,
-    /// The audience to ask for; `None`: the one that the index expects.
     pub audience: Option<String>,
-    /// The variable that holds the ID token; `None`: the CI system is recognised.
+    /// The variable that holds the ID token.
     pub id_token_env: Option<String>,
-    /// How to hand over; `None`: as suits the place.
     pub format: Option<Format>,
-    /// The project that was named. For explanations and links only.
+    /// For explanations and links only.
     pub project: Option<String>,
     /// For everything together, but for what a COMMAND takes.
     pub timeout: Duration,
-    /// Whether a COMMAND may ask for ID tokens itself.
     pub keep_identity: bool,
-    /// How much to say.
     pub verbosity: Verbosity,
-    /// Which proxy to use for what.
     pub proxies: Proxies,
 }
 
 impl Settings {
     /// # Errors
     /// They name the option or variable at fault.
-    pub fn resolve(options: Options, env: &Env) -> Result<Settings> {
-        // No `..`, so that a new option does not compile until it is resolved here.
-        let Options { index, audience, id_token_env, format, project, timeout, keep_identity, verbosity } = options;
-        let index = Setting::of(&index, "--index", env, "TOKEN_MINT_INDEX");
-        let audience = Setting::of(&audience, "--audience", env, "TOKEN_MINT_AUDIENCE");
-        let id_token_env = Setting::of(&id_token_env, "--id-token-env", env, "TOKEN_MINT_ID_TOKEN_ENV");
-        let format = Setting::of(&format, "--format", env, "TOKEN_MINT_FORMAT");
-        let project = Setting::of(&project, "--project", env, "TOKEN_MINT_PROJECT");
-        let timeout = Setting::of(&timeout, "--timeout", env, "TOKEN_MINT_TIMEOUT");
+    pub fn resolve(given: &Given, env: &Env) -> Result<Settings> {
+        let setting = |name| Setting::find(name, given, env);
+        let is_given = |name| given.contains_key(name);
         // GitHub's debug logging.
         let debug = env.on_github() && env.get("RUNNER_DEBUG").is_some_and(|value| value == "1");
         Ok(Settings {
-            index: index.parse(|text| Index::parse(text.unwrap_or(DEFAULT_INDEX)).map_err(SettingFlaw::Index))?,
-            audience: audience.parse(parse_audience)?,
-            id_token_env: id_token_env.parse(parse_variable)?,
-            format: format.parse(|text| text.map(|text| Format::parse(text).ok_or(SettingFlaw::Format)).transpose())?,
-            project: project.parse(parse_project)?,
-            timeout: timeout.parse(|text| text.map_or(Ok(DEFAULT_TIMEOUT), parse_timeout))?,
-            keep_identity: keep_identity.unwrap_or_default(),
-            verbosity: verbosity.or(debug.then_some(Verbosity::Verbose)).unwrap_or_default(),
+            index: setting("--index").parse(parse_index)?,
+            audience: setting("--audience").parse_if_set(text_where(is_audience, SettingFlaw::Audience))?,
+            id_token_env: setting("--id-token-env")
+                .parse_if_set(text_where(is_variable_name, SettingFlaw::VariableName))?,
+            format: setting("--format").parse_if_set(|text| Format::parse(text).ok_or(SettingFlaw::Format))?,
+            project: setting("--project").parse_if_set(text_where(pyproject::is_name, SettingFlaw::Project))?,
+            timeout: setting("--timeout").parse(parse_timeout)?,
+            keep_identity: is_given("--keep-identity"),
+            verbosity: match (is_given("--quiet"), is_given("--verbose") || debug) {
+                (true, _) => Verbosity::Quiet,
+                (false, true) => Verbosity::Verbose,
+                (false, false) => Verbosity::Normal,
+            },
             proxies: Proxies::of(env).map_err(|(variable, flaw)| messages::bad_proxy(variable, &flaw))?,
         })
     }
 }
 
 /// What is wrong with a value.
-pub enum SettingFlaw {
+enum SettingFlaw {
     NotUtf8,
     Index(UrlError),
+    /// Almost the name of this index.
+    IndexName(&'static str),
+    /// The URL that installers read from.
+    InstallerUrl,
     Format,
     Audience,
     Project,
@@ -87,6 +81,8 @@ impl SettingFlaw {
     fn at(self, place: &str) -> Error {
         let expected = match self {
             SettingFlaw::Index(flaw) => return messages::bad_index(place, &flaw),
+            SettingFlaw::IndexName(meant) => return messages::misspelt_index(place, meant),
+            SettingFlaw::InstallerUrl => return messages::installer_url(place),
             SettingFlaw::NotUtf8 => return messages::bad_setting(place, NotUtf8),
             SettingFlaw::Format => "token, env or json is expected",
             SettingFlaw::Audience => "an audience has no line breaks or other control characters",
@@ -98,55 +94,189 @@ impl SettingFlaw {
     }
 }
 
-/// A value with the place it comes from.
+type Parsed<T> = std::result::Result<T, SettingFlaw>;
+
+/// A value, or the default, which may be empty. With it the place that a complaint names.
 struct Setting<'a> {
     place: &'static str,
-    value: Option<&'a OsStr>,
+    value: &'a OsStr,
 }
 
 impl<'a> Setting<'a> {
-    fn of(option: &'a Option<OsString>, name: &'static str, env: &'a Env, variable: &'static str) -> Setting<'a> {
-        match option {
-            Some(value) => Setting { place: name, value: Some(value) },
-            None => Setting { place: variable, value: env.get(variable) },
+    fn find(name: &'static str, given: &'a Given, env: &'a Env) -> Setting<'a> {
+        let row = cli::OPTIONS.iter().find(|row| row.name == name);
+        let (variable, default) = row.map_or(("", ""), |row| (row.variable, row.default));
+        match given.get(name) {
+            Some(value) => Setting { place: name, value },
+            None => Setting { place: variable, value: env.get(variable).unwrap_or(OsStr::new(default)) },
         }
     }
 
-    fn parse<T>(&self, parse: impl FnOnce(Option<&str>) -> std::result::Result<T, SettingFlaw>) -> Result<T> {
-        let text = self.value.map(|value| value.to_str().ok_or(SettingFlaw::NotUtf8)).transpose();
+    fn parse<T>(&self, parse: impl FnOnce(&str) -> Parsed<T>) -> Result<T> {
+        let text = self.value.to_str().ok_or(SettingFlaw::NotUtf8);
         text.and_then(parse).map_err(|flaw| flaw.at(self.place))
     }
+
+    fn parse_if_set<T>(&self, parse: impl FnOnce(&str) -> Parsed<T>) -> Result<Option<T>> {
+        (!self.value.is_empty()).then(|| self.parse(parse)).transpose()
+    }
+}
+
+fn text_where(is_valid: fn(&str) -> bool, flaw: SettingFlaw) -> impl FnOnce(&str) -> Parsed<String> {
+    move |text| if is_valid(text) { Ok(text.to_owned()) } else { Err(flaw) }
 }
 
 /// A name that a shell can set.
-fn parse_variable(text: Option<&str>) -> std::result::Result<Option<String>, SettingFlaw> {
-    let is_name = |text: &str| {
-        text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_') && !text.starts_with(|c: char| c.is_ascii_digit())
-    };
-    match text {
-        Some(name) if !is_name(name) => Err(SettingFlaw::VariableName),
-        name => Ok(name.map(str::to_owned)),
+fn is_variable_name(text: &str) -> bool {
+    text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_') && !text.starts_with(|c: char| c.is_ascii_digit())
+}
+
+fn parse_index(text: &str) -> Parsed<Index> {
+    let index = Index::parse(text).map_err(|flaw| match cli::nearest(text, ["pypi", "testpypi"]) {
+        Some(meant) => SettingFlaw::IndexName(meant),
+        None => SettingFlaw::Index(flaw),
+    })?;
+    // What follows scheme and host.
+    let path = text.split(['?', '#']).next().and_then(|url| url.splitn(4, '/').nth(3)).unwrap_or_default();
+    match path.trim_end_matches('/').rsplit('/').next() {
+        Some("simple" | "+simple") => Err(SettingFlaw::InstallerUrl),
+        _ => Ok(index),
     }
 }
 
-fn parse_project(text: Option<&str>) -> std::result::Result<Option<String>, SettingFlaw> {
-    match text {
-        Some(name) if pyproject::is_name(name) => Ok(Some(name.to_owned())),
-        Some(_) => Err(SettingFlaw::Project),
-        None => Ok(None),
-    }
-}
-
-fn parse_audience(text: Option<&str>) -> std::result::Result<Option<String>, SettingFlaw> {
-    match text {
-        Some(audience) if !is_audience(audience) => Err(SettingFlaw::Audience),
-        audience => Ok(audience.map(str::to_owned)),
-    }
-}
-
-fn parse_timeout(text: &str) -> std::result::Result<Duration, SettingFlaw> {
+fn parse_timeout(text: &str) -> Parsed<Duration> {
     // `parse` would take a plus sign.
     let secs = text.bytes().all(|b| b.is_ascii_digit()).then(|| text.parse().ok()).flatten();
     let secs = secs.filter(|secs| (1..=MAX_TIMEOUT_SECS).contains(secs));
     secs.map(Duration::from_secs).ok_or(SettingFlaw::Timeout)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn resolve(line: &[&str], env: &Env) -> std::result::Result<Settings, String> {
+        let settings = cli::parse(line.iter().map(|word| (*word).into())).map_err(|error| messages::usage(&error));
+        let settings = settings.and_then(|(_, given)| Settings::resolve(&given, env));
+        settings.map_err(|error| format!("{error}; {}", error.explanation.hints.join("; ")))
+    }
+
+    /// A good value for each option with a variable, and the worst, with what is said of it.
+    const VALUES: [(&str, &str, &str, &str); 6] = [
+        ("--index", "https://example.org", "https://u:p@example.org", "the URL names a user"),
+        ("--project", "a-b", "a/../b", "a project's name is expected"),
+        ("--audience", "a b", "a\nb", "an audience has no line breaks"),
+        ("--id-token-env", "MY_TOKEN", "A=B", "the name of an environment variable"),
+        ("--format", "json", "yaml", "token, env or json"),
+        ("--timeout", "3600", "3601", "a whole number of seconds"),
+    ];
+
+    fn shown(settings: &Settings, option: &str) -> String {
+        match option {
+            "--index" => settings.index.origin().to_owned(),
+            "--project" => settings.project.clone().unwrap_or_default(),
+            "--audience" => settings.audience.clone().unwrap_or_default(),
+            "--id-token-env" => settings.id_token_env.clone().unwrap_or_default(),
+            "--format" => settings.format.map(|format| format!("{format:?}").to_lowercase()).unwrap_or_default(),
+            _ => settings.timeout.as_secs().to_string(),
+        }
+    }
+
+    #[test]
+    fn the_command_line_wins_over_the_environment_and_that_over_the_default() {
+        let with_variable = cli::OPTIONS.iter().filter(|row| !row.variable.is_empty());
+        assert_eq!(with_variable.clone().map(|row| row.name).collect::<Vec<_>>(), VALUES.map(|(name, ..)| name));
+        for (row, (name, good, worst, flaw)) in with_variable.zip(VALUES) {
+            let env = |value: &str| Env::from([(row.variable, value)]);
+            let default = if row.default == "pypi" { "https://pypi.org" } else { row.default };
+            for (line, env, expected) in
+                [(&[][..], env(""), default), (&[], env(good), good), (&[name, good], env(worst), good)]
+            {
+                assert_eq!(shown(&resolve(line, &env).unwrap(), name), expected, "{line:?}");
+            }
+            let by_option = resolve(&[name, worst], &env(good)).unwrap_err();
+            assert!(by_option.starts_with(&format!("{name}: ")) && by_option.contains(flaw), "{by_option}");
+            let by_variable = resolve(&[], &env(worst)).unwrap_err();
+            assert!(
+                by_variable.starts_with(&format!("{}: ", row.variable)) && by_variable.contains(flaw),
+                "{by_variable}"
+            );
+        }
+    }
+
+    #[test]
+    fn verbosity_is_the_command_lines_then_that_of_a_github_job_with_debug_logging() {
+        let on_github = |debug| Env::from([("GITHUB_ACTIONS", "true"), ("RUNNER_DEBUG", debug)]);
+        for (line, env, verbosity, keep) in [
+            (&[][..], on_github("0"), Verbosity::Normal, false),
+            (&[], on_github("1"), Verbosity::Verbose, false),
+            (&[], Env::from([("RUNNER_DEBUG", "1")]), Verbosity::Normal, false),
+            (&["-q"], on_github("1"), Verbosity::Quiet, false),
+            (&["-v"], Env::from([]), Verbosity::Verbose, false),
+            (&["--keep-identity", "--", "true"], Env::from([]), Verbosity::Normal, true),
+        ] {
+            let settings = resolve(line, &env).unwrap();
+            assert_eq!((settings.verbosity, settings.keep_identity), (verbosity, keep), "{line:?}");
+        }
+    }
+
+    #[test]
+    fn an_index_that_is_none_is_refused_with_what_was_meant() {
+        for (value, piece) in [
+            ("testpipy", "did you mean testpypi?"),
+            ("test-pypi", "did you mean testpypi?"),
+            ("PyPI", "did you mean pypi?"),
+            ("pipy", "did you mean pypi?"),
+            ("example.org", "a whole URL such as https://example.org"),
+            ("https://pypi.org/simple/", "scheme and host alone"),
+            ("https://pypi.org/simple", "installers read"),
+            ("https://example.org/root/pypi/+simple/?x", "installers read"),
+        ] {
+            let error = resolve(&["--index", value], &Env::from([])).unwrap_err();
+            assert!(error.starts_with("--index: ") && error.contains(piece), "{error}");
+        }
+        for value in ["https://simple", "https://simple/", "https://example.org/simple/upload", "https://a/?/simple/"] {
+            assert!(resolve(&["--index", value], &Env::from([])).is_ok(), "{value}");
+        }
+    }
+
+    /// Whatever is typed, in whatever order: a word too many, one too few, a secret in the wrong place.
+    #[cfg(unix)]
+    #[test]
+    fn no_three_words_make_it_panic_or_show_a_secret() {
+        use std::os::unix::ffi::OsStringExt;
+        const SECRET: &str = "AgEIcHlwaS5v";
+        #[rustfmt::skip]
+        let mut vocabulary: Vec<std::ffi::OsString> = [
+            "", "-", "--", "---", "-=", "--=", "=", "burn", "check", "mint", "twine", "-q", "-vq", "--help", "--index",
+            "--format", "--timeout", "--project", "--audience", "--id-token-env", "--keep-identity", "--quiet=", "SECRET",
+            "pypi-SECRET", "-SECRET", "-pSECRET", "-qSECRET", "--SECRET", "--pSECRET", "-p=SECRET", "--index=SECRET",
+            "--index=https://u:SECRET@h/", "https://h/SECRET#SECRET", "--format=SECRET", "--timeout=SECRET", "\u{202e}SECRET",
+            "--ind\u{e9}x=SECRET", "--quiet=SECRET",
+        ]
+        .iter()
+        .map(|word| word.replace("SECRET", SECRET).into())
+        .collect();
+        vocabulary.push(std::ffi::OsString::from_vec([b"\xff", SECRET.as_bytes()].concat()));
+        vocabulary.push(std::ffi::OsString::from_vec([b"--index=\xff", SECRET.as_bytes()].concat()));
+        let env = Env::from([]);
+        let mut errors = 0;
+        let mut check = |line: &[&std::ffi::OsString]| {
+            let settings = cli::parse(line.iter().map(|word| (*word).clone())).map_err(|error| messages::usage(&error));
+            if let Err(error) = settings.and_then(|(_, given)| Settings::resolve(&given, &env)) {
+                let explanation = &error.explanation;
+                let said = format!("{error} {} {}", explanation.fact, explanation.hints.join(" "));
+                assert!(!said.contains(SECRET) && !said.to_lowercase().contains("ageic"), "{line:?}: {said}");
+                errors += 1;
+            }
+        };
+        for first in &vocabulary {
+            check(&[first]);
+            for second in &vocabulary {
+                check(&[first, second]);
+                vocabulary.iter().for_each(|third| check(&[first, second, third]));
+            }
+        }
+        assert!(errors > 10_000, "{errors}");
+    }
 }

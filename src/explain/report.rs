@@ -119,7 +119,7 @@ pub fn page(explanation: &Explanation) -> String {
 mod tests {
     use super::*;
     use crate::claims::Claims;
-    use crate::cli;
+    use crate::cli::UsageError;
     use crate::error::{Error, Reason};
     use crate::explain::causes::{Job, explain_claims, explain_refusal};
     use crate::index::Index;
@@ -138,7 +138,7 @@ mod tests {
         let reply =
             |status| Reply { status, body: text().into(), retry_after: None, flaw: None, is_surely_whole: true };
         let errors: Vec<Error> = vec![
-            messages::usage(&cli::parse([format!("--{HOSTILE}").into()]).unwrap_err()),
+            messages::usage(&UsageError { fact: text(), hint: text() }),
             messages::bad_setting(HOSTILE, HOSTILE),
             messages::other_index(HOSTILE, &HOSTILE),
             messages::no_gitlab_token(HOSTILE, HOSTILE),

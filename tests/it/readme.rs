@@ -96,6 +96,7 @@ fn the_readme_lists_failures_by_the_words_that_they_begin_with() {
     for step in [
         Step::bare().args(&["--index", "nonsense"]),
         Step::bare().args(&["--nonsense"]),
+        Step::bare().args(&["twine", "upload"]),
         Step::bare(),
         Step::on_github(),
         Step::bare().env("GITLAB_CI", "true"),

@@ -27,9 +27,13 @@ fn wrong_usage_sends_nothing_and_names_the_option() {
         (&["--timeout", "99999999999999999999"], "--timeout"),
         (&["--index", "PyPI"], "--index: pypi, testpypi or the URL"),
         (&["--index", "ftp://127.0.0.1/"], "--index"),
-        (&["dist/*"], "argument"),
+        (&["--index", "https://pypi.org/simple/"], "--index: installers read"),
+        (&["dist/*"], "argument 1 belongs to no option"),
+        (&["twine", "upload", "dist/*"], "token-mint -- twine …"),
+        (&["help"], "did you mean --help?"),
+        (&["-vq"], "--quiet and --verbose contradict each other"),
         (&["--"], "the command to run is missing"),
-        (&["mint"], "argument"),
+        (&["mint"], "without a command, it mints"),
         (&["check", "--", "true"], "check runs no command"),
         (&["--format", "env", "--", "true"], "--format means nothing to -- COMMAND"),
         (&["--keep-identity"], "--keep-identity"),
@@ -82,11 +86,12 @@ fn what_is_joined_to_an_option_that_does_not_exist_is_not_repeated() {
     for (option, piece) in [
         (format!("-ppypi-{secret}"), "there is no option -p\n"),
         (format!("-p=pypi-{secret}"), "there is no option -p\n"),
-        (format!("-qpypi-{secret}"), "--quiet takes no value"),
+        (format!("-qpypi-{secret}"), "there is no option -p\n"),
         (format!("-{secret}"), "there is no option -A\n"),
         (format!("--password=pypi-{secret}"), "there is no option --password\n"),
-        (format!("--pypi-{secret}"), "there is no option ***"),
-        (format!("--x{}", "y".repeat(200)), "yy […]\n"),
+        (format!("--pypi-{secret}"), "argument 2 is not an option"),
+        (format!("--x{}", "y".repeat(200)), "argument 2 is not an option"),
+        (format!("pypi-{secret}"), "argument 2 is too many for burn"),
     ] {
         let outcome = Step::bare().args(&["burn", &option]).secret(&secret[2..]).run();
         outcome.assert_failed(2, &[piece]);

@@ -7,7 +7,7 @@ use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt;
 
 use super::shown::{check_error, unguessable};
-use crate::cli::{self, Command, Options};
+use crate::cli::{self, Command, Given};
 use crate::env::{EVENT_PATH, Env};
 use crate::error::Result;
 use crate::handover::upload_clients;
@@ -29,11 +29,8 @@ pub fn fuzz(input: &[u8]) {
     });
     // What is in that file is the environment's business; which file it is, not a fuzzer's.
     let env: Env = variables.filter(|(name, _)| name != EVENT_PATH).collect();
-    // An option is repeated where there is none of that name, so a secret may follow one, but not be one.
-    let is_option = |word: &OsString| word.to_string_lossy().split('=').next().is_some_and(|name| name.contains(&api));
-    let secrets: &[&str] = if words.iter().any(is_option) { &[] } else { &[&api] };
     if let Err(error) = prepare(words, &env) {
-        check_error(&error, secrets);
+        check_error(&error, &[&api]);
     }
 }
 
@@ -46,12 +43,11 @@ fn planted(bytes: &[u8], api: &str) -> OsString {
 
 /// What the program does before it sends anything, in the same order.
 fn prepare(words: Vec<OsString>, env: &Env) -> Result<()> {
-    let options = match cli::parse(words).map_err(|error| messages::usage(&error))? {
-        Command::Help | Command::Version => return Ok(()),
-        Command::Run(options, _) => options,
-        Command::Mint(options) | Command::Burn(options) | Command::Check(options) | Command::Claims(options) => options,
-    };
-    let settings = resolve(options, env)?;
+    let (command, given) = cli::parse(words).map_err(|error| messages::usage(&error))?;
+    if matches!(command, Command::Help | Command::Version) {
+        return Ok(());
+    }
+    let settings = resolve(&given, env)?;
     upload_clients::check_index(&settings.index, env)?;
     let identity = identity::recognise(settings.id_token_env.as_deref(), env)?;
     let audience = settings.audience.clone().unwrap_or_default();
@@ -66,8 +62,8 @@ fn prepare(words: Vec<OsString>, env: &Env) -> Result<()> {
     Ok(())
 }
 
-fn resolve(options: Options, env: &Env) -> Result<Settings> {
-    let settings = Settings::resolve(options, env)?;
+fn resolve(given: &Given, env: &Env) -> Result<Settings> {
+    let settings = Settings::resolve(given, env)?;
     assert!((1..=3600).contains(&settings.timeout.as_secs()));
     let bare = |text: &String| text.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b));
     assert!(settings.project.as_ref().is_none_or(bare) && settings.id_token_env.as_ref().is_none_or(bare));
