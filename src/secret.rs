@@ -1,5 +1,27 @@
 //! The secrets: each is checked against its alphabet when it is made, revealed on purpose only, redacted everywhere
 //! else, and wiped when it is dropped (by `os/memory.rs`, as are all copies of it).
+//!
+//! # Security
+//!
+//! These are all the places that reveal a secret, or write to a file or a stream. A test counts them (`tests/it/house.rs`): a
+//! new place has to be put on the list.
+//!
+//! | file | reveals | writes | why |
+//! |---|---|---|---|
+//! | `claims.rs` | 1 | 0 | decodes the middle part of the ID token |
+//! | `exchange.rs` | 4 | 0 | has the ID token and the API token masked; has API tokens revoked |
+//! | `handover.rs` | 3 | 4 | the API token in its format for stdout, as a step output and as JSON; writes it to stdout or `$GITHUB_OUTPUT` |
+//! | `handover/upload_clients.rs` | 1 | 0 | the API token in the variables of an upload tool |
+//! | `identity/github.rs` | 1 | 0 | the request token in the header of the request for an ID token |
+//! | `identity/google.rs` | 1 | 0 | Google's access token in the header of the request for an ID token |
+//! | `index_api.rs` | 2 | 0 | the ID token in the body of the mint; and it is told apart from what a reply holds |
+//! | `main.rs` | 2 | 0 | `burn` has its API token masked and revoked |
+//! | `explain/report.rs` | 0 | 1 | the job summary |
+//! | `handover/command.rs` | 0 | 1 | nothing: its tests alone write |
+//! | `net/connection.rs` | 0 | 1 | CONNECT, to a proxy |
+//! | `net/relay.rs` | 0 | 2 | what TLS has encrypted, to the server; replies to what connects to the loopback port |
+//! | `os/log.rs` | 0 | 1 | lines for people and for the runner, to stderr |
+//! | `os/stdio.rs` | 0 | 4 | stdout and stderr, for `handover.rs` and `os/log.rs` |
 
 use std::fmt;
 

@@ -13,6 +13,7 @@ mod faults;
 mod guards;
 mod handover;
 mod harness;
+mod house;
 mod identity;
 mod machine;
 mod no;
