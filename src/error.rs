@@ -216,7 +216,7 @@ impl Error {
         }
     }
 
-    /// The program's exit status: 2 to 6, as the README's table has them, or a signal's.
+    /// The program's exit status: 2 to 6, as the table of docs/troubleshooting.md has them, or a signal's.
     pub fn exit_status(&self) -> u8 {
         match self {
             Error::Usage(_) | Error::Setting { .. } | Error::NoProgram { .. } | Error::UnfitProgram { .. } => 2,
