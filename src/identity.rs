@@ -150,7 +150,7 @@ mod tests {
         }
     }
 
-    /// As the README has it.
+    /// As docs/other-ci.md has it.
     #[test]
     fn of_several_signs_the_first_in_the_order_counts() {
         let google = ("GOOGLE_SERVICE_ACCOUNT_NAME", "a@b");

@@ -17,7 +17,6 @@
 //! | `index_api.rs` | 2 | 0 | the ID token in the body of the mint; and it is told apart from what a reply holds |
 //! | `main.rs` | 2 | 0 | `burn` has its API token masked and revoked |
 //! | `explain/report.rs` | 0 | 1 | the job summary |
-//! | `handover/command.rs` | 0 | 1 | nothing: its tests alone write |
 //! | `net/connection.rs` | 0 | 1 | CONNECT, to a proxy |
 //! | `net/relay.rs` | 0 | 2 | what TLS has encrypted, to the server; replies to what connects to the loopback port |
 //! | `os/log.rs` | 0 | 1 | lines for people and for the runner, to stderr |

@@ -168,11 +168,11 @@ fn with_cargo_it_is_built() {
     assert!(!clone.installed().exists());
 }
 
-/// For images that have not even make, and no clone: what the README says.
+/// For images that have not even make, and no clone: what docs/other-ci.md says.
 #[test]
-fn the_readmes_one_liner_installs_with_busybox() {
-    let readme = fs::read_to_string(format!("{TOP}/README.md")).unwrap();
-    let line = readme.split("```sh\n").find(|block| block.starts_with("wget ")).unwrap().split("```").next().unwrap();
+fn the_docs_one_liner_installs_with_busybox() {
+    let page = fs::read_to_string(format!("{TOP}/docs/other-ci.md")).unwrap();
+    let line = page.split("```sh\n").find(|block| block.starts_with("wget ")).unwrap().split("```").next().unwrap();
     let folder = tempfile::tempdir().unwrap();
     let path = busybox(folder.path().join("path"), &[]);
     let mirror = mirror(pinned().assets());

@@ -1,33 +1,49 @@
-//! The README's workflow runs as it stands there, with each of its upload steps, and says what action.yml says.
+//! The workflows of the README and of docs/github-actions.md run as they stand there, with each of their upload steps, and the pages
+//! say what action.yml says.
 
 use std::fs;
 
 use crate::job::{ACTION, Job, TOP, executable};
 
 fn readme() -> String {
-    fs::read_to_string(format!("{TOP}/README.md")).unwrap()
+    page("README.md")
+}
+
+/// The page on the action.
+fn docs() -> String {
+    page("docs/github-actions.md")
+}
+
+fn page(name: &str) -> String {
+    fs::read_to_string(format!("{TOP}/{name}")).unwrap()
 }
 
 /// The first block of code that begins so.
-fn block<'a>(readme: &'a str, start: &str) -> &'a str {
-    let block = readme.split("```yaml\n").find(|block| block.starts_with(start)).unwrap();
+fn block<'a>(page: &'a str, start: &str) -> &'a str {
+    let block = page.split("```yaml\n").find(|block| block.starts_with(start)).unwrap();
     block.split("```").next().unwrap()
 }
 
-/// Runs the README's workflow with this in place of the step that uses the action. The upload tool is one that writes down
-/// what it is told and the variables that it would read.
+/// As the pages name the action.
+const USES: &str = "uses: OWNER/token-mint-action@COMMIT # v0.1.0\n";
+
+/// Runs the README's workflow with this in place of the step that uses the action.
 fn publish(steps: Option<&str>) -> (Job, String) {
     let readme = readme();
     let workflow = block(&readme, "name: Release");
-    let start = workflow.find("      - uses: OWNER/token-mint-action@COMMIT").unwrap();
-    let workflow = format!("{}{}", &workflow[..start], steps.unwrap_or(&workflow[start..]));
+    let start = workflow.find(&format!("      - {USES}")).unwrap();
+    run_workflow(&format!("{}{}", &workflow[..start], steps.unwrap_or(&workflow[start..])))
+}
 
+/// Runs a workflow that publishes once. The upload tool is one that writes down what it is told and the variables that it would
+/// read.
+fn run_workflow(workflow: &str) -> (Job, String) {
     let job = Job::new();
     let index = format!("          index: {}\n", job.servers.index.url("/legacy/"));
     let uses = format!("uses: {ACTION}\n");
     let with = format!("{uses}        with:\n");
     // Each step that uses the action gets the stand-in as its index.
-    let workflow = workflow.replace("uses: OWNER/token-mint-action@COMMIT\n", &uses);
+    let workflow = workflow.replace(USES, &uses);
     let workflow = workflow.replace(&with, &uses).replace(&uses, &format!("{with}{index}"));
 
     let bin = job.dir.path().join("bin");
@@ -57,14 +73,21 @@ fn the_readmes_workflow_hands_the_token_to_the_upload_tool() {
 
 #[test]
 fn so_do_its_commands_for_other_upload_tools() {
-    let readme = readme();
-    let table = readme.split("| tool | `run:` |\n").nth(1).unwrap().lines().skip(1).take_while(|line| !line.is_empty());
-    let commands: Vec<&str> = table.map(|row| row.split('`').nth(1).unwrap()).collect();
-    assert_eq!(commands.len(), 6, "{commands:?}");
+    let (readme, docs) = (readme(), docs());
+    let commands = |page: &'_ str| -> Vec<String> {
+        let table = page.split("| tool | `run:` |\n").nth(1).unwrap().lines().skip(1);
+        let rows = table.take_while(|line| !line.is_empty());
+        rows.map(|row| row.split('`').nth(1).unwrap().to_owned()).collect()
+    };
+    let mut listed = commands(&docs);
+    listed.retain(|command| command != "pipx run twine upload dist/*"); // the workflow itself has it
+    let commands = commands(&readme);
+    let sorted = |commands: &[String]| commands.iter().cloned().collect::<std::collections::BTreeSet<_>>();
+    assert!(commands.len() == 6 && sorted(&commands) == sorted(&listed), "{commands:?}, {listed:?}");
     let step = block(&readme, "name: Release");
     let step = &step[step.find("      - uses: OWNER/").unwrap()..];
     for command in commands {
-        let (job, log) = publish(Some(&step.replace("pipx run twine upload dist/*", command)));
+        let (job, log) = publish(Some(&step.replace("pipx run twine upload dist/*", &command)));
         let token = &job.servers.api_tokens()[0];
         let tool = command.split(' ').nth(2).unwrap().to_uppercase();
         assert!(log.contains(command.strip_prefix("pipx ").unwrap()), "{log}");
@@ -73,9 +96,9 @@ fn so_do_its_commands_for_other_upload_tools() {
 }
 
 #[test]
-fn so_does_its_step_output_with_each_of_its_upload_steps() {
-    let readme = readme();
-    let steps = block(&readme, "      - id: mint");
+fn so_does_the_step_output_with_each_of_its_upload_steps() {
+    let docs = docs();
+    let steps = block(&docs, "      - id: mint");
     let (job, log) = publish(Some(steps));
     let token = &job.servers.api_tokens()[0];
     let mut lines: Vec<&str> = log.lines().collect();
@@ -84,8 +107,9 @@ fn so_does_its_step_output_with_each_of_its_upload_steps() {
     assert_eq!(lines, [&password, "TWINE_USERNAME=__token__", "run build", "run twine upload dist/*"]);
 
     let (start, end) = (steps.find("      - run:").unwrap(), steps.find("      - if:").unwrap());
-    let blocks = readme.split("```yaml\n").filter(|block| block.starts_with("      - run: pipx run "));
-    let uploads: Vec<&str> = blocks.map(|block| block.split("```").next().unwrap()).collect();
+    let blocks = docs.split("```yaml\n").map(|block| block.split("```").next().unwrap());
+    let uploads: Vec<&str> =
+        blocks.filter(|block| block.starts_with("      - run: ") && !block.contains(USES)).collect();
     assert_eq!(uploads.len(), 4, "{uploads:?}");
     for upload in uploads {
         let (job, log) = publish(Some(&format!("{}{upload}{}", &steps[..start], &steps[end..])));
@@ -96,6 +120,40 @@ fn so_does_its_step_output_with_each_of_its_upload_steps() {
     }
 }
 
+/// The two actions that hand `dist` on from job to job are GitHub's, and need its servers: a copy stands for them.
+#[test]
+fn a_build_job_and_a_publish_job_publish_what_was_built() {
+    let docs = docs();
+    let workflow = block(&docs, "name: Release");
+    let between = tempfile::tempdir().unwrap();
+    let between = between.path().display();
+    let with = "\n        with:\n          name: dist\n          path: dist\n";
+    let mut steps = workflow.to_owned();
+    let hand_over = ["mkdir dist && touch dist/built && cp dist/built", "mkdir -p dist && cp -t dist"];
+    for (name, copy) in ["upload", "download"].iter().zip(hand_over) {
+        let start = steps.find(&format!("uses: actions/{name}-artifact@")).unwrap();
+        let end = start + steps[start..].find(with).unwrap() + with.len();
+        let copy = match *name {
+            "upload" => format!("run: {copy} '{between}/'\n"),
+            _ => format!("run: {copy} '{between}/built'\n"),
+        };
+        steps.replace_range(start..end, &copy);
+    }
+    let (_, log) = run_workflow(&steps);
+    assert!(log.starts_with("run build==1.6.1\nrun twine==7.0.0 upload dist/built\n"), "{log}");
+}
+
+/// The tool that signs is one that writes down what it is told: the rest needs Sigstore's servers. `make test-clients` has twine
+/// and uv hand signatures on.
+#[test]
+fn a_step_that_signs_comes_before_the_upload() {
+    let docs = docs();
+    let (_, log) = publish(Some(block(&docs, "      - run: pipx run pypi-attestations")));
+    let told: Vec<&str> = log.lines().filter(|line| line.starts_with("run ")).collect();
+    let sign = "run pypi-attestations==0.0.30 sign dist/*";
+    assert_eq!(told, ["run build", sign, "run twine==7.0.0 upload --attestations dist/*"]);
+}
+
 #[test]
 fn the_action_can_be_read_in_one_sitting() {
     let action = fs::read_to_string(format!("{TOP}/action.yml")).unwrap();
@@ -103,9 +161,9 @@ fn the_action_can_be_read_in_one_sitting() {
 }
 
 #[test]
-fn the_readme_lists_inputs_outputs_and_failures_of_the_action() {
-    let action = fs::read_to_string(format!("{TOP}/action.yml")).unwrap();
-    let readme = readme();
+fn the_docs_list_inputs_outputs_and_failures_of_the_action() {
+    let action = page("action.yml");
+    let (readme, docs, troubleshooting) = (readme(), docs(), page("docs/troubleshooting.md"));
     let section = |name: &str| action.split(&format!("\n{name}:\n")).nth(1).unwrap().split("\n\n").next().unwrap();
     let names: Vec<&str> = [section("inputs"), section("outputs")]
         .iter()
@@ -114,7 +172,13 @@ fn the_readme_lists_inputs_outputs_and_failures_of_the_action() {
         .collect();
     assert_eq!(names, ["index", "audience", "project", "timeout", "command", "run", "burn", "api-token", "expires"]);
     for name in names {
-        assert!(readme.contains(&format!("\n| `{name}` | ")), "{name}");
+        assert!(docs.contains(&format!("\n| `{name}` | ")), "{name}");
+        let row = if section("inputs").contains(&format!("  {name}:")) {
+            format!("\n| `{name}` | ")
+        } else {
+            format!("`{name}`")
+        };
+        assert!(readme.contains(&row), "{name}");
     }
     let messages = [
         "can't download",
@@ -127,9 +191,13 @@ fn the_readme_lists_inputs_outputs_and_failures_of_the_action() {
         "the inputs command, run and burn are for steps of their own",
         "the input command is mint, check or claims",
     ];
-    assert_eq!(action.matches("fail \"").count(), messages.len(), "each message is listed here, and in the README");
+    assert_eq!(
+        action.matches("fail \"").count(),
+        messages.len(),
+        "each message is listed here, and in docs/troubleshooting.md"
+    );
     for message in messages {
         assert!(action.contains(message), "{message}");
-        assert!(readme.lines().any(|line| line.starts_with("| `") && line.contains(message)), "{message}");
+        assert!(troubleshooting.lines().any(|line| line.starts_with("### `") && line.contains(message)), "{message}");
     }
 }

@@ -317,16 +317,24 @@ fn publishable(targets: &[&str]) -> Release {
         { echo \"$*\"; git ls-remote --refs origin 'refs/tags/*' | wc -l; } >>gh.log
         case $2 in
           view) exit 1 ;;
-          create) ! git rev-parse --quiet --verify \"refs/tags/$3\" >/dev/null ;;
+          create)
+            ! git rev-parse --quiet --verify \"refs/tags/$3\" >/dev/null || exit 1
+            while [ \"$1\" != --notes-file ]; do shift; done
+            cp \"$2\" notes.md ;;
         esac
 ";
     executable(&release.path("bin/gh"), gh.as_bytes());
+    fs::create_dir(release.path("docs")).unwrap();
+    let changes = format!(
+        "# Changes\n\n## [Unreleased]\n\n- later\n\n## [{VERSION}] - 2027-01-02\n\n- this one\n\n## [0.0.1] - 2026-01-02\n\n- earlier\n"
+    );
+    fs::write(release.path("docs/CHANGELOG.md"), changes).unwrap();
     let setup = "git init --quiet --bare origin.git
         git init --quiet --initial-branch main
         git config user.name dev
         git config user.email dev@localhost
         git remote add origin \"$PWD/origin.git\"
-        printf '%s\\n' /dist/ /bin/ /origin.git/ /gh.log >.gitignore
+        printf '%s\\n' /dist/ /bin/ /origin.git/ /gh.log /notes.md >.gitignore
         git add --all
         git commit --quiet --message start
         git push --quiet origin main";
@@ -368,6 +376,12 @@ fn release_pins_commits_tags_pushes_and_publishes() {
     assert_eq!(create.matches(".whl").count(), TARGETS.len(), "{create}");
     assert_eq!(edit, format!("release edit {tag} --draft=false"));
     assert_eq!(lines[0], format!("release view {tag}"));
+    // The notes: what has changed, the line to paste, the sums.
+    let (commit, notes) = (git(&["rev-parse", "main"]), fs::read_to_string(release.path("notes.md")).unwrap());
+    let uses = format!("      - uses: {REPOSITORY}@{} # {tag}\n", commit.trim());
+    assert!(notes.starts_with("\n- this one\n") && notes.contains(&uses), "{notes}");
+    assert!(notes.contains(&fs::read_to_string(release.path("dist/SHA256SUMS")).unwrap()), "{notes}");
+    assert!(!notes.contains("later") && !notes.contains("earlier"), "{notes}");
     // The same version again is refused, before anything is changed.
     let output = make_release(&release);
     assert!(!output.status.success());
@@ -383,6 +397,17 @@ fn a_release_without_all_targets_is_refused() {
     assert!(String::from_utf8_lossy(&output.stderr).contains("aarch64-apple-darwin"), "{output:?}");
     assert!(!fs::read_to_string(release.path("gh.log")).unwrap().contains("create"));
     assert_eq!(run(Command::new("git").args(["tag"]).current_dir(release.path("origin.git"))), "");
+}
+
+#[test]
+fn a_release_without_its_part_of_the_changelog_is_refused() {
+    let release = publishable(&TARGETS);
+    let path = release.path("docs/CHANGELOG.md");
+    let changes = fs::read_to_string(&path).unwrap();
+    fs::write(path, changes.replace(" - 2027-01-02", " - not released yet")).unwrap();
+    let output = make_release(&release);
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(!output.status.success() && said.contains(&format!("no part '## [{VERSION}] - DATE'")), "{said}");
 }
 
 /// Somebody else has pushed to main meanwhile.

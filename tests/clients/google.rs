@@ -97,11 +97,11 @@ fn another_service_account_is_acted_as() {
     assert_eq!(body, json!({"audience": "pypi", "includeEmail": true}));
 }
 
-/// As the README's `cloudbuild.yaml` has it.
+/// As `cloudbuild.yaml` in docs/other-ci.md has it.
 #[test]
-fn the_readmes_job_names_the_account_to_act_as() {
-    let readme = include_str!("../../README.md");
-    let job = readme.split("```yaml\n").find(|block| block.starts_with("steps:\n  - name: IMAGE")).unwrap();
+fn the_docs_job_names_the_account_to_act_as() {
+    let page = include_str!("../../docs/other-ci.md");
+    let job = page.split("```yaml\n").find(|block| block.starts_with("steps:\n  - name: python")).unwrap();
     let (name, account) = job.split("env: [").nth(1).unwrap().split(']').next().unwrap().split_once('=').unwrap();
     let servers = StandIn::start(Setup::default());
     let step = on_google(&servers).env(name, &account.replace("PROJECT", "project")).env("TOKEN_MINT_AUDIENCE", "pypi");

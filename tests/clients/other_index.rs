@@ -167,7 +167,7 @@ fn poetry() {
     }
 }
 
-/// There is no way to name any other index to twine so that its option wins: the README says so.
+/// There is no way to name any other index to twine so that its option wins: docs/security.md says so.
 #[test]
 fn twine_ignores_a_repositorys_name_where_the_index_is_neither_pypi_nor_testpypi() {
     let servers = StandIn::start(Setup::default());

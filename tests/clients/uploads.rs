@@ -92,6 +92,25 @@ fn poetry() {
     publish("poetry", &["publish", "--no-interaction", "-r", "token-mint"], "poetry/");
 }
 
+/// As docs/github-actions.md has it: the signatures lie beside the files, and the upload tool hands them on.
+#[test]
+fn signatures_reach_the_index() {
+    for (name, arguments) in [("twine", &["upload", "--attestations"][..]), ("uv", &["publish"])] {
+        let servers = StandIn::start(Setup::default());
+        let step = in_project(Step::of(&servers));
+        let signature = format!("dist/{WHEEL}.publish.attestation");
+        std::fs::write(step.dir.path().join(&signature), "{\"version\": 1}").unwrap();
+        let wheel = format!("dist/{WHEEL}");
+        let files = [wheel.as_str(), &signature];
+        let step = step.args(&["--", client(name).to_str().unwrap()]).args(arguments).args(&files);
+        let outcome = step.run_with(&servers);
+        assert_uploaded(&servers, &outcome, name);
+        let attestations: serde_json::Value =
+            serde_json::from_str(servers.uploads()[0].attestations.as_deref().expect(name)).unwrap();
+        assert_eq!(attestations, serde_json::json!([{"version": 1}]), "{name}");
+    }
+}
+
 /// As with the older action: `poetry publish -u __token__ -p '${{ steps.mint.outputs.api-token }}'`.
 #[test]
 fn poetry_with_the_step_output() {

@@ -1,4 +1,4 @@
-//! The fault table: what goes wrong on the way, on each leg, and what token-mint makes of it. The README shows the table, and
+//! The fault table: what goes wrong on the way, on each leg, and what token-mint makes of it. docs/reliability.md shows the table, and
 //! the tests fail where it shows anything else.
 
 use std::fmt;
@@ -34,7 +34,7 @@ pub enum End {
 
 pub use End::{Deadline, Never, Once, Retried};
 
-/// The README's words for it.
+/// The page's words for it.
 impl fmt::Display for End {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -59,7 +59,7 @@ pub const LEGS: [Leg; 3] = [Leg::Identity, Leg::Audience, Leg::Mint];
 
 /// Something that goes wrong.
 pub struct Fault {
-    /// As the README has it.
+    /// As the page has it.
     name: &'static str,
     /// What becomes of it on each leg.
     ends: [End; 3],
@@ -264,16 +264,16 @@ fn faults_of_replies() -> Vec<Fault> {
 }
 
 #[test]
-fn what_goes_wrong_on_the_way_is_as_the_readme_has_it() {
+fn what_goes_wrong_on_the_way_is_as_the_docs_have_it() {
     check(faults_of_the_network, "on the way", |step| step);
 }
 
 #[test]
-fn what_is_wrong_in_a_reply_is_as_the_readme_has_it() {
+fn what_is_wrong_in_a_reply_is_as_the_docs_have_it() {
     check(faults_of_replies, "in the reply", |step| step);
 }
 
-/// Runs all faults on all legs, and compares what the README says of them, below this title.
+/// Runs all faults on all legs, and compares what docs/reliability.md says of them, below this title.
 pub fn check(faults: impl Fn() -> Vec<Fault>, title: &str, prepare: impl Fn(Step) -> Step + Sync) {
     // Servers of its own for each leg.
     let legs = LEGS.map(|leg| (leg, faults()));
@@ -286,7 +286,7 @@ pub fn check(faults: impl Fn() -> Vec<Fault>, title: &str, prepare: impl Fn(Step
     let [(_, faults), ..] = &legs;
     let rows: String = faults.iter().map(row).collect();
     let table = format!("| {title} | identity | audience | mint |\n|---|---|---|---|\n{rows}");
-    assert!(crate::readme::README.contains(&table), "the README does not have this table:\n\n{table}");
+    assert!(crate::readme::RELIABILITY.contains(&table), "docs/reliability.md does not have this table:\n\n{table}");
 }
 
 fn row(fault: &Fault) -> String {

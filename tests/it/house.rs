@@ -15,7 +15,7 @@ fn sources() -> BTreeMap<String, String> {
                 continue;
             }
             let text = fs::read_to_string(&path).unwrap();
-            let code = text.split("\n#[cfg(test)]\nmod ").next().unwrap();
+            let code = text.split("\nmod tests").next().unwrap();
             let code = code.lines().filter(|line| !line.trim_start().starts_with("//")).collect::<Vec<_>>().join("\n");
             sources.insert(path.strip_prefix(&root).unwrap().to_str().unwrap().replace('\\', "/"), code);
         }

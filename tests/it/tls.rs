@@ -123,7 +123,7 @@ mod system_roots {
 
     /// Faults of TLS, with an authority that is trusted.
     #[test]
-    fn what_goes_wrong_in_tls_is_as_the_readme_has_it() {
+    fn what_goes_wrong_in_tls_is_as_the_docs_have_it() {
         let authority = Authority::new();
         let ca_pem = authority.pem();
         faults::check(|| faults_of_tls(&authority), "in TLS", |step| step.trusting(&ca_pem));

@@ -42,6 +42,8 @@ pub struct Upload {
     pub file_name: String,
     pub token: String,
     pub user_agent: String,
+    /// The signatures that came with it, as the form's field `attestations` has them.
+    pub attestations: Option<String>,
 }
 
 /// Code and description of a refusal.
@@ -123,7 +125,9 @@ fn upload(request: &Request, state: &mut IndexState) -> Option<()> {
     let body = String::from_utf8_lossy(&request.body);
     let file_name = body.split("filename=\"").nth(1)?.split('"').next()?.to_owned();
     let user_agent = request.header("User-Agent")?.to_owned();
-    state.uploads.push(Upload { file_name, token: token.to_owned(), user_agent });
+    let attestations = body.split("name=\"attestations\"").nth(1).and_then(|rest| rest.split("\r\n--").next());
+    let attestations = attestations.and_then(|part| Some(part.split_once("\r\n\r\n")?.1.to_owned()));
+    state.uploads.push(Upload { file_name, token: token.to_owned(), user_agent, attestations });
     Some(())
 }
 

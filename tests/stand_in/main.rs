@@ -2,6 +2,9 @@
 //! endpoint and for the index, and shows what a user would see: the log with its masks, then the step's outputs.
 //! Ends with COMMAND's status.
 //!
+//! `stand-in --refused COMMAND [ARG]...`: the same, but the index is taken for PyPI itself, and no publisher is registered there.
+//! COMMAND has to trust the system's certificate authorities; its `https_proxy` leads every connection to the stand-in.
+//!
 //! `stand-in --serve FOLDER FILE`: serves until it is killed, the release assets in FOLDER as well, and appends the variables
 //! of such a job to FILE as `NAME=VALUE`, which is how `$GITHUB_ENV` wants them.
 
@@ -11,7 +14,8 @@
 mod stand_in;
 
 use std::fs::OpenOptions;
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{self, BufRead, BufReader, Read, Write};
+use std::net::{TcpListener, TcpStream};
 use std::path::PathBuf;
 use std::process::{Command, ExitCode, Stdio};
 use std::sync::Mutex;
@@ -29,16 +33,31 @@ fn main() -> ExitCode {
     if program == "--serve" {
         serve(words.next().unwrap().into(), words.next().unwrap().into());
     }
-    let servers = StandIn::start(Setup::default());
+    let refused = program == "--refused";
+    let program = if refused { words.next().unwrap() } else { program };
+    let servers = StandIn::start(match refused {
+        true => Setup { tls: true, publisher: None, ..Setup::default() },
+        false => Setup::default(),
+    });
     let step_output = tempfile::NamedTempFile::new().unwrap();
     println!("A job of octo-org/octo-repo, release.yml, environment pypi. Its index is {}", servers.index.url(""));
     println!("\nLog of the step:");
+    let ca = tempfile::NamedTempFile::new().unwrap();
+    let taken_for_pypi = refused.then(|| {
+        std::fs::write(ca.path(), servers.ca_pem.as_deref().unwrap()).unwrap();
+        [
+            ("TOKEN_MINT_INDEX", "pypi".to_owned()),
+            ("https_proxy", proxy_to(&servers.index)),
+            ("SSL_CERT_FILE", ca.path().to_str().unwrap().to_owned()),
+        ]
+    });
     let child = Command::new(&program)
         .args(words)
         .env_remove("TOKEN_MINT_AUDIENCE")
         .env_remove("TOKEN_MINT_TIMEOUT")
         .env_remove("TOKEN_MINT_FORMAT")
         .envs(servers.job_env())
+        .envs(taken_for_pypi.into_iter().flatten())
         .env("GITHUB_OUTPUT", step_output.path())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
@@ -80,6 +99,25 @@ fn serve(assets: PathBuf, env_file: PathBuf) -> ! {
     loop {
         thread::park();
     }
+}
+
+/// A proxy that takes this server for every host. Returns its address.
+fn proxy_to(server: &Server) -> String {
+    let far = server.url("").replace("https://", "");
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = format!("http://{}", listener.local_addr().unwrap());
+    thread::spawn(move || {
+        for mut near in listener.incoming().flatten() {
+            let head = BufReader::new(near.try_clone().unwrap()).lines().map_while(Result::ok);
+            head.take_while(|line| !line.is_empty()).for_each(drop);
+            near.write_all(b"HTTP/1.1 200 Connection established\r\n\r\n").unwrap();
+            let (mut far, mut near_too) = (TcpStream::connect(&far).unwrap(), near.try_clone().unwrap());
+            let mut far_too = far.try_clone().unwrap();
+            thread::spawn(move || io::copy(&mut near_too, &mut far_too));
+            thread::spawn(move || io::copy(&mut far, &mut near));
+        }
+    });
+    address
 }
 
 /// What GitHub's runner keeps of a log: the values to hide.
