@@ -4,7 +4,6 @@ use std::fmt;
 use std::io::{BufRead, BufReader, PipeReader, PipeWriter, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::os::fd::OwnedFd;
-use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, Output, Stdio};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -153,8 +152,7 @@ impl Step {
     /// Puts a program of this name, which is this script, into the step's folder, and that on its `PATH`.
     pub fn with_program(self, name: &str, script: &str) -> Step {
         let program = self.dir.path().join(name);
-        std::fs::write(&program, format!("#!/bin/sh\n{script}\n")).unwrap();
-        std::fs::set_permissions(&program, PermissionsExt::from_mode(0o755)).unwrap();
+        install(&program, 0o755, format!("#!/bin/sh\n{script}\n").as_bytes());
         let path = format!("{}:/usr/bin:/bin", self.dir.path().display());
         self.env("PATH", &path)
     }
@@ -519,4 +517,14 @@ impl Raw {
     pub fn connections(&self) -> Vec<Instant> {
         self.connections.lock().unwrap().clone()
     }
+}
+
+/// Writes a file that will be executed. Another process does it: if this one did, a child of another test could hold the file open
+/// for writing for a moment, and executing it would fail with "Text file busy".
+pub fn install(path: &Path, mode: u32, content: &[u8]) {
+    let mut writer = Command::new("sh");
+    writer.args(["-c", "cat >\"$0\" && chmod \"$1\" \"$0\""]).arg(path).arg(format!("{mode:o}"));
+    let mut writer = writer.stdin(Stdio::piped()).spawn().unwrap();
+    writer.stdin.take().unwrap().write_all(content).unwrap();
+    assert!(writer.wait().unwrap().success());
 }

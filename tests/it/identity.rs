@@ -6,7 +6,9 @@ use std::os::unix::fs::PermissionsExt;
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
-use crate::harness::{NOWHERE, Outcome, Raw, SLACK, Step, output, said_by, send, spawned, status, wait_until, wrapped};
+use crate::harness::{
+    NOWHERE, Outcome, Raw, SLACK, Step, install, output, said_by, send, spawned, status, wait_until, wrapped,
+};
 use crate::stand_in::{Setup, StandIn};
 
 /// A step of no CI system, with the stand-in as its index.
@@ -181,8 +183,7 @@ fn a_helper_that_can_not_be_killed_is_not_waited_for() {
     let step = with_helper("exec ./setpriv --reuid=0 --regid=0 --clear-groups sleep 8").args(&["--timeout", "1"]);
     let copy = |from: &str, to: &str, mode: u32| {
         let path = step.dir.path().join(to);
-        fs::copy(from, &path).unwrap();
-        fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
+        install(&path, mode, &fs::read(from).unwrap());
         path
     };
     copy("/usr/bin/setpriv", "setpriv", 0o4755);

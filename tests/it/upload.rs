@@ -8,7 +8,7 @@ use std::process::Stdio;
 use std::thread;
 use std::time::{Duration, Instant, SystemTime};
 
-use crate::harness::{Outcome, Raw, SLACK, Step, output, said_by, spawned, status, wrapped};
+use crate::harness::{Outcome, Raw, SLACK, Step, install, output, said_by, spawned, status, wrapped};
 use crate::stand_in::{Setup, StandIn};
 
 pub const PATH: &str = "/usr/local/bin:/usr/bin:/bin";
@@ -203,8 +203,7 @@ fn a_command_that_can_not_be_found_is_noticed_before_anything_is_sent() {
 fn write_tool(step: &Step, name: &str, mode: u32, text: &str) {
     let path = step.dir.path().join(name);
     fs::create_dir_all(path.parent().unwrap()).unwrap();
-    fs::write(&path, text).unwrap();
-    fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
+    install(&path, mode, text.as_bytes());
 }
 
 /// A pending publisher would be used up for nothing.
@@ -245,7 +244,7 @@ fn a_command_of_another_user_or_on_a_disk_for_data_is_noticed_before_anything_is
         fs::create_dir(step.dir.path().join("data")).unwrap();
         write_tool(&step, "tool", 0o700, "#!/bin/sh\n");
         let (exe, open) = (step.dir.path().join("token-mint"), fs::Permissions::from_mode(0o755));
-        fs::copy(step.command().get_program(), &exe).unwrap();
+        install(&exe, 0o755, &fs::read(step.command().get_program()).unwrap());
         fs::set_permissions(step.dir.path(), open).unwrap();
         let at = ["sh", "-c", "shift; exec \"$0\" \"$@\"", exe.to_str().unwrap()];
         let (status, said) = said_by(&mut wrapped(&[words, &at].concat(), &step.command()));
