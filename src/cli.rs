@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
-use std::fmt;
 
 /// What `--version` prints.
 pub const VERSION: &str = concat!("token-mint ", env!("CARGO_PKG_VERSION"), "\n");
@@ -172,12 +171,6 @@ impl UsageError {
             meant.map(|meant| format!("did you mean {meant}? If not: ")).unwrap_or_default()
         );
         UsageError::new(fact, hint)
-    }
-}
-
-impl fmt::Display for UsageError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.fact)
     }
 }
 

@@ -77,7 +77,7 @@ impl Exchange<'_> {
             index.connect_early(&self.http);
         }
         self.log.line(&format!("{}, audience {}", self.identity.how(), neutralise(&redact_tokens(&audience), 100)));
-        self.retry.run(|error| error.is_transient, |_| self.prove(&audience, &expected, &self.http))
+        self.retry.run(|error| error.is_transient, |_| self.prove(&audience, &expected))
     }
 
     /// The same, for an ID token that the index never gets: the index is asked for nothing.
@@ -85,11 +85,11 @@ impl Exchange<'_> {
         let Settings { index, audience, .. } = self.settings;
         let expected = index.known_audience();
         let audience = audience.clone().or_else(|| expected.clone()).unwrap_or_else(|| NO_AUDIENCE.to_owned());
-        self.retry.run(|error| error.is_transient, |_| self.prove(&audience, &expected, &self.http))
+        self.retry.run(|error| error.is_transient, |_| self.prove(&audience, &expected))
     }
 
-    fn prove(&self, audience: &str, expected: &Option<String>, http: &Http) -> Result<Proof> {
-        let id_token = self.identity.id_token(audience, self.env, http)?;
+    fn prove(&self, audience: &str, expected: &Option<String>) -> Result<Proof> {
+        let id_token = self.identity.id_token(audience, self.env, &self.http)?;
         handover::mask(id_token.reveal(), self.env)?;
         Ok(Proof { id_token, audience: audience.to_owned(), expected: expected.clone() })
     }
@@ -106,7 +106,7 @@ impl Exchange<'_> {
         let http = self.http.until(deadline);
         let minted = Retry { deadline, ..self.retry }.run(may_help, |failed| {
             if failed > 0 {
-                proof = self.prove(&proof.audience, &proof.expected, &self.http)?;
+                proof = self.prove(&proof.audience, &proof.expected)?;
             }
             let MintReply { unusable, minted, has_bad_expiry } = self.settings.index.mint(&proof.id_token, &http)?;
             unusable.iter().for_each(|token| self.revoke(token.reveal(), None));

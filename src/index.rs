@@ -53,6 +53,11 @@ impl Index {
         self.url.with_path(path)
     }
 
+    /// True if the URL that was given is one that installers read from.
+    pub fn is_for_installers(&self) -> bool {
+        matches!(self.url.path().trim_end_matches('/').rsplit('/').next(), Some("simple" | "+simple"))
+    }
+
     /// Scheme and authority: `https://example.org`.
     pub fn origin(&self) -> &str {
         self.url.origin()
@@ -62,7 +67,7 @@ impl Index {
     pub fn upload_url(&self) -> String {
         match self.well_known {
             Some(known) => format!("{}{UPLOAD_PATH}", known.upload_origin),
-            None if self.url.has_path() => self.url.to_string(),
+            None if self.url.path() != "/" => self.url.to_string(),
             None => self.url.with_path(UPLOAD_PATH).to_string(),
         }
     }

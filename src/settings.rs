@@ -136,12 +136,7 @@ fn parse_index(text: &str) -> Parsed<Index> {
         Some(meant) => SettingFlaw::IndexName(meant),
         None => SettingFlaw::Index(flaw),
     })?;
-    // What follows scheme and host.
-    let path = text.split(['?', '#']).next().and_then(|url| url.splitn(4, '/').nth(3)).unwrap_or_default();
-    match path.trim_end_matches('/').rsplit('/').next() {
-        Some("simple" | "+simple") => Err(SettingFlaw::InstallerUrl),
-        _ => Ok(index),
-    }
+    if index.is_for_installers() { Err(SettingFlaw::InstallerUrl) } else { Ok(index) }
 }
 
 fn parse_timeout(text: &str) -> Parsed<Duration> {

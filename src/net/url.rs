@@ -137,13 +137,12 @@ impl Url {
 
     /// Scheme, authority and path, without the query: what a log line may show.
     pub fn without_query(&self) -> String {
-        let path = self.path_and_query.split('?').next().unwrap_or_default();
-        format!("{}{path}", self.origin)
+        format!("{}{}", self.origin, self.path())
     }
 
-    /// True where the path is more than `/`.
-    pub fn has_path(&self) -> bool {
-        self.path_and_query.split('?').next().is_some_and(|path| path != "/")
+    /// The path, without the query. It begins with `/`.
+    pub fn path(&self) -> &str {
+        self.path_and_query.split('?').next().unwrap_or_default()
     }
 }
 

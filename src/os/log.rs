@@ -30,12 +30,11 @@ static AT_LINE_START: AtomicBool = AtomicBool::new(false);
 static NOBODY_READS: AtomicBool = AtomicBool::new(false);
 
 /// How much is said.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Verbosity {
     /// Errors only.
     Quiet,
     /// Who we are, which index, until when.
-    #[default]
     Normal,
     /// Each request, too.
     Verbose,
