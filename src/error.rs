@@ -46,8 +46,10 @@ pub struct Explanation {
     pub fact: String,
     /// The index's own words.
     pub reasons: Vec<Reason>,
-    /// This job's values for the publisher form, and what counts beside them: names and values.
-    pub job: Vec<(String, String)>,
+    /// This job's values for the publisher form: names and values.
+    pub form: Vec<(String, String)>,
+    /// What else counts, and is no field of the form.
+    pub context: Vec<(String, String)>,
     /// What is behind it, likeliest first.
     pub causes: Vec<Cause>,
     /// What to know or to try.
@@ -68,12 +70,22 @@ pub struct Reason {
 /// What is behind a refusal.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Cause {
-    /// False: it is one of several that are possible.
-    pub is_certain: bool,
-    /// The first line says it all; others are details.
+    pub weight: Weight,
+    /// One line.
     pub text: String,
     /// The publisher's form is the place to mend it.
     pub needs_form: bool,
+}
+
+/// How much there is to show for a cause. The first are shown first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Weight {
+    /// The claims or the index's words prove it.
+    Proof,
+    /// Something that can be seen points at it.
+    Evidence,
+    /// It is possible.
+    Guess,
 }
 
 /// An address, and what is there.
@@ -81,6 +93,37 @@ pub struct Cause {
 pub struct Link {
     pub what: String,
     pub address: String,
+}
+
+impl Cause {
+    /// One that is proved.
+    pub fn certain(text: impl Into<String>) -> Cause {
+        Cause { weight: Weight::Proof, text: text.into(), needs_form: false }
+    }
+
+    /// One that something points at, which the text names.
+    pub fn evidence(text: impl Into<String>) -> Cause {
+        Cause { weight: Weight::Evidence, ..Cause::certain(text) }
+    }
+
+    /// One of several.
+    pub fn possible(text: impl Into<String>) -> Cause {
+        Cause { weight: Weight::Guess, ..Cause::certain(text) }
+    }
+
+    /// The same, with the form as the place to mend it.
+    pub fn in_form(self) -> Cause {
+        Cause { needs_form: true, ..self }
+    }
+
+    /// What it begins with where it is shown.
+    pub fn word(&self) -> &'static str {
+        match self.weight {
+            Weight::Proof => "cause",
+            Weight::Evidence => "evidence",
+            Weight::Guess => "possible cause",
+        }
+    }
 }
 
 impl Error {

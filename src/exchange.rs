@@ -6,7 +6,8 @@ use std::time::Duration;
 use crate::claims::Claims;
 use crate::env::Env;
 use crate::error::{Error, Kind, Result};
-use crate::explain::causes::{self, Job};
+use crate::explain::causes;
+use crate::explain::job::Job;
 use crate::explain::report;
 use crate::handover;
 use crate::identity::{self, Identity};
@@ -159,11 +160,12 @@ impl Exchange<'_> {
 
     /// Shows `act` the job that an ID token stands for; `None` where that has no claims.
     pub fn with_job<T>(&self, proof: &Proof, act: impl FnOnce(&Job) -> T) -> Option<T> {
-        let Settings { index, project, .. } = self.settings;
+        let Settings { index, project, id_token_env, .. } = self.settings;
         let claims = Claims::of(&proof.id_token)?;
         let (audience, project) = (proof.expected.as_deref(), pyproject::known(project.as_deref()));
         let (project, now_unix_secs) = (project.as_deref(), time::now_unix_secs());
-        Some(act(&Job { claims: &claims, index, audience, project, now_unix_secs }))
+        let id_token_env = id_token_env.as_deref();
+        Some(act(&Job { claims: &claims, index, audience, id_token_env, project, now_unix_secs }))
     }
 }
 

@@ -9,6 +9,10 @@ use crate::net::url::percent_encode;
 /// The issuer of GitHub's ID tokens. An enterprise may have one of its own below it, which PyPI does not take.
 const GITHUB: &str = "https://token.actions.githubusercontent.com";
 
+const GITLAB: &str = "https://gitlab.com";
+const GOOGLE: &str = "https://accounts.google.com";
+const ACTIVESTATE: &str = "https://platform.activestate.com/api/v1/oauth/oidc";
+
 /// The one field that may stay empty.
 pub const ENVIRONMENT_NAME: &str = "Environment name";
 
@@ -40,8 +44,9 @@ impl Form {
     pub fn of(claims: &Claims) -> Form {
         let provider = match claims.text("iss").as_deref() {
             Some(issuer) if issuer == GITHUB || issuer.starts_with(&format!("{GITHUB}/")) => Provider::GitHub,
-            Some("https://gitlab.com") => Provider::GitLab,
-            Some("https://accounts.google.com") => Provider::Google,
+            Some(GITLAB) => Provider::GitLab,
+            Some(GOOGLE) => Provider::Google,
+            _ if is_of_own_gitlab(claims) => Provider::GitLab,
             _ => Provider::Other,
         };
         let field = |name, parameter, value| Field { name, value, parameter };
@@ -56,12 +61,16 @@ impl Form {
                 let path = claims.text("project_path").unwrap_or_default();
                 let (namespace, project) = path.rsplit_once('/').unwrap_or(("", &path));
                 let some = |text: &str| Some(text.to_owned()).filter(|text| !text.is_empty());
-                vec![
+                let mut fields = vec![
                     field("Namespace", "namespace", some(namespace)),
                     field("Project name", "project", some(project)),
                     field("Top-level pipeline file path", "workflow_filepath", pipeline_file(claims)),
                     field(ENVIRONMENT_NAME, "environment", claims.text("environment")),
-                ]
+                ];
+                if is_of_own_gitlab(claims) {
+                    fields.push(field("Issuer URL", "issuer_url", claims.text("iss")));
+                }
+                fields
             }
             Provider::Google => {
                 vec![field("Email", "email", claims.text("email")), field("Subject", "sub", claims.text("sub"))]
@@ -69,6 +78,13 @@ impl Form {
             Provider::Other => vec![],
         };
         Form { provider, fields }
+    }
+
+    /// True for an environment that GitHub allows and PyPI's form does not.
+    pub fn refuses_environment(&self) -> bool {
+        let environment = self.fields.iter().find(|field| field.name == ENVIRONMENT_NAME);
+        let refused = |name: &String| name.chars().count() > 255 || name.contains(['\'', '"', '`', ',', ';', '\\']);
+        self.provider == Provider::GitHub && environment.and_then(|field| field.value.as_ref()).is_some_and(refused)
     }
 
     /// The page of `project` on the index at `origin` with the form filled in; `None` where there is no form.
@@ -90,6 +106,19 @@ impl Form {
     }
 }
 
+/// True if PyPI takes ID tokens of that issuer, or does once an organisation has registered its GitLab there.
+pub fn is_taken_by_pypi(claims: &Claims) -> bool {
+    let issuer = claims.text("iss").unwrap_or_default();
+    [GITHUB, GITLAB, GOOGLE, ACTIVESTATE].contains(&issuer.as_str()) || is_of_own_gitlab(claims)
+}
+
+/// True for a self-managed GitLab, whose ID tokens have the claims that GitLab.com's have.
+fn is_of_own_gitlab(claims: &Claims) -> bool {
+    claims.text("iss").is_some_and(|issuer| issuer != GITLAB)
+        && claims.text("project_path").is_some()
+        && claims.text("ci_config_ref_uri").is_some()
+}
+
 /// The repository's name from its own claim; `sub` may have any form.
 fn repository_name(claims: &Claims) -> Option<String> {
     let repository = claims.text("repository")?;
@@ -108,10 +137,10 @@ pub fn workflow_repository(workflow_ref: &str) -> Option<String> {
     Some(format!("{}/{}", parts.next()?, parts.next()?))
 }
 
-/// `PATH.yml` in `gitlab.com/NAMESPACE/PROJECT//PATH.yml@REF`.
+/// `PATH.yml` in `gitlab.com/NAMESPACE/PROJECT//PATH.yml@REF`. PyPI takes the last at-sign for the end of the path.
 fn pipeline_file(claims: &Claims) -> Option<String> {
     let text = claims.text("ci_config_ref_uri")?;
-    without_ref(&text)?.split_once("//").map(|(_, file)| file.to_owned())
+    text.rsplit_once('@')?.0.split_once("//").map(|(_, file)| file.to_owned())
 }
 
 /// What stands before the first `@` that follows `.yml` or `.yaml`, as PyPI reads it: a ref may hold slashes and at-signs.

@@ -5,7 +5,7 @@ use std::io::{self, Write};
 use std::path::PathBuf;
 
 use crate::env::{Env, STEP_SUMMARY};
-use crate::error::{Cause, Explanation, Link};
+use crate::error::{Explanation, Link};
 use crate::os::file;
 use crate::os::log;
 use crate::text::{self, harmless, markdown};
@@ -42,32 +42,33 @@ pub fn identity(explanation: &Explanation, env: &Env) {
 
 /// The messages on stderr; `kind` is what the first one begins with.
 pub fn messages(explanation: &Explanation, kind: &str) -> Vec<String> {
-    let Explanation { fact, reasons, job, causes, hints, link } = explanation;
+    let Explanation { fact, reasons, form, context, causes, hints, link } = explanation;
+    let job = || form.iter().chain(context);
     let reasons = reasons.iter().map(|reason| format!("\n    {reason}"));
     let mut messages = vec![format!("{kind}{fact}{}", reasons.collect::<String>())];
-    if !job.is_empty() {
-        let width = job.iter().map(|(name, _)| name.chars().count()).max().unwrap_or(0);
-        let rows = job.iter().map(|(name, value)| format!("\n    {name:width$}  {value}"));
+    if job().next().is_some() {
+        let width = job().map(|(name, _)| name.chars().count()).max().unwrap_or(0);
+        let rows = job().map(|(name, value)| format!("\n    {name:width$}  {value}"));
         let rows: String = rows.collect();
         messages
             .push(format!("the job, in the words of the index's form (from its ID token, not verified here):{rows}"));
     }
-    messages.extend(causes.iter().map(|cause| format!("{}: {}", cause_word(cause), cause.text)));
+    messages.extend(causes.iter().map(|cause| format!("{}: {}", cause.word(), cause.text)));
     messages.extend(hints.iter().map(|hint| format!("hint: {hint}")));
     messages.extend(link.iter().map(|Link { what, address }| format!("form: {what}:\n    {address}")));
     messages
 }
 
-fn cause_word(cause: &Cause) -> &'static str {
-    if cause.is_certain { "cause" } else { "possible cause" }
-}
-
-/// The fact and the first thing that helps.
+/// The fact, the code of the index's reason, and the first thing that helps; the job's summary has all of it.
 pub fn annotation(explanation: &Explanation) -> String {
-    let Explanation { fact, causes, hints, .. } = explanation;
-    let first = causes.first().map(|cause| format!("{}: {}", cause_word(cause), cause.text));
+    let Explanation { fact, reasons, causes, hints, .. } = explanation;
+    let code = reasons.first().filter(|reason| !reason.code.is_empty());
+    let code = code.map(|reason| format!(" ({})", reason.code)).unwrap_or_default();
+    let first = causes.first().map(|cause| format!("{}: {}", cause.word(), cause.text));
     let first = first.or_else(|| hints.first().cloned()).unwrap_or_default();
-    format!("{fact}\n{first}").trim_end().chars().take(MAX_ANNOTATION_CHARS).collect()
+    let see = if causes.is_empty() { "" } else { "\nsee the job's summary" };
+    let room = MAX_ANNOTATION_CHARS - see.len();
+    format!("{}{see}", format!("{fact}{code}\n{first}").trim_end().chars().take(room).collect::<String>())
 }
 
 /// Appends the explanation to the job's summary page.
@@ -80,26 +81,35 @@ fn summary(explanation: &Explanation, env: &Env) -> io::Result<()> {
     }
 }
 
-/// The Markdown for the summary page.
+/// The Markdown for the summary page: what it is, what is behind it, and where to go; then the rest.
 pub fn page(explanation: &Explanation) -> String {
-    let Explanation { fact, reasons, job, causes, hints, link } = explanation;
+    let Explanation { fact, reasons, form, context, causes, hints, link } = explanation;
     let mut page = format!("\n### token-mint: {}\n\n", markdown(fact));
     for reason in reasons {
         page.push_str(&format!("> {}\n>\n", markdown(&reason.to_string())));
     }
-    if !job.is_empty() {
+    page.push('\n');
+    for cause in causes {
+        let word = cause.word();
+        let (first, rest) = word.split_at(1);
+        page.push_str(&format!("- **{}{rest}:** {}\n", first.to_uppercase(), markdown(&cause.text)));
+    }
+    if let Some(Link { what, address }) = link {
+        page.push_str(&format!("\n[Open the form]({address}): {}\n", markdown(what)));
+    }
+    if !form.is_empty() {
         page.push_str("\n| the index's form | this job (from its ID token, not verified) |\n|---|---|\n");
-        for (name, value) in job {
+        for (name, value) in form {
             page.push_str(&format!("| {} | {} |\n", markdown(name), markdown(value)));
         }
     }
-    page.push('\n');
-    for cause in causes {
-        let word = if cause.is_certain { "Cause" } else { "Possible cause" };
-        let mut lines = cause.text.lines();
-        page.push_str(&format!("- **{word}:** {}\n", markdown(lines.next().unwrap_or_default())));
-        lines.for_each(|line| page.push_str(&format!("  - {}\n", markdown(line))));
+    if !context.is_empty() {
+        page.push_str("\nNot in the form:\n\n");
+        for (name, value) in context {
+            page.push_str(&format!("- {}: {}\n", markdown(name), markdown(value)));
+        }
     }
+    page.push('\n');
     for hint in hints {
         // Only our own hints have lines of code in them.
         match hint.split_once("\n\n") {
@@ -108,9 +118,6 @@ pub fn page(explanation: &Explanation) -> String {
             }
             None => page.push_str(&format!("- {}\n", markdown(hint))),
         }
-    }
-    if let Some(Link { what, address }) = link {
-        page.push_str(&format!("\n[Open the form]({address}): {}\n", markdown(what)));
     }
     harmless(&page) // what is code or an address, too
 }
@@ -121,7 +128,8 @@ mod tests {
     use crate::claims::Claims;
     use crate::cli::UsageError;
     use crate::error::{Error, Reason};
-    use crate::explain::causes::{Job, explain_claims, explain_refusal};
+    use crate::explain::causes::{explain_claims, explain_refusal};
+    use crate::explain::job::Job;
     use crate::index::Index;
     use crate::messages::{self, Endpoint, Request};
     use crate::net::http::Reply;
@@ -171,7 +179,8 @@ mod tests {
         ] {
             let claims = Claims::from(claims.to_string().as_str());
             let (audience, project) = (Some(HOSTILE), Some(HOSTILE));
-            let job = Job { claims: &claims, index: &index, audience, project, now_unix_secs: 2 };
+            let job =
+                Job { claims: &claims, index: &index, audience, id_token_env: project, project, now_unix_secs: 40 };
             let reasons = vec![Reason { code: code.to_owned(), description: description.to_owned() }];
             let mut refused = Explanation { fact: text(), reasons, hints: vec![text()], ..Explanation::default() };
             explain_refusal(&mut refused, &job);
@@ -189,7 +198,7 @@ mod tests {
             let page = page(&explanation);
             assert!(said.contains('x'), "{said}");
             for line in said.lines() {
-                let ours = ["error: ", "the job, in ", "cause: ", "possible cause: ", "hint: ", "form: "];
+                let ours = ["error: ", "the job, in ", "cause: ", "evidence: ", "possible cause: ", "hint: ", "form: "];
                 let ours = line
                     .strip_prefix("token-mint: ")
                     .is_some_and(|rest| ours.iter().any(|start| rest.starts_with(start)));
@@ -238,14 +247,13 @@ mod tests {
     fn an_annotation_is_bounded_and_has_the_first_cause_or_hint() {
         let explanation = Explanation {
             fact: "fact".to_owned(),
-            causes: ["one", "two"]
-                .map(|text| Cause { is_certain: text == "one", text: text.to_owned(), needs_form: false })
-                .into(),
+            reasons: vec![Reason { code: "a-code".to_owned(), description: "words".to_owned() }],
+            causes: vec![Cause::certain("one"), Cause::possible("two")],
             hints: vec!["hint".to_owned()],
             ..Explanation::default()
         };
-        assert_eq!(annotation(&explanation), "fact\ncause: one");
-        assert_eq!(annotation(&Explanation { causes: vec![], ..explanation }), "fact\nhint");
+        assert_eq!(annotation(&explanation), "fact (a-code)\ncause: one\nsee the job's summary");
+        assert_eq!(annotation(&Explanation { causes: vec![], ..explanation }), "fact (a-code)\nhint");
         let long = Explanation { fact: "ä".repeat(10_000), ..Explanation::default() };
         assert_eq!(annotation(&long).chars().count(), MAX_ANNOTATION_CHARS);
     }

@@ -47,7 +47,7 @@ impl HttpError {
 
     /// The connection was closed in the middle of the reply.
     pub fn cut_off() -> HttpError {
-        HttpError::Broken("it closed the connection before its reply was whole".to_owned())
+        HttpError::Broken("the server closed the connection in the middle of its reply".to_owned())
     }
 
     /// The reply breaks HTTP's rules.
@@ -103,7 +103,6 @@ impl From<io::Error> for HttpError {
         match (error.kind(), text.strip_prefix(BAD_CERTIFICATE)) {
             (_, Some(complaint)) => HttpError::Certificate(complaint.to_owned()),
             (ErrorKind::InvalidData, None) => no_tls(&error),
-            (ErrorKind::UnexpectedEof, None) => HttpError::cut_off(),
             // minreq wraps what it finds wrong with a chunk in an error of this kind, and what the network did there.
             (ErrorKind::Other, None) => match error.get_ref().and_then(|inner| inner.downcast_ref()) {
                 Some(minreq::Error::IoError(error)) => network_trouble(error),
@@ -119,6 +118,9 @@ fn no_tls(error: &impl fmt::Display) -> HttpError {
 }
 
 fn network_trouble(error: &io::Error) -> HttpError {
+    if error.kind() == ErrorKind::UnexpectedEof {
+        return HttpError::cut_off(); // rustls refers to its manual here
+    }
     HttpError::Broken(format!("network trouble: {}", HttpError::text(error)))
 }
 
@@ -141,6 +143,22 @@ impl fmt::Display for HttpError {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_connection_that_ends_too_soon_is_said_to_in_our_words() {
+        let eof = || {
+            io::Error::new(
+                ErrorKind::UnexpectedEof,
+                "peer closed connection without sending TLS close_notify: https://x",
+            )
+        };
+        for error in [eof(), io::Error::other(minreq::Error::IoError(eof()))] {
+            assert_eq!(
+                HttpError::from(error).to_string(),
+                "the server closed the connection in the middle of its reply"
+            );
+        }
+    }
 
     #[test]
     fn a_reset_between_two_chunks_is_blamed_on_the_network() {

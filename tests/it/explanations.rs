@@ -23,13 +23,15 @@ fn a_refusal_is_explained_on_stderr_in_one_annotation_and_on_the_summary_page() 
     let index = servers.index.url("");
     let [annotation] = outcome.annotations()[..] else { panic!("{outcome}") };
     assert!(annotation.starts_with(&format!("{index} refused to mint an API token")), "{outcome}");
-    assert!(annotation.contains("%0Apossible cause: one of the publisher's fields"), "{outcome}");
+    assert!(annotation.contains("(invalid-publisher)%0Apossible cause: one of the publisher's fields"), "{outcome}");
+    assert!(annotation.ends_with("%0Asee the job's summary"), "{outcome}");
+    assert_eq!(annotation.matches("%0A").count(), 2, "{outcome}");
     for piece in [
         "### token-mint: ",
         "| Workflow name | release\\.yml |\n",
         "| Environment name | pypi |\n",
         "- **Possible cause:** one of the publisher\\'s fields",
-        "  - Workflow name\\: release\\.yml",
+        "\nNot in the form:\n\n- owner ID: 65432100\n",
     ] {
         assert!(outcome.summary.contains(piece), "no {piece:?} in {outcome}");
     }

@@ -89,12 +89,17 @@ fn a_refusal_says_every_code_and_description() {
 }
 
 #[test]
-fn the_publishers_case_and_missing_environment_do_not_matter() {
-    for environment in [None, Some("PyPI".to_owned())] {
-        let publisher = Publisher { owner: "OCTO-Org".to_owned(), environment, ..Publisher::of(&Job::default()) };
-        let servers = StandIn::start(Setup { publisher: Some(publisher), ..Setup::default() });
-        Step::of(&servers).run_with(&servers).assert_done();
+fn the_case_of_the_jobs_environment_and_a_publisher_without_one_do_not_matter() {
+    let job = Job { environment: Some("PyPI".to_owned()), ..Job::default() };
+    let ends = |publisher: Publisher| {
+        let servers = StandIn::start(Setup { job: job.clone(), publisher: Some(publisher), ..Setup::default() });
+        Step::of(&servers).run_with(&servers)
+    };
+    for environment in [None, Some("pypi".to_owned())] {
+        ends(Publisher { environment, ..Publisher::of(&job) }).assert_done();
     }
+    ends(Publisher { owner: "OCTO-Org".to_owned(), ..Publisher::of(&Job::default()) })
+        .assert_failed(4, &["letter by letter"]);
 }
 
 #[test]

@@ -63,13 +63,12 @@ impl Publisher {
 
     fn matches(&self, claims: &Value) -> bool {
         let claim = |name: &str| claims[name].as_str().unwrap_or_default();
-        let same = |ours: &str, theirs: &str| ours.eq_ignore_ascii_case(theirs);
         let repository = format!("{}/{}", self.owner, self.repository);
         let workflow = format!("{}/.github/workflows/{}@", claim("repository"), self.workflow);
-        same(&repository, claim("repository"))
+        repository == claim("repository")
             && self.owner_id == claim("repository_owner_id")
             && [claim("ref"), claim("sha")].iter().any(|at| format!("{workflow}{at}") == claim("job_workflow_ref"))
-            && self.environment.as_deref().is_none_or(|environment| same(environment, claim("environment")))
+            && self.environment.as_deref().is_none_or(|environment| environment == claim("environment").to_lowercase())
     }
 }
 

@@ -1,0 +1,105 @@
+//! The job whose ID token was refused, or would be, in the words of the index's form, and the way to that form.
+
+use crate::claims::Claims;
+use crate::error::{Cause, Link};
+use crate::explain::publisher_form::{ENVIRONMENT_NAME, Form, Provider};
+use crate::index::Index;
+use crate::text::neutralise;
+
+/// The most that is shown of one claim. Branch names may be long.
+const MAX_CLAIM_CHARS: usize = 200;
+/// Far more claims than an issuer ever made.
+pub const MAX_CLAIMS: usize = 60;
+
+/// The code of a refusal because a pending publisher names a project that exists.
+pub const PROJECT_EXISTS: &str = "invalid-pending-publisher";
+
+/// Names with their values.
+type Rows = Vec<(String, String)>;
+
+/// The job, and what is known beside its claims.
+pub struct Job<'a> {
+    pub claims: &'a Claims,
+    pub index: &'a Index,
+    /// The audience that the index takes, as far as it is known.
+    pub audience: Option<&'a str>,
+    /// The variable that the ID token came in, where the user named one.
+    pub id_token_env: Option<&'a str>,
+    /// The project that it is to publish, as far as it is known.
+    pub project: Option<&'a str>,
+    pub now_unix_secs: u64,
+}
+
+impl Job<'_> {
+    /// This job's values for the publisher form, and what counts beside them.
+    pub fn rows(&self) -> (Rows, Rows) {
+        let form = Form::of(self.claims);
+        let value = |value: &Option<String>, name| match (value, name) {
+            (Some(value), _) => shown(value),
+            (None, ENVIRONMENT_NAME) => "(none: leave it empty)".to_owned(),
+            (None, _) => "(not in the ID token)".to_owned(),
+        };
+        let fields = form.fields.iter().map(|field| (field.name.to_owned(), value(&field.value, field.name)));
+        let mut context: Rows = vec![];
+        match form.provider {
+            Provider::GitHub => context.push(("owner ID".to_owned(), self.shown("repository_owner_id"))),
+            Provider::GitLab | Provider::Google => {}
+            Provider::Other => {
+                let claims = self.claims.iter().filter(|(name, _)| *name != "jti").take(MAX_CLAIMS);
+                context.extend(claims.map(|(name, value)| (shown(name), shown(value))));
+            }
+        }
+        if form.provider != Provider::Other {
+            context.push(("issuer".to_owned(), self.shown("iss")));
+        }
+        context.push(("index".to_owned(), self.index.to_string()));
+        (fields.collect(), context)
+    }
+
+    /// Where the publisher is registered, on the indexes whose pages are known; nothing where that would not help.
+    pub fn link(&self, causes: &[Cause], project_exists: bool) -> Option<Link> {
+        let origin = self.index.site()?;
+        let form = Form::of(self.claims);
+        if form.provider == Provider::Other || !causes.iter().any(|cause| cause.needs_form) {
+            return None;
+        }
+        let (mut what, address) = match self.project {
+            None if project_exists => (
+                "your projects; the page of this one has a page Publishing".to_owned(),
+                format!("{origin}/manage/projects/"),
+            ),
+            Some(project) => (
+                format!("the page of {project} with the form filled in (it adds a publisher; check what is there first)"),
+                form.address(origin, project)?,
+            ),
+            None => (
+                "for a project that does not exist yet (enter the values yourself); for one that does, its page Manage → \
+                 Publishing (with --project NAME, or TOKEN_MINT_PROJECT, you get a link with the form filled in)"
+                    .to_owned(),
+                format!("{origin}/manage/account/publishing/"),
+            ),
+        };
+        if form.refuses_environment() {
+            what.push_str(
+                ". The form refuses this environment's name: GitHub would take it, but the form takes at most 255 characters and \
+                 none of ' \" ` , ; \\",
+            );
+        }
+        Some(Link { what, address })
+    }
+
+    /// A claim, fit to be shown.
+    pub fn shown(&self, name: &str) -> String {
+        shown(&self.claims.text(name).unwrap_or_default())
+    }
+
+    /// Who issued the ID token.
+    pub fn issuer(&self) -> String {
+        self.claims.text("iss").map_or("an issuer that it does not name".to_owned(), |issuer| shown(&issuer))
+    }
+}
+
+/// A text from outside, fit to be shown.
+pub fn shown(text: &str) -> String {
+    neutralise(text, MAX_CLAIM_CHARS)
+}
