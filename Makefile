@@ -15,33 +15,36 @@ IMAGE = $(CARGO_TARGET_DIR)/image
 # The same executable, trusting the system's certificate authorities instead of Mozilla's.
 SYSTEM_ROOTS = --no-default-features --features system-roots
 
-.PHONY: help demo test test-action test-clients fuzz sweep bench check lint-action static install uninstall dist bom wheels image deny \
+.PHONY: help demo test test-action test-clients fuzz sweep bench screenshot check lint-action static install uninstall dist bom wheels image deny \
 	reproducible pin release verify clean
 
 help:
-	@echo 'make demo          build, and run the whole exchange against stand-in servers on loopback'
-	@echo 'make test          run all tests but those of the next two, and no fuzzing'
-	@echo 'make test-action   run the tests of the action (see tests/action/main.rs); downloads a workflow runner'
-	@echo 'make test-clients  run the tests with real upload clients (see tests/clients/main.rs); downloads them'
-	@echo 'make fuzz          fuzz each target of tests/fuzz for $$(FUZZ_SECS) seconds, now: $(FUZZ_SECS). It needs a C++ compiler'
-	@echo 'make sweep         have each system call of a run fail, one at a time, and look for lost tokens (Linux, x86_64)'
-	@echo 'make bench         measure the static executable beside a script with curl and jq, and draw docs/performance.svg (Linux)'
-	@echo 'make check         formatting and lints'
-	@echo 'make lint-action   lint action.yml, the workflows and the scripts of .ci; downloads the linters'
-	@echo 'make deny          check licences and sources of all crates; builds cargo-deny'
-	@echo 'make static        build the static executable for this processor (Linux, musl) as it is released'
-	@echo 'make install       build and install to $$(DESTDIR)$$(PREFIX)/bin, now: $(BINDIR).'
-	@echo '                   Where there is no cargo, it fetches the release that action.yml pins'
-	@echo 'make uninstall     remove it from there'
-	@echo 'make dist          build the release assets of this kind of machine, and SHA256SUMS, in $$(DIST), now: $(DIST)'
-	@echo 'make bom           write what is compiled in, and its licences, into $$(DIST). It needs jq; builds cargo-cyclonedx'
-	@echo 'make wheels        make Python wheels of what is in $$(DIST), for the index'
-	@echo 'make image         make a container image of the executables in $$(DIST) in $(IMAGE) (Linux; needs buildah)'
-	@echo 'make reproducible  build again in another folder, and compare with $$(DIST)'
-	@echo 'make pin           write version, repository and sums of $$(DIST) into action.yml'
-	@echo 'make release       pin, commit, tag, push and publish $$(DIST); for the release workflow'
-	@echo 'make verify        build, and compare with $$(PUBLISHED), where a release was downloaded, and with action.yml'
-	@echo 'make clean         remove everything that was built'
+	@echo 'For users'
+	@echo '  make install       build and install to $$(DESTDIR)$$(PREFIX)/bin, now: $(BINDIR). Without cargo: fetch a release'
+	@echo '  make uninstall     remove it from there'
+	@echo '  make demo          build, and run the whole exchange against stand-in servers on loopback'
+	@echo '  make verify        build, and compare with the release in $$(PUBLISHED), which is downloaded, and with action.yml'
+	@echo 'For developers'
+	@echo '  make check         formatting and lints'
+	@echo '  make test          all tests but those below; then open a pull request'
+	@echo '  make test-action   tests of the action (see tests/action/main.rs); downloads a workflow runner'
+	@echo '  make test-clients  tests with real upload clients (see tests/clients/main.rs); downloads them'
+	@echo '  make lint-action   lint action.yml, the workflows and the scripts of .ci; downloads the linters'
+	@echo '  make fuzz          fuzz each target of tests/fuzz for $$(FUZZ_SECS) seconds, now: $(FUZZ_SECS); needs a C++ compiler'
+	@echo '  make sweep         let each system call of a run fail, and look for lost tokens (Linux, x86_64)'
+	@echo '  make bench         measure it beside a script with curl and jq, and draw docs/performance.svg (Linux)'
+	@echo '  make screenshot    draw docs/refused-*.png; needs npm, chromium and pngquant'
+	@echo '  make static        build the static executable for this processor (Linux, musl) as it is released'
+	@echo '  make clean         remove everything that was built'
+	@echo 'For maintainers'
+	@echo '  make deny          check licences and sources of all crates; builds cargo-deny'
+	@echo '  make dist          build the release assets of this kind of machine, and SHA256SUMS, in $$(DIST), now: $(DIST)'
+	@echo '  make bom           write what is compiled in, and its licences, into $$(DIST); needs jq; builds cargo-cyclonedx'
+	@echo '  make wheels        make Python wheels of the executables in $$(DIST)'
+	@echo '  make image         make a container image of them in $(IMAGE) (Linux; needs buildah)'
+	@echo '  make reproducible  build again in another folder, and compare with $$(DIST)'
+	@echo '  make pin           write version, repository and sums of $$(DIST) into action.yml'
+	@echo '  make release       pin, commit, tag, push and publish $$(DIST); for the release workflow'
 
 demo:
 	@$(CARGO) build --locked --example stand-in --bin token-mint
@@ -72,6 +75,9 @@ sweep:
 
 bench:
 	@.ci/bench
+
+screenshot:
+	@.ci/screenshot
 
 check:
 	$(CARGO) fmt --check

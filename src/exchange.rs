@@ -21,7 +21,7 @@ use crate::pyproject;
 use crate::retry::Retry;
 use crate::secret::{IdToken, redact_tokens};
 use crate::settings::Settings;
-use crate::text::neutralise;
+use crate::text::sanitize;
 use crate::time;
 
 /// How long an answer with an API token is waited for after a signal. GitHub kills a cancelled job's processes ten seconds after
@@ -77,7 +77,7 @@ impl Exchange<'_> {
         if self.identity.takes_time() {
             index.connect_early(&self.http);
         }
-        self.log.line(&format!("{}, audience {}", self.identity.how(), neutralise(&redact_tokens(&audience), 100)));
+        self.log.line(&format!("{}, audience {}", self.identity.how(), sanitize(&redact_tokens(&audience), 100)));
         self.retry.run(|error| error.is_transient, |_| self.prove(&audience, &expected))
     }
 
@@ -102,7 +102,7 @@ impl Exchange<'_> {
     /// Also if a signal came meanwhile; then an API token is not used.
     pub fn mint(&self, mut proof: Proof) -> Result<LiveToken<'_>> {
         let may_help =
-            |error: &Error| error.is_transient && (self.identity.gives_fresh() || !error.may_have_reached_server);
+            |error: &Error| error.is_transient && (self.identity.can_reissue() || !error.may_have_reached_server);
         let deadline = self.retry.deadline.with_grace(MINT_GRACE);
         let http = self.http.until(deadline);
         let minted = Retry { deadline, ..self.retry }.run(may_help, |failed| {

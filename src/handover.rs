@@ -111,7 +111,7 @@ pub fn check_masks(env: &Env) -> Result<()> {
 }
 
 /// The API token that is to be revoked: in the environment, else on stdin.
-pub fn take_back(env: &Env, deadline: Deadline) -> Result<ApiToken> {
+pub fn read_token_to_revoke(env: &Env, deadline: Deadline) -> Result<ApiToken> {
     let (place, text) = match env.get(API_TOKEN) {
         Some(text) => (API_TOKEN, text.to_string_lossy().into_owned()),
         None => ("stdin", read_stdin(deadline)?),
@@ -120,7 +120,7 @@ pub fn take_back(env: &Env, deadline: Deadline) -> Result<ApiToken> {
     if text.is_empty() {
         return Err(messages::no_api_token());
     }
-    ApiToken::new(text.to_owned()).map_err(|flaw| messages::bad_setting(place, flaw))
+    ApiToken::new(text.to_owned()).map_err(|error| messages::bad_setting(place, error))
 }
 
 /// What is on stdin, if it ends in time and nobody would have to type it.
@@ -149,7 +149,7 @@ impl fmt::Display for Handover {
 }
 
 fn printable(path: &Path) -> String {
-    text::neutralise(&path.to_string_lossy(), 300)
+    text::sanitize(&path.to_string_lossy(), 300)
 }
 
 /// The lines of the step outputs.

@@ -1,6 +1,6 @@
 //! Which CI system vouches for this job, and how its ID token is had.
 //!
-//! Each system has a file of its own below, and a line in [`SYSTEMS`].
+//! Each system has a file of its own below, and a line in [`PROVIDERS`].
 
 mod buildkite;
 mod circleci;
@@ -18,13 +18,14 @@ use crate::secret::IdToken;
 
 /// The CI systems, in the order in which they are looked for. Google comes last: a runner of any other system may be a
 /// machine of Google's.
-const SYSTEMS: [System; 5] = [github::SYSTEM, gitlab::SYSTEM, buildkite::SYSTEM, circleci::SYSTEM, google::SYSTEM];
+const PROVIDERS: [Provider; 5] =
+    [github::PROVIDER, gitlab::PROVIDER, buildkite::PROVIDER, circleci::PROVIDER, google::PROVIDER];
 
 /// A CI system.
-pub struct System {
+pub struct Provider {
     name: &'static str,
     /// What it is recognised by, for people.
-    sign: &'static str,
+    detected_by: &'static str,
     find: fn(&Env) -> Found,
     /// The variables that hold an ID token for an audience, or let whoever has them ask for one.
     variables: fn(&str) -> Vec<String>,
@@ -32,15 +33,15 @@ pub struct System {
 
 /// Where this job's ID tokens come from; `None` outside the system that was looked for. An error where the system is there,
 /// but not all that it takes. Nothing was sent.
-type Found = Result<Option<Box<dyn Source>>>;
+type Found = Result<Option<Box<dyn IdTokenSource>>>;
 
 /// Where a job's ID tokens come from.
-trait Source {
+trait IdTokenSource {
     /// An ID token for `audience`.
     fn id_token(&self, audience: &str, env: &Env, http: &Http) -> Result<IdToken>;
 
     /// False where there is one ID token for the whole job.
-    fn gives_fresh(&self) -> bool {
+    fn can_reissue(&self) -> bool {
         true
     }
 }
@@ -48,7 +49,7 @@ trait Source {
 /// The CI system that vouches for this job.
 pub struct Identity {
     how: String,
-    source: Box<dyn Source>,
+    source: Box<dyn IdTokenSource>,
 }
 
 /// Finds the CI system that this process runs in, or takes the ID token in the variable that the user named. Nothing is
@@ -59,7 +60,7 @@ pub fn recognise(id_token_env: Option<&str>, env: &Env) -> Result<Identity> {
         let how = format!("taking the ID token from the variable {variable}");
         return Ok(Identity { how, source: Box::new(Variable(variable.to_owned())) });
     }
-    for System { name, find, .. } in &SYSTEMS {
+    for Provider { name, find, .. } in &PROVIDERS {
         if let Some(source) = find(env)? {
             return Ok(Identity { how: format!("asking {name} for an ID token"), source });
         }
@@ -69,30 +70,30 @@ pub fn recognise(id_token_env: Option<&str>, env: &Env) -> Result<Identity> {
 
 /// Each system with what it is recognised by.
 fn known_systems() -> String {
-    let systems = SYSTEMS.iter().map(|System { name, sign, .. }| format!("{name} by {sign}"));
-    systems.collect::<Vec<_>>().join(", ")
+    let providers = PROVIDERS.iter().map(|Provider { name, detected_by, .. }| format!("{name} by {detected_by}"));
+    providers.collect::<Vec<_>>().join(", ")
 }
 
 /// What has to be taken from the environment of a program that shall have no ID token for `audience`, wherever it runs.
 pub fn variables(id_token_env: Option<&str>, audience: &str) -> Vec<String> {
-    let of_systems = SYSTEMS.iter().flat_map(|System { variables, .. }| variables(audience));
-    of_systems.chain(id_token_env.map(str::to_owned)).collect()
+    let of_providers = PROVIDERS.iter().flat_map(|Provider { variables, .. }| variables(audience));
+    of_providers.chain(id_token_env.map(str::to_owned)).collect()
 }
 
 impl Identity {
-    /// An ID token for `audience`. It can be exchanged once. Each call gives a fresh one, if [`Identity::gives_fresh`].
+    /// An ID token for `audience`. It can be exchanged once. Each call gives a fresh one, if [`Identity::can_reissue`].
     pub fn id_token(&self, audience: &str, env: &Env, http: &Http) -> Result<IdToken> {
         self.source.id_token(audience, env, http)
     }
 
     /// True if a second ID token would be another one.
-    pub fn gives_fresh(&self) -> bool {
-        self.source.gives_fresh()
+    pub fn can_reissue(&self) -> bool {
+        self.source.can_reissue()
     }
 
     /// True if the ID token is not at hand at once.
     pub fn takes_time(&self) -> bool {
-        self.source.gives_fresh()
+        self.source.can_reissue()
     }
 
     /// How the ID token is had, in words.
@@ -104,23 +105,23 @@ impl Identity {
 /// An ID token in a variable that the user named.
 struct Variable(String);
 
-impl Source for Variable {
+impl IdTokenSource for Variable {
     fn id_token(&self, _: &str, env: &Env, _: &Http) -> Result<IdToken> {
         id_token_in(env, &self.0)?.ok_or_else(|| messages::no_id_token_in(&self.0))
     }
 
-    fn gives_fresh(&self) -> bool {
+    fn can_reissue(&self) -> bool {
         false
     }
 }
 
 fn text<'a>(env: &'a Env, variable: &str) -> Result<Option<&'a str>> {
-    env.text(variable).map_err(|flaw| messages::bad_setting(variable, flaw))
+    env.text(variable).map_err(|error| messages::bad_setting(variable, error))
 }
 
 fn id_token_in(env: &Env, variable: &str) -> Result<Option<IdToken>> {
     let id_token = text(env, variable)?.map(|id_token| IdToken::new(id_token.trim().to_owned()));
-    id_token.transpose().map_err(|flaw| messages::bad_setting(variable, flaw))
+    id_token.transpose().map_err(|error| messages::bad_setting(variable, error))
 }
 
 #[cfg(test)]

@@ -55,7 +55,7 @@ impl Index {
             return Err(request.unexpected(reply, redact_tokens));
         }
         let audience = Object::read(&reply.body).and_then(|object| object.get::<String>("audience"));
-        let audience = audience.map_err(|flaw| request.bad_json(&flaw))?;
+        let audience = audience.map_err(|error| request.bad_json(&error))?;
         if is_audience(&audience) { Ok(audience) } else { Err(request.bad_audience()) }
     }
 
@@ -79,17 +79,17 @@ impl Index {
     pub fn read_minted(&self, mut reply: Reply, id_token: &IdToken) -> MintReply {
         let request = self.request(Endpoint::Mint);
         let object = Object::read(&reply.body);
-        let token = match (reply.flaw.take(), &object) {
-            (Some(flaw), _) => Err(request.no_reply(&flaw)),
+        let token = match (reply.error.take(), &object) {
+            (Some(error), _) => Err(request.no_reply(&error)),
             (None, _) if reply.status != 200 => Err(request.unexpected(&reply, |text| id_token.redact(text))),
             // As far as can be told, it is not whole.
-            (None, Err(flaw)) if !reply.is_surely_whole && !flaw.is_well_formed() => {
+            (None, Err(error)) if !reply.is_surely_whole && !error.is_well_formed() => {
                 Err(request.no_reply(&HttpError::cut_off()))
             }
-            (None, Err(flaw)) => Err(request.bad_json(flaw)),
-            (None, Ok(object)) => object.get("token").map_err(|flaw| request.bad_json(&flaw)),
+            (None, Err(error)) => Err(request.bad_json(error)),
+            (None, Ok(object)) => object.get("token").map_err(|error| request.bad_json(&error)),
         };
-        let token = token.and_then(|token| ApiToken::new(token).map_err(|flaw| request.bad_token(flaw)));
+        let token = token.and_then(|token| ApiToken::new(token).map_err(|error| request.bad_token(error)));
         let unusable = match token {
             Err(_) if (200..300).contains(&reply.status) => json::strings_after("token", &reply.body),
             _ => vec![],

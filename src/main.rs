@@ -46,9 +46,9 @@ use settings::Settings;
 const TO_PRINT: Duration = Duration::from_secs(120);
 
 fn main() -> ExitCode {
-    memory::keep_to_ourselves();
+    memory::forbid_dumps_and_ptrace();
     http::end_panics_as_bad_replies();
-    signals::note();
+    signals::install_handlers();
     let env = Env::of_this_process();
     match run(&env) {
         Ok(status) => ExitCode::from(status),
@@ -119,7 +119,7 @@ fn check(settings: &Settings, env: &Env) -> Result<u8> {
 /// Revokes the API token that is given.
 fn burn(settings: &Settings, env: &Env) -> Result<()> {
     let (log, deadline) = (Log::new(settings.verbosity), Deadline::after(settings.timeout));
-    let token = handover::take_back(env, deadline)?;
+    let token = handover::read_token_to_revoke(env, deadline)?;
     let _ = handover::mask(token.reveal(), env); // it is revoked, hidden or not
     let index = &settings.index;
     if let Some(other) = token.index_host().and_then(|host| index.other_with_tokens_of(&host)) {

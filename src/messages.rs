@@ -12,10 +12,10 @@ use crate::error::{Error, Kind, Reason};
 use crate::json::{JsonError, Object};
 use crate::net::http::Reply;
 use crate::net::http_error::HttpError;
-use crate::net::proxy::ProxyFlaw;
+use crate::net::proxy::ProxyError;
 use crate::net::url::UrlError;
 use crate::secret::SecretError;
-use crate::text::neutralise;
+use crate::text::sanitize;
 
 /// Far more reasons than an index ever gave.
 const MAX_REASONS: usize = 20;
@@ -45,14 +45,14 @@ pub fn usage(error: &UsageError) -> Error {
 }
 
 /// An option or a variable has a value that can't be used.
-pub fn bad_setting(place: &str, flaw: impl Display) -> Error {
-    Error::new(Kind::Usage, format!("{place}: {flaw}")).hint(SEE_HELP)
+pub fn bad_setting(place: &str, error: impl Display) -> Error {
+    Error::new(Kind::Usage, format!("{place}: {error}")).hint(SEE_HELP)
 }
 
 /// `--index` names no index.
-pub fn bad_index(place: &str, flaw: &UrlError) -> Error {
-    let fact = format!("{place}: pypi, testpypi or the URL of an index is expected: {flaw}");
-    Error::new(Kind::Usage, fact).hint(match flaw {
+pub fn bad_index(place: &str, error: &UrlError) -> Error {
+    let fact = format!("{place}: pypi, testpypi or the URL of an index is expected: {error}");
+    Error::new(Kind::Usage, fact).hint(match error {
         UrlError::UserInfo => "trusted publishing needs no user and no password",
         UrlError::NotAbsolute => "write pypi or testpypi in lower case, or a whole URL such as https://example.org",
         _ => SEE_HELP,
@@ -82,8 +82,8 @@ pub fn other_index(variable: &str, index: &impl Display) -> Error {
 }
 
 /// A proxy variable names no proxy that can be used.
-pub fn bad_proxy(variable: &str, flaw: &ProxyFlaw) -> Error {
-    Error::new(Kind::Usage, format!("{variable}: this proxy can't be used: {flaw}"))
+pub fn bad_proxy(variable: &str, error: &ProxyError) -> Error {
+    Error::new(Kind::Usage, format!("{variable}: this proxy can't be used: {error}"))
         .hint("the variable is used as curl uses it: http://USER:PASSWORD@HOST:PORT. To go without a proxy, unset it")
 }
 
@@ -116,7 +116,7 @@ pub fn token_of_other_index(index: &impl Display, other: &impl Display, name: &s
 
 // The identity
 
-/// No CI system is recognised; `known`: each with its sign.
+/// No CI system is recognised; `known`: each with what it is detected by.
 pub fn no_identity(known: &str) -> Error {
     Error::new(Kind::NoIdentity, "this is not a job of a CI system that token-mint knows")
         .hint(format!(
@@ -205,8 +205,8 @@ impl Helper {
     }
 
     /// It printed something else.
-    pub fn printed_no_token(&self, flaw: SecretError) -> Error {
-        self.failed(Kind::Trouble, format!("printed something else: {flaw}")).hint(OTHER_PROVIDER)
+    pub fn printed_no_token(&self, error: SecretError) -> Error {
+        self.failed(Kind::Trouble, format!("printed something else: {error}")).hint(OTHER_PROVIDER)
     }
 }
 
@@ -382,14 +382,14 @@ impl Request {
 
     /// A reply with the right status, which is not the JSON that was due. Half a text or a web page may be better next time; not so
     /// a reply to a request to mint, which may have made a token.
-    pub fn bad_json(&self, flaw: &JsonError) -> Error {
-        let is_transient = !flaw.is_well_formed() && self.endpoint != Endpoint::Mint;
-        Error { is_transient, ..self.nonsense(format!("its reply is not what was asked for: {flaw}")) }
+    pub fn bad_json(&self, error: &JsonError) -> Error {
+        let is_transient = !error.is_well_formed() && self.endpoint != Endpoint::Mint;
+        Error { is_transient, ..self.nonsense(format!("its reply is not what was asked for: {error}")) }
     }
 
     /// The token in the reply can't be one.
-    pub fn bad_token(&self, flaw: SecretError) -> Error {
-        self.nonsense(format!("the token in its reply is unusable: {flaw}"))
+    pub fn bad_token(&self, error: SecretError) -> Error {
+        self.nonsense(format!("the token in its reply is unusable: {error}"))
     }
 
     /// The audience in the reply can't be one.
@@ -412,7 +412,7 @@ fn reasons(reply: &Reply, redact: impl Fn(&str) -> String) -> Vec<Reason> {
     let is_code_char = |c: &char| c.is_ascii_alphanumeric() || *c == '-' || *c == '_';
     let shown = given.iter().take(MAX_REASONS).map(|reason| Reason {
         code: without_tokens(reason, "code").chars().filter(is_code_char).take(MAX_CODE_CHARS).collect(),
-        description: neutralise(&without_tokens(reason, "description"), MAX_DESCRIPTION_CHARS),
+        description: sanitize(&without_tokens(reason, "description"), MAX_DESCRIPTION_CHARS),
     });
     let unshown = given.len().saturating_sub(MAX_REASONS);
     let more = Reason { code: "more".to_owned(), description: format!("{unshown} that are not shown") };

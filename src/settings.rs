@@ -44,11 +44,11 @@ impl Settings {
         let debug = env.on_github() && env.get("RUNNER_DEBUG").is_some_and(|value| value == "1");
         Ok(Settings {
             index: setting("--index").parse(parse_index)?,
-            audience: setting("--audience").parse_if_set(text_where(is_audience, SettingFlaw::Audience))?,
+            audience: setting("--audience").parse_if_set(text_where(is_audience, SettingError::Audience))?,
             id_token_env: setting("--id-token-env")
-                .parse_if_set(text_where(is_variable_name, SettingFlaw::VariableName))?,
-            format: setting("--format").parse_if_set(|text| Format::parse(text).ok_or(SettingFlaw::Format))?,
-            project: setting("--project").parse_if_set(text_where(pyproject::is_name, SettingFlaw::Project))?,
+                .parse_if_set(text_where(is_variable_name, SettingError::VariableName))?,
+            format: setting("--format").parse_if_set(|text| Format::parse(text).ok_or(SettingError::Format))?,
+            project: setting("--project").parse_if_set(text_where(pyproject::is_name, SettingError::Project))?,
             timeout: setting("--timeout").parse(parse_timeout)?,
             keep_identity: is_given("--keep-identity"),
             verbosity: match (is_given("--quiet"), is_given("--verbose") || debug) {
@@ -56,13 +56,13 @@ impl Settings {
                 (false, true) => Verbosity::Verbose,
                 (false, false) => Verbosity::Normal,
             },
-            proxies: Proxies::of(env).map_err(|(variable, flaw)| messages::bad_proxy(variable, &flaw))?,
+            proxies: Proxies::of(env).map_err(|(variable, error)| messages::bad_proxy(variable, &error))?,
         })
     }
 }
 
 /// What is wrong with a value.
-enum SettingFlaw {
+enum SettingError {
     NotUtf8,
     Index(UrlError),
     /// Almost the name of this index.
@@ -76,25 +76,25 @@ enum SettingFlaw {
     Timeout,
 }
 
-impl SettingFlaw {
+impl SettingError {
     /// The error, which names the option or variable.
     fn at(self, place: &str) -> Error {
         let expected = match self {
-            SettingFlaw::Index(flaw) => return messages::bad_index(place, &flaw),
-            SettingFlaw::IndexName(meant) => return messages::misspelt_index(place, meant),
-            SettingFlaw::InstallerUrl => return messages::installer_url(place),
-            SettingFlaw::NotUtf8 => return messages::bad_setting(place, NotUtf8),
-            SettingFlaw::Format => "token, env or json is expected",
-            SettingFlaw::Audience => "an audience has no line breaks or other control characters",
-            SettingFlaw::Project => "a project's name is expected: letters, digits and -._",
-            SettingFlaw::VariableName => "the name of an environment variable is expected",
-            SettingFlaw::Timeout => "a whole number of seconds from 1 to 3600 is expected",
+            SettingError::Index(error) => return messages::bad_index(place, &error),
+            SettingError::IndexName(meant) => return messages::misspelt_index(place, meant),
+            SettingError::InstallerUrl => return messages::installer_url(place),
+            SettingError::NotUtf8 => return messages::bad_setting(place, NotUtf8),
+            SettingError::Format => "token, env or json is expected",
+            SettingError::Audience => "an audience has no line breaks or other control characters",
+            SettingError::Project => "a project's name is expected: letters, digits and -._",
+            SettingError::VariableName => "the name of an environment variable is expected",
+            SettingError::Timeout => "a whole number of seconds from 1 to 3600 is expected",
         };
         messages::bad_setting(place, expected)
     }
 }
 
-type Parsed<T> = std::result::Result<T, SettingFlaw>;
+type Parsed<T> = std::result::Result<T, SettingError>;
 
 /// A value, or the default, which may be empty. With it the place that a complaint names.
 struct Setting<'a> {
@@ -113,8 +113,8 @@ impl<'a> Setting<'a> {
     }
 
     fn parse<T>(&self, parse: impl FnOnce(&str) -> Parsed<T>) -> Result<T> {
-        let text = self.value.to_str().ok_or(SettingFlaw::NotUtf8);
-        text.and_then(parse).map_err(|flaw| flaw.at(self.place))
+        let text = self.value.to_str().ok_or(SettingError::NotUtf8);
+        text.and_then(parse).map_err(|error| error.at(self.place))
     }
 
     fn parse_if_set<T>(&self, parse: impl FnOnce(&str) -> Parsed<T>) -> Result<Option<T>> {
@@ -122,8 +122,8 @@ impl<'a> Setting<'a> {
     }
 }
 
-fn text_where(is_valid: fn(&str) -> bool, flaw: SettingFlaw) -> impl FnOnce(&str) -> Parsed<String> {
-    move |text| if is_valid(text) { Ok(text.to_owned()) } else { Err(flaw) }
+fn text_where(is_valid: fn(&str) -> bool, error: SettingError) -> impl FnOnce(&str) -> Parsed<String> {
+    move |text| if is_valid(text) { Ok(text.to_owned()) } else { Err(error) }
 }
 
 /// A name that a shell can set.
@@ -132,18 +132,18 @@ fn is_variable_name(text: &str) -> bool {
 }
 
 fn parse_index(text: &str) -> Parsed<Index> {
-    let index = Index::parse(text).map_err(|flaw| match cli::nearest(text, ["pypi", "testpypi"]) {
-        Some(meant) => SettingFlaw::IndexName(meant),
-        None => SettingFlaw::Index(flaw),
+    let index = Index::parse(text).map_err(|error| match cli::nearest(text, ["pypi", "testpypi"]) {
+        Some(meant) => SettingError::IndexName(meant),
+        None => SettingError::Index(error),
     })?;
-    if index.is_for_installers() { Err(SettingFlaw::InstallerUrl) } else { Ok(index) }
+    if index.is_for_installers() { Err(SettingError::InstallerUrl) } else { Ok(index) }
 }
 
 fn parse_timeout(text: &str) -> Parsed<Duration> {
     // `parse` would take a plus sign.
     let secs = text.bytes().all(|b| b.is_ascii_digit()).then(|| text.parse().ok()).flatten();
     let secs = secs.filter(|secs| (1..=MAX_TIMEOUT_SECS).contains(secs));
-    secs.map(Duration::from_secs).ok_or(SettingFlaw::Timeout)
+    secs.map(Duration::from_secs).ok_or(SettingError::Timeout)
 }
 
 #[cfg(test)]
@@ -181,7 +181,7 @@ mod tests {
     fn the_command_line_wins_over_the_environment_and_that_over_the_default() {
         let with_variable = cli::OPTIONS.iter().filter(|row| !row.variable.is_empty());
         assert_eq!(with_variable.clone().map(|row| row.name).collect::<Vec<_>>(), VALUES.map(|(name, ..)| name));
-        for (row, (name, good, worst, flaw)) in with_variable.zip(VALUES) {
+        for (row, (name, good, worst, error)) in with_variable.zip(VALUES) {
             let env = |value: &str| Env::from([(row.variable, value)]);
             let default = if row.default == "pypi" { "https://pypi.org" } else { row.default };
             for (line, env, expected) in
@@ -190,10 +190,10 @@ mod tests {
                 assert_eq!(shown(&resolve(line, &env).unwrap(), name), expected, "{line:?}");
             }
             let by_option = resolve(&[name, worst], &env(good)).unwrap_err();
-            assert!(by_option.starts_with(&format!("{name}: ")) && by_option.contains(flaw), "{by_option}");
+            assert!(by_option.starts_with(&format!("{name}: ")) && by_option.contains(error), "{by_option}");
             let by_variable = resolve(&[], &env(worst)).unwrap_err();
             assert!(
-                by_variable.starts_with(&format!("{}: ", row.variable)) && by_variable.contains(flaw),
+                by_variable.starts_with(&format!("{}: ", row.variable)) && by_variable.contains(error),
                 "{by_variable}"
             );
         }

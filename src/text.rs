@@ -65,7 +65,7 @@ pub fn json(text: &str) -> String {
 }
 
 /// Text from outside, made fit for a place in a line: harmless, on one line, and at most `max_chars` characters of it.
-pub fn neutralise(text: &str, max_chars: usize) -> String {
+pub fn sanitize(text: &str, max_chars: usize) -> String {
     let mut line: String = text.trim().chars().take(max_chars).map(|c| if c == '\n' { ' ' } else { c }).collect();
     if text.trim().chars().nth(max_chars).is_some() {
         line.push_str(" […]");
@@ -117,7 +117,7 @@ mod tests {
             ("a ##[error]b", "a #\u{b7}#[error]b"),
             ("###[error]b", "##\u{b7}#[error]b"),
         ] {
-            let line = neutralise(text, 100);
+            let line = sanitize(text, 100);
             assert_eq!(line, harmless, "{text:?}");
             assert!(!line.contains("::") && !line.contains("##["), "{line}");
         }
@@ -126,16 +126,16 @@ mod tests {
     #[test]
     fn text_from_outside_can_not_move_the_cursor_or_hide() {
         let hostile = "\x1b[2K\x07a\u{9b}b\u{202e}c\u{200b}d\0e\u{2028}f\u{feff}\u{e0041}\x7f";
-        let line = neutralise(hostile, 100);
+        let line = sanitize(hostile, 100);
         assert_eq!(line, "\u{fffd}[2K\u{fffd}a\u{fffd}b\u{fffd}c\u{fffd}d\u{fffd}e f\u{fffd}\u{fffd}\u{fffd}");
     }
 
     #[test]
     fn text_from_outside_is_shortened_by_characters() {
-        assert_eq!(neutralise("äöü", 3), "äöü");
-        assert_eq!(neutralise("äöüß", 3), "äöü […]");
-        assert_eq!(neutralise(&"A".repeat(1_000_000), 10), "AAAAAAAAAA […]");
-        assert_eq!(neutralise("  \n a \n", 10), "a");
+        assert_eq!(sanitize("äöü", 3), "äöü");
+        assert_eq!(sanitize("äöüß", 3), "äöü […]");
+        assert_eq!(sanitize(&"A".repeat(1_000_000), 10), "AAAAAAAAAA […]");
+        assert_eq!(sanitize("  \n a \n", 10), "a");
     }
 
     #[test]

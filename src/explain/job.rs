@@ -4,7 +4,7 @@ use crate::claims::Claims;
 use crate::error::{Cause, Link};
 use crate::explain::publisher_form::{ENVIRONMENT_NAME, Form, Provider};
 use crate::index::Index;
-use crate::text::neutralise;
+use crate::text::sanitize;
 
 /// The most that is shown of one claim. Branch names may be long.
 const MAX_CLAIM_CHARS: usize = 200;
@@ -101,5 +101,5 @@ impl Job<'_> {
 
 /// A text from outside, fit to be shown.
 pub fn shown(text: &str) -> String {
-    neutralise(text, MAX_CLAIM_CHARS)
+    sanitize(text, MAX_CLAIM_CHARS)
 }

@@ -127,7 +127,7 @@ mod tests {
     use super::*;
     use crate::claims::Claims;
     use crate::cli::UsageError;
-    use crate::error::{Error, Reason};
+    use crate::error::{Cause, Error, Reason};
     use crate::explain::causes::{explain_claims, explain_refusal};
     use crate::explain::job::Job;
     use crate::index::Index;
@@ -144,7 +144,7 @@ mod tests {
         let io = || io::Error::other(HOSTILE);
         let request = |endpoint| Request { endpoint, server: text(), name: text() };
         let reply =
-            |status| Reply { status, body: text().into(), retry_after: None, flaw: None, is_surely_whole: true };
+            |status| Reply { status, body: text().into(), retry_after: None, error: None, is_surely_whole: true };
         let errors: Vec<Error> = vec![
             messages::usage(&UsageError { fact: text(), hint: text() }),
             messages::bad_setting(HOSTILE, HOSTILE),

@@ -16,14 +16,14 @@ use crate::messages;
 use crate::net::deadline::{Deadline, POLL};
 use crate::os::log::Log;
 use crate::os::signals::{self, Spawned};
-use crate::text::neutralise;
+use crate::text::sanitize;
 
 /// Where `execvp` looks where there is no `PATH` (musl's; glibc leaves the first out).
 const DEFAULT_PATH: &str = "/usr/local/bin:/bin:/usr/bin";
 
 /// How long a program that was asked to end is waited for, with all that it has started. GitHub sends SIGINT to a cancelled job,
 /// SIGTERM 7.5 seconds later and SIGKILL 2.5 seconds after that; until then the token has to be revoked.
-const ENDING_PATIENCE: Duration = Duration::from_secs(7);
+const ENDING_TIMEOUT: Duration = Duration::from_secs(7);
 /// What comes sooner after the first signal is the same request to end: `timeout` sends its signal to a process and to its group.
 const SECOND_SIGNAL_AFTER: Duration = Duration::from_secs(1);
 
@@ -37,12 +37,12 @@ pub struct Upload<'a> {
 
 impl Upload<'_> {
     /// Finds the program, and looks for variables that would have it upload elsewhere.
-    pub fn plan<'a>(words: Vec<OsString>, index: &'a Index, env: &'a Env) -> Result<Upload<'a>> {
+    pub fn plan<'a>(argv: Vec<OsString>, index: &'a Index, env: &'a Env) -> Result<Upload<'a>> {
         upload_clients::check_index(index, env)?;
-        let mut words = words.into_iter();
-        let program = words.next().unwrap_or_default();
+        let mut argv = argv.into_iter();
+        let program = argv.next().unwrap_or_default();
         find(&program, env)?;
-        Ok(Upload { program, arguments: words.collect(), index, env })
+        Ok(Upload { program, arguments: argv.collect(), index, env })
     }
 
     /// Runs it to its end, without the variables `withheld`.
@@ -85,7 +85,7 @@ pub struct Ended {
 }
 
 /// Waits for its end, and forwards what signals come. Once it was asked to end, what it has started is waited for, too, but
-/// neither longer than [`ENDING_PATIENCE`] nor beyond a second signal. `Err(signal)`: it goes on after that signal.
+/// neither longer than [`ENDING_TIMEOUT`] nor beyond a second signal. `Err(signal)`: it goes on after that signal.
 fn wait(mut child: Spawned) -> std::io::Result<std::result::Result<ExitStatus, i32>> {
     let mut status = None;
     let mut asked: Option<(i32, Instant)> = None;
@@ -98,15 +98,15 @@ fn wait(mut child: Spawned) -> std::io::Result<std::result::Result<ExitStatus, i
         {
             return Ok(Ok(status));
         }
-        let mut patience = ENDING_PATIENCE;
+        let mut timeout = ENDING_TIMEOUT;
         for signal in signals::take().filter(|signal| child.forward(*signal)) {
             match asked {
                 None => asked = Some((signal, Instant::now())),
-                Some(_) => patience = SECOND_SIGNAL_AFTER,
+                Some(_) => timeout = SECOND_SIGNAL_AFTER,
             }
         }
         if let Some((signal, at)) = asked
-            && at.elapsed() >= patience
+            && at.elapsed() >= timeout
         {
             return Ok(status.ok_or(signal));
         }
@@ -141,7 +141,7 @@ fn find(name: &OsStr, env: &Env) -> Result<()> {
     };
     let mut first = None;
     for candidate in candidates.iter().filter(|path| is_file(path)) {
-        match flaw(candidate) {
+        match why_not_run(candidate) {
             None => return Ok(()),
             Some(why) => first = first.or(Some(messages::unfit_program(&printable(candidate.as_os_str()), &why))),
         }
@@ -150,7 +150,7 @@ fn find(name: &OsStr, env: &Env) -> Result<()> {
 }
 
 /// Why this file can't be run by us, as far as that can be known without doing so.
-fn flaw(path: &Path) -> Option<String> {
+fn why_not_run(path: &Path) -> Option<String> {
     if !is_runnable(path) {
         return Some("this user may not execute it, or its file system is `noexec`".to_owned());
     }
@@ -204,7 +204,7 @@ fn is_file(path: &Path) -> bool {
 }
 
 fn printable(name: &OsStr) -> String {
-    neutralise(&name.to_string_lossy(), 100)
+    sanitize(&name.to_string_lossy(), 100)
 }
 
 #[cfg(all(test, unix))]

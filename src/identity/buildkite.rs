@@ -2,19 +2,19 @@
 //! Pipelines").
 
 use super::helper::Helper;
-use super::{Source, System};
+use super::{IdTokenSource, Provider};
 
-pub const SYSTEM: System = System {
+pub const PROVIDER: Provider = Provider {
     name: NAME,
-    sign: "BUILDKITE=true",
-    find: |env| Ok(env.is_true("BUILDKITE").then(|| -> Box<dyn Source> { Box::new(HELPER) })),
+    detected_by: "BUILDKITE=true",
+    find: |env| Ok(env.is_true("BUILDKITE").then(|| -> Box<dyn IdTokenSource> { Box::new(HELPER) })),
     variables: |_| ["BUILDKITE_AGENT_ACCESS_TOKEN"].map(str::to_owned).to_vec(),
 };
 
 const NAME: &str = "Buildkite";
 
 const HELPER: Helper = Helper {
-    system: NAME,
+    provider: NAME,
     program: "buildkite-agent",
     arguments: |audience| ["oidc", "request-token", "--audience", audience].map(str::to_owned).to_vec(),
 };

@@ -2,20 +2,20 @@
 //! OpenID Connect tokens in jobs").
 
 use super::helper::Helper;
-use super::{Source, System};
+use super::{IdTokenSource, Provider};
 use crate::json;
 
-pub const SYSTEM: System = System {
+pub const PROVIDER: Provider = Provider {
     name: NAME,
-    sign: "CIRCLECI=true",
-    find: |env| Ok(env.is_true("CIRCLECI").then(|| -> Box<dyn Source> { Box::new(HELPER) })),
+    detected_by: "CIRCLECI=true",
+    find: |env| Ok(env.is_true("CIRCLECI").then(|| -> Box<dyn IdTokenSource> { Box::new(HELPER) })),
     variables: |_| ["CIRCLE_OIDC_TOKEN", "CIRCLE_OIDC_TOKEN_V2"].map(str::to_owned).to_vec(),
 };
 
 const NAME: &str = "CircleCI";
 
 const HELPER: Helper = Helper {
-    system: NAME,
+    provider: NAME,
     program: "circleci",
     arguments: |audience| {
         let claims = format!("{{\"aud\": {}}}", json::quoted(audience));

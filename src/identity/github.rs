@@ -2,7 +2,7 @@
 //! `$ACTIONS_ID_TOKEN_REQUEST_TOKEN` answers `{"value": "<ID token>"}` (GitHub Docs, "OpenID Connect reference").
 //! Both variables are unset in a job without the permission `id-token: write`.
 
-use super::{Found, Source, System, text};
+use super::{Found, IdTokenSource, Provider, text};
 use crate::env::{Env, REQUEST_TOKEN, REQUEST_URL};
 use crate::error::Result;
 use crate::identity::fork;
@@ -16,9 +16,9 @@ use crate::secret::{IdToken, RequestToken};
 pub const NAME: &str = "GitHub";
 
 /// Recognised by the endpoint's variables alone, too: that is all that a container has that a job starts by itself.
-pub const SYSTEM: System = System {
+pub const PROVIDER: Provider = Provider {
     name: NAME,
-    sign: "GITHUB_ACTIONS=true",
+    detected_by: "GITHUB_ACTIONS=true",
     find,
     variables: |_| [REQUEST_URL, REQUEST_TOKEN].map(str::to_owned).to_vec(),
 };
@@ -39,12 +39,12 @@ fn find(env: &Env) -> Found {
         (Some(_), None) => return missing(&[REQUEST_TOKEN]),
     };
     Ok(Some(Box::new(GitHub {
-        url: Url::parse(url).map_err(|flaw| messages::bad_setting(REQUEST_URL, flaw))?,
-        request_token: RequestToken::new(request_token).map_err(|flaw| messages::bad_setting(REQUEST_TOKEN, flaw))?,
+        url: Url::parse(url).map_err(|error| messages::bad_setting(REQUEST_URL, error))?,
+        request_token: RequestToken::new(request_token).map_err(|error| messages::bad_setting(REQUEST_TOKEN, error))?,
     })))
 }
 
-impl Source for GitHub {
+impl IdTokenSource for GitHub {
     fn id_token(&self, audience: &str, _: &Env, http: &Http) -> Result<IdToken> {
         let url = self.url.with_parameter("audience", audience);
         let authorization = format!("bearer {}", self.request_token.reveal());
@@ -65,6 +65,6 @@ pub fn read_id_token(reply: &Reply, request: &Request, request_token: &RequestTo
         return Err(request.unexpected(reply, |text| request_token.redact(text)));
     }
     let value = Object::read(&reply.body).and_then(|object| object.get("value"));
-    let value = value.map_err(|flaw| request.bad_json(&flaw))?;
-    IdToken::new(value).map_err(|flaw| request.bad_token(flaw))
+    let value = value.map_err(|error| request.bad_json(&error))?;
+    IdToken::new(value).map_err(|error| request.bad_token(error))
 }

@@ -1,40 +1,40 @@
 //! GitLab CI/CD: the job declares an ID token under `id_tokens:`, and it is in a variable named after its audience
 //! (GitLab Docs, "ID token authentication"; the name: PyPI Docs, "Publishing with a Trusted Publisher").
 
-use super::{Source, System, id_token_in};
+use super::{IdTokenSource, Provider, id_token_in};
 use crate::env::{Env, GITLAB_CI};
 use crate::error::Result;
 use crate::messages;
 use crate::net::http::Http;
 use crate::secret::IdToken;
-use crate::text::neutralise;
+use crate::text::sanitize;
 
 /// The most that is shown of an audience and of the variable named after it: it may be a server's word, or a secret that was
 /// put into the wrong place.
 const MAX_NAME_CHARS: usize = 100;
 
-pub const SYSTEM: System = System {
+pub const PROVIDER: Provider = Provider {
     name: "GitLab",
-    sign: "GITLAB_CI=true",
-    find: |env| Ok(env.is_true(GITLAB_CI).then(|| -> Box<dyn Source> { Box::new(GitLab) })),
+    detected_by: "GITLAB_CI=true",
+    find: |env| Ok(env.is_true(GITLAB_CI).then(|| -> Box<dyn IdTokenSource> { Box::new(GitLab) })),
     variables: |audience| vec![variable(audience)],
 };
 
 struct GitLab;
 
-impl Source for GitLab {
+impl IdTokenSource for GitLab {
     fn id_token(&self, audience: &str, env: &Env, _: &Http) -> Result<IdToken> {
         let variable = variable(audience);
         match id_token_in(env, &variable)? {
             Some(id_token) => Ok(id_token),
             None => Err(messages::no_gitlab_token(
-                &neutralise(&variable, MAX_NAME_CHARS),
-                &neutralise(audience, MAX_NAME_CHARS),
+                &sanitize(&variable, MAX_NAME_CHARS),
+                &sanitize(audience, MAX_NAME_CHARS),
             )),
         }
     }
 
-    fn gives_fresh(&self) -> bool {
+    fn can_reissue(&self) -> bool {
         false
     }
 }

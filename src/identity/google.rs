@@ -4,7 +4,7 @@
 
 use std::path::Path;
 
-use super::{Found, Source, System, text};
+use super::{Found, IdTokenSource, Provider, text};
 use crate::env::Env;
 use crate::error::Result;
 use crate::json::{self, Object};
@@ -14,10 +14,10 @@ use crate::net::url::Url;
 use crate::os::file;
 use crate::secret::{IdToken, RequestToken, redact_tokens};
 
-/// After all others: see [`super::SYSTEMS`].
-pub const SYSTEM: System = System {
+/// After all others: see [`super::PROVIDERS`].
+pub const PROVIDER: Provider = Provider {
     name: NAME,
-    sign: "GOOGLE_SERVICE_ACCOUNT_NAME, or by the machine's maker",
+    detected_by: "GOOGLE_SERVICE_ACCOUNT_NAME, or by the machine's maker",
     find,
     variables: |_| vec![], // the metadata server answers every program on the machine
 };
@@ -44,8 +44,8 @@ fn find(env: &Env) -> Found {
     if let Some(account) = account
         && !is_account(account)
     {
-        let flaw = "a service account's e-mail address or number is expected";
-        return Err(messages::bad_setting(SERVICE_ACCOUNT, flaw));
+        let error = "a service account's e-mail address or number is expected";
+        return Err(messages::bad_setting(SERVICE_ACCOUNT, error));
     }
     if account.is_none() && !is_googles_machine() {
         return Ok(None);
@@ -63,7 +63,7 @@ fn is_googles_machine() -> bool {
     PRODUCT_NAMES.iter().any(|known| known.as_bytes() == name.trim_ascii())
 }
 
-impl Source for Google {
+impl IdTokenSource for Google {
     fn id_token(&self, audience: &str, _: &Env, http: &Http) -> Result<IdToken> {
         let metadata = Url::google_metadata();
         match &self.account {
@@ -96,18 +96,18 @@ fn request(url: &Url) -> Request {
 pub fn read_id_token(reply: &Reply, url: &Url) -> Result<IdToken> {
     accepted(reply, url, redact_tokens)?;
     let text = String::from_utf8_lossy(&reply.body);
-    IdToken::new(text.trim().to_owned()).map_err(|flaw| request(url).bad_token(flaw))
+    IdToken::new(text.trim().to_owned()).map_err(|error| request(url).bad_token(error))
 }
 
 /// What the metadata server answers where an access token is asked for.
 pub fn read_access_token(reply: &Reply, url: &Url) -> Result<RequestToken> {
     accepted(reply, url, redact_tokens)?;
-    RequestToken::new(&member(reply, "access_token", url)?).map_err(|flaw| request(url).bad_token(flaw))
+    RequestToken::new(&member(reply, "access_token", url)?).map_err(|error| request(url).bad_token(error))
 }
 
 /// `projects.serviceAccounts.generateIdToken` of the IAM Service Account Credentials API, version 1.
 fn impersonate(account: &str, audience: &str, access_token: &RequestToken, http: &Http) -> Result<IdToken> {
-    let url = Url::parse(IAM).map_err(|flaw| messages::bad_setting(SERVICE_ACCOUNT, flaw))?;
+    let url = Url::parse(IAM).map_err(|error| messages::bad_setting(SERVICE_ACCOUNT, error))?;
     let url = url.with_path(&format!("/v1/projects/-/serviceAccounts/{account}:generateIdToken"));
     let authorization = format!("Bearer {}", access_token.reveal());
     let json = format!("{{\"audience\": {}, \"includeEmail\": true}}", json::quoted(audience));
@@ -118,12 +118,12 @@ fn impersonate(account: &str, audience: &str, access_token: &RequestToken, http:
 /// What IAM answers.
 pub fn read_generated(reply: &Reply, url: &Url, access_token: &RequestToken) -> Result<IdToken> {
     accepted(reply, url, |text| access_token.redact(text))?;
-    IdToken::new(member(reply, "token", url)?).map_err(|flaw| request(url).bad_token(flaw))
+    IdToken::new(member(reply, "token", url)?).map_err(|error| request(url).bad_token(error))
 }
 
 fn member(reply: &Reply, name: &str, url: &Url) -> Result<String> {
     let member = Object::read(&reply.body).and_then(|object| object.get(name));
-    member.map_err(|flaw| request(url).bad_json(&flaw))
+    member.map_err(|error| request(url).bad_json(&error))
 }
 
 fn accepted(reply: &Reply, url: &Url, redact: impl Fn(&str) -> String) -> Result<()> {

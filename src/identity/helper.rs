@@ -6,7 +6,7 @@ use std::sync::mpsc::{self, Receiver};
 use std::thread;
 use std::time::Duration;
 
-use super::Source;
+use super::IdTokenSource;
 use crate::env::Env;
 use crate::error::{Error, Result};
 use crate::messages;
@@ -14,7 +14,7 @@ use crate::net::deadline::{Deadline, Ended};
 use crate::net::http::Http;
 use crate::os::signals;
 use crate::secret::{IdToken, redact_tokens};
-use crate::text::neutralise;
+use crate::text::sanitize;
 
 /// The most that is kept of each stream. An ID token has some two thousand bytes.
 const MAX_OUTPUT_BYTES: usize = 64 * 1024;
@@ -22,21 +22,21 @@ const MAX_OUTPUT_BYTES: usize = 64 * 1024;
 const MAX_WORDS_CHARS: usize = 600;
 /// How long the rest of its output is waited for once it has ended. Its streams end then, unless a program that it left behind
 /// holds them open.
-const REST_PATIENCE: Duration = Duration::from_millis(500);
+const REST_TIMEOUT: Duration = Duration::from_millis(500);
 
 /// A program that prints an ID token.
 pub struct Helper {
-    pub system: &'static str,
+    pub provider: &'static str,
     pub program: &'static str,
     /// Its arguments for an audience.
     pub arguments: fn(&str) -> Vec<String>,
 }
 
-impl Source for Helper {
+impl IdTokenSource for Helper {
     /// A signal ends it at once, whatever grace there is for the API token: this is not it.
     fn id_token(&self, audience: &str, _: &Env, http: &Http) -> Result<IdToken> {
         let text = self.output(audience, http.deadline().with_grace(Duration::ZERO))?;
-        IdToken::new(text.trim().to_owned()).map_err(|flaw| self.message().printed_no_token(flaw))
+        IdToken::new(text.trim().to_owned()).map_err(|error| self.message().printed_no_token(error))
     }
 }
 
@@ -55,7 +55,7 @@ impl Helper {
                 Ended::TimedOut(secs) => self.message().timed_out(secs),
             }
         })?;
-        let rest = deadline.within(REST_PATIENCE);
+        let rest = deadline.within(REST_TIMEOUT);
         if !status.success() {
             return Err(self.message().ended_badly(&status, &last_words(&joined(&stderr, rest))));
         }
@@ -63,7 +63,7 @@ impl Helper {
     }
 
     fn message(&self) -> messages::Helper {
-        messages::Helper { provider: self.system, program: self.program }
+        messages::Helper { provider: self.provider, program: self.program }
     }
 }
 
@@ -71,7 +71,7 @@ impl Helper {
 fn last_words(bytes: &[u8]) -> String {
     let text = redact_tokens(&String::from_utf8_lossy(bytes));
     let start = text.chars().count().saturating_sub(MAX_WORDS_CHARS);
-    neutralise(&text.chars().skip(start).collect::<String>(), MAX_WORDS_CHARS)
+    sanitize(&text.chars().skip(start).collect::<String>(), MAX_WORDS_CHARS)
 }
 
 /// Reads a stream in a thread of its own, and passes its first part on, piece by piece, as it comes.

@@ -30,7 +30,7 @@ use crate::net::proxy::Proxies;
 use crate::net::relay::Relay;
 use crate::net::url::Url;
 use crate::os::log::{self, Log};
-use crate::text::neutralise;
+use crate::text::sanitize;
 use crate::time;
 
 #[cfg(all(feature = "mozilla-roots", feature = "system-roots"))]
@@ -86,7 +86,7 @@ pub struct Reply {
     /// The pause that it asks for before the next request, should there be one.
     pub retry_after: Option<Duration>,
     /// Why the body is not whole, if it isn't.
-    pub flaw: Option<HttpError>,
+    pub error: Option<HttpError>,
     /// False if nothing says how long the body is: one that was cut off looks like this.
     pub is_surely_whole: bool,
 }
@@ -97,7 +97,7 @@ impl Reply {
     /// # Errors
     /// Why it isn't.
     pub fn whole(mut self) -> Result<Reply, HttpError> {
-        self.flaw.take().map_or(Ok(self), Err)
+        self.error.take().map_or(Ok(self), Err)
     }
 
     /// What the server says in an error, fit for a line: the `message` of a JSON object, else a text that is no
@@ -111,7 +111,7 @@ impl Reply {
             Ok(message) => message,
             Err(_) => std::str::from_utf8(&self.body).ok()?.to_owned(),
         };
-        let message = neutralise(&redact(&text), MAX_TEXT_CHARS);
+        let message = sanitize(&redact(&text), MAX_TEXT_CHARS);
         Some(message).filter(|message| !message.is_empty() && !message.starts_with(['<', '{', '[', '"']))
     }
 }
@@ -175,7 +175,7 @@ impl Http {
         let start = Instant::now();
         let result = self.exchange(url, request);
         let outcome = match &result {
-            Ok(Reply { flaw: Some(error), .. }) | Err(error) => error.to_string(),
+            Ok(Reply { error: Some(error), .. }) | Err(error) => error.to_string(),
             Ok(reply) => format!("status {}, {} bytes", reply.status, reply.body.len()),
         };
         self.log.detail(&format!("{method} {}: {outcome}, {} ms", url.without_query(), start.elapsed().as_millis()));
@@ -191,7 +191,7 @@ impl Http {
         let early = self.early.borrow_mut().take_if(|early| early.leads_to(&route));
         let connection = early.unwrap_or_else(|| Connection::open(route, deadline));
         let remote = connection.wait(deadline).map_err(|error| match self.late(error) {
-            HttpError::Late(secs) => HttpError::Unreachable(format!("no connection within {secs} seconds")),
+            HttpError::RequestTimeout(secs) => HttpError::Unreachable(format!("no connection within {secs} seconds")),
             error => error,
         })?;
         let relay = Relay::new()?;
@@ -214,7 +214,7 @@ impl Http {
         match (relayed, exchanged) {
             (Ok(()), exchanged) => exchanged,
             (Err(_), Ok(reply)) if reply.is_surely_whole => Ok(reply),
-            (Err(error), Ok(reply)) => Ok(Reply { flaw: Some(error), ..reply }),
+            (Err(error), Ok(reply)) => Ok(Reply { error: Some(error), ..reply }),
             (Err(error), Err(_)) => Err(error),
         }
     }
@@ -222,7 +222,7 @@ impl Http {
     /// What is late for this request may be late for all.
     fn late(&self, error: HttpError) -> HttpError {
         match error {
-            HttpError::Late(_) if self.deadline.remaining().is_zero() => {
+            HttpError::RequestTimeout(_) if self.deadline.remaining().is_zero() => {
                 HttpError::TimedOut(self.deadline.timeout_secs())
             }
             error => error,
@@ -261,7 +261,7 @@ fn exchange(request: minreq::Request) -> Result<Reply, HttpError> {
         return Err(HttpError::malformed(&format!("its status is {status}")));
     }
     let mut reply =
-        Reply { status, body: Vec::new(), retry_after: retry_after(&headers), flaw: None, is_surely_whole: true };
+        Reply { status, body: Vec::new(), retry_after: retry_after(&headers), error: None, is_surely_whole: true };
     // These have no body whatever their header says (RFC 9112, section 6.3).
     if status < 200 || status == 204 || status == 304 {
         return Ok(reply);
@@ -278,7 +278,7 @@ fn exchange(request: minreq::Request) -> Result<Reply, HttpError> {
     };
     let came = reply.body.len();
     reply.is_surely_whole = announced == Some(came);
-    reply.flaw = match (read, announced) {
+    reply.error = match (read, announced) {
         (Err(error), _) => Some(error.into()),
         (Ok(_), _) if came > MAX_BODY_BYTES => Some(HttpError::too_long(MAX_BODY_BYTES)),
         (Ok(_), Some(announced)) if came < announced => {

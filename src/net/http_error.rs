@@ -6,7 +6,7 @@ use std::io::{self, ErrorKind};
 use crate::net::deadline::Ended;
 use crate::os::signals;
 use crate::secret::redact_tokens;
-use crate::text::neutralise;
+use crate::text::sanitize;
 
 /// The most that is shown of what a server or a library says.
 pub const MAX_TEXT_CHARS: usize = 300;
@@ -14,13 +14,13 @@ pub const MAX_TEXT_CHARS: usize = 300;
 /// How rustls begins each of its complaints about a certificate (`Display` in its src/error.rs).
 const BAD_CERTIFICATE: &str = "invalid peer certificate: ";
 
-/// Why there is no whole reply. Text in it is neutralised: a certificate's names are the server's.
+/// Why there is no whole reply. Text in it is sanitized: a certificate's names are the server's.
 #[derive(Debug)]
 pub enum HttpError {
     /// The deadline passed; the seconds that were given for everything.
     TimedOut(u64),
     /// This one request took too long; the seconds that it had.
-    Late(u64),
+    RequestTimeout(u64),
     /// This signal came.
     Signal(i32),
     /// No connection could be made.
@@ -62,8 +62,8 @@ impl HttpError {
 
     /// True if another attempt may succeed.
     pub fn is_transient(&self) -> bool {
-        use HttpError::{Broken, Late, Proxy, Unreachable};
-        matches!(self, Late(_) | Unreachable(_) | Proxy(_) | Broken(_))
+        use HttpError::{Broken, Proxy, RequestTimeout, Unreachable};
+        matches!(self, RequestTimeout(_) | Unreachable(_) | Proxy(_) | Broken(_))
     }
 
     /// False if no byte of the request left for the server.
@@ -74,14 +74,14 @@ impl HttpError {
 
     /// What is shown of a library's or a server's text.
     pub fn text(error: &impl fmt::Display) -> String {
-        neutralise(&redact_tokens(&error.to_string()), MAX_TEXT_CHARS)
+        sanitize(&redact_tokens(&error.to_string()), MAX_TEXT_CHARS)
     }
 }
 
 impl From<Ended> for HttpError {
     fn from(ended: Ended) -> HttpError {
         match ended {
-            Ended::TimedOut(secs) => HttpError::Late(secs),
+            Ended::TimedOut(secs) => HttpError::RequestTimeout(secs),
             Ended::Signal(signal) => HttpError::Signal(signal),
         }
     }
@@ -129,7 +129,7 @@ impl fmt::Display for HttpError {
         match self {
             HttpError::TimedOut(1) => f.write_str("no whole answer within the timeout of 1 second"),
             HttpError::TimedOut(secs) => write!(f, "no whole answer within the timeout of {secs} seconds"),
-            HttpError::Late(secs) => write!(f, "no whole answer within {secs} seconds"),
+            HttpError::RequestTimeout(secs) => write!(f, "no whole answer within {secs} seconds"),
             HttpError::Signal(signal) => write!(f, "no whole answer before {}", signals::name(*signal)),
             HttpError::Unreachable(text) | HttpError::Absent(text) => write!(f, "network trouble: {text}"),
             HttpError::Proxy(text) | HttpError::ProxyRefused(text) => write!(f, "the proxy can't be used: {text}"),

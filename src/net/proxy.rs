@@ -34,7 +34,7 @@ pub struct Proxy {
 
 /// Why a variable's value is no proxy that can be used. Never quotes it: it may hold a password.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ProxyFlaw {
+pub enum ProxyError {
     /// A scheme other than `http`.
     Scheme,
     /// Neither a name nor an address, or a path behind it.
@@ -51,11 +51,11 @@ impl Proxies {
     ///
     /// # Errors
     /// The variable and what is wrong with it.
-    pub fn of(env: &Env) -> Result<Proxies, (&'static str, ProxyFlaw)> {
+    pub fn of(env: &Env) -> Result<Proxies, (&'static str, ProxyError)> {
         let first = |names: &[&'static str]| names.iter().find_map(|name| Some((*name, env.get(name)?)));
         let proxy = first(&PROXY_VARIABLES).map(|(name, value)| {
-            let value = value.to_str().ok_or((name, ProxyFlaw::Host))?;
-            Proxy::parse(value).map_err(|flaw| (name, flaw))
+            let value = value.to_str().ok_or((name, ProxyError::Host))?;
+            Proxy::parse(value).map_err(|error| (name, error))
         });
         let no_proxy = first(&NO_PROXY_VARIABLES).map(|(_, value)| value.to_string_lossy().into_owned());
         Ok(Proxies { proxy: proxy.transpose()?, no_proxy: no_proxy.unwrap_or_default() })
@@ -70,32 +70,32 @@ impl Proxies {
 
 impl Proxy {
     /// `[http://][user[:password]@]host[:port][/]`
-    fn parse(text: &str) -> Result<Proxy, ProxyFlaw> {
+    fn parse(text: &str) -> Result<Proxy, ProxyError> {
         let authority = match text.split_once("://") {
             Some((scheme, rest)) if scheme.eq_ignore_ascii_case("http") => rest,
-            Some(_) => return Err(ProxyFlaw::Scheme),
+            Some(_) => return Err(ProxyError::Scheme),
             None => text,
         };
         let authority = authority.strip_suffix('/').unwrap_or(authority);
         let (credentials, address) = match authority.rsplit_once('@') {
             // For curl, the host ends at the first of these.
-            Some((credentials, _)) if credentials.contains(['/', '?', '#']) => return Err(ProxyFlaw::Credentials),
-            Some((credentials, address)) => (Some(decode(credentials).ok_or(ProxyFlaw::Credentials)?), address),
+            Some((credentials, _)) if credentials.contains(['/', '?', '#']) => return Err(ProxyError::Credentials),
+            Some((credentials, address)) => (Some(decode(credentials).ok_or(ProxyError::Credentials)?), address),
             None => (None, authority),
         };
         let (host, port) = match address.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
             Some((host, port)) if host.parse::<std::net::Ipv6Addr>().is_ok() => (host, port),
-            Some(_) => return Err(ProxyFlaw::Host),
+            Some(_) => return Err(ProxyError::Host),
             None => address.split_at(address.find(':').unwrap_or(address.len())),
         };
         let port = match port.strip_prefix(':') {
-            Some(port) => parse_port(port).ok_or(ProxyFlaw::Port)?,
+            Some(port) => parse_port(port).ok_or(ProxyError::Port)?,
             None if port.is_empty() => DEFAULT_PORT,
-            None => return Err(ProxyFlaw::Host),
+            None => return Err(ProxyError::Host),
         };
         let in_host = |b: u8| b.is_ascii_alphanumeric() || b"-_.:".contains(&b);
         if host.is_empty() || !host.bytes().all(in_host) {
-            return Err(ProxyFlaw::Host);
+            return Err(ProxyError::Host);
         }
         Ok(Proxy { host: host.to_owned(), port, credentials })
     }
@@ -146,13 +146,13 @@ fn is_exempt(host: &str, port: u16, list: &str) -> bool {
     })
 }
 
-impl fmt::Display for ProxyFlaw {
+impl fmt::Display for ProxyError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            ProxyFlaw::Scheme => "a proxy is spoken to by http://, no other way is supported",
-            ProxyFlaw::Host => "it is not http://HOST:PORT",
-            ProxyFlaw::Port => "its port is not a number from 1 to 65535",
-            ProxyFlaw::Credentials => "its user or password is not properly percent-encoded",
+            ProxyError::Scheme => "a proxy is spoken to by http://, no other way is supported",
+            ProxyError::Host => "it is not http://HOST:PORT",
+            ProxyError::Port => "its port is not a number from 1 to 65535",
+            ProxyError::Credentials => "its user or password is not properly percent-encoded",
         })
     }
 }
@@ -180,27 +180,27 @@ mod tests {
         assert_eq!(parsed("http://me:p%40s%3as%C3%A4@p:1"), proxy("p", 1, Some("me:p@s:sä")));
         assert_eq!(parsed("http://me@here:x@p:1"), proxy("p", 1, Some("me@here:x")));
         assert_eq!(parsed("me@p"), proxy("p", 1080, Some("me")));
-        for (text, flaw) in [
-            ("https://p:1", ProxyFlaw::Scheme),
-            ("socks5://p:1", ProxyFlaw::Scheme),
-            ("http://", ProxyFlaw::Host),
-            ("http://:80", ProxyFlaw::Host),
-            ("http://p/path", ProxyFlaw::Host),
-            ("http://p q", ProxyFlaw::Host),
-            ("http://[::1]80", ProxyFlaw::Host),
-            ("http://[::g]:80", ProxyFlaw::Host),
-            ("http://p\r\nX: y:80", ProxyFlaw::Port),
-            ("http://p:0", ProxyFlaw::Port),
-            ("http://p:65536", ProxyFlaw::Port),
-            ("http://p:80/path", ProxyFlaw::Port),
-            ("http://a%0d%0ab@p", ProxyFlaw::Credentials),
-            ("http://a%4@p", ProxyFlaw::Credentials),
-            ("http://p.example/@q.example:80", ProxyFlaw::Credentials),
-            ("http://me:a#b@p:80", ProxyFlaw::Credentials),
-            ("http://a%zz@p", ProxyFlaw::Credentials),
-            ("http://a%ff@p", ProxyFlaw::Credentials),
+        for (text, error) in [
+            ("https://p:1", ProxyError::Scheme),
+            ("socks5://p:1", ProxyError::Scheme),
+            ("http://", ProxyError::Host),
+            ("http://:80", ProxyError::Host),
+            ("http://p/path", ProxyError::Host),
+            ("http://p q", ProxyError::Host),
+            ("http://[::1]80", ProxyError::Host),
+            ("http://[::g]:80", ProxyError::Host),
+            ("http://p\r\nX: y:80", ProxyError::Port),
+            ("http://p:0", ProxyError::Port),
+            ("http://p:65536", ProxyError::Port),
+            ("http://p:80/path", ProxyError::Port),
+            ("http://a%0d%0ab@p", ProxyError::Credentials),
+            ("http://a%4@p", ProxyError::Credentials),
+            ("http://p.example/@q.example:80", ProxyError::Credentials),
+            ("http://me:a#b@p:80", ProxyError::Credentials),
+            ("http://a%zz@p", ProxyError::Credentials),
+            ("http://a%ff@p", ProxyError::Credentials),
         ] {
-            assert_eq!(parsed(text), Err(flaw), "{text}");
+            assert_eq!(parsed(text), Err(error), "{text}");
         }
     }
 
@@ -213,7 +213,7 @@ mod tests {
         assert_eq!(host(Env::from([("ALL_PROXY", "c")])).as_deref(), Some("c"));
         assert_eq!(host(Env::from([("http_proxy", "d"), ("no_proxy", "e")])), None);
         let bad = Proxies::of(&Env::from([("HTTPS_PROXY", "ftp://x")])).unwrap_err();
-        assert_eq!(bad, ("HTTPS_PROXY", ProxyFlaw::Scheme));
+        assert_eq!(bad, ("HTTPS_PROXY", ProxyError::Scheme));
     }
 
     #[test]

@@ -276,7 +276,7 @@ mod tests {
         let silent = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
         let start = Instant::now();
         let (_, ended) = relayed(Relay::new().unwrap(), &silent, Duration::from_millis(300));
-        assert!(matches!(ended, Err(HttpError::Late(_))), "{ended:?}");
+        assert!(matches!(ended, Err(HttpError::RequestTimeout(_))), "{ended:?}");
         assert!(start.elapsed() < Duration::from_secs(2), "{:?}", start.elapsed());
 
         let endless = [&b"HTTP/1.1 200 OK\r\n\r\n"[..], &[b'x'; 2 * MAX_RECEIVED_BYTES]].concat();

@@ -9,7 +9,7 @@ use std::time::Duration;
 use crate::net::deadline::Deadline;
 
 /// How long a file is waited for that only serves an explanation.
-const PATIENCE: Duration = Duration::from_secs(1);
+const READ_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// At most `max_bytes` of a file; `None` where there is no such file, or none that can be read soon.
 pub fn read(path: &Path, max_bytes: u64) -> Option<Vec<u8>> {
@@ -19,7 +19,7 @@ pub fn read(path: &Path, max_bytes: u64) -> Option<Vec<u8>> {
         open(&path, OpenOptions::new().read(true))?.take(max_bytes).read_to_end(&mut bytes)?;
         io::Result::Ok(bytes)
     };
-    Deadline::after(PATIENCE).despite_signals().wait_for(read).ok()?.ok() // a signal has to be explained, too
+    Deadline::after(READ_TIMEOUT).despite_signals().wait_for(read).ok()?.ok() // a signal has to be explained, too
 }
 
 /// Opens a file that is there, to append to it.

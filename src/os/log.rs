@@ -22,7 +22,7 @@ use crate::os::stdio::{self, Stream};
 use crate::text::{Command, harmless};
 
 /// How long a line is waited for.
-const PATIENCE: Duration = Duration::from_secs(1);
+const WRITE_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// False where stderr may be in the middle of a line: after whoever wrote before us, or a line of ours that was cut.
 static AT_LINE_START: AtomicBool = AtomicBool::new(false);
@@ -98,8 +98,8 @@ pub fn rendered(message: &str) -> String {
 }
 
 fn write(text: &str) -> io::Result<()> {
-    let patience = if NOBODY_READS.load(Ordering::SeqCst) { Duration::ZERO } else { PATIENCE };
-    let written = stdio::write(Stream::Stderr, text, Deadline::after(patience).despite_signals());
+    let timeout = if NOBODY_READS.load(Ordering::SeqCst) { Duration::ZERO } else { WRITE_TIMEOUT };
+    let written = stdio::write(Stream::Stderr, text, Deadline::after(timeout).despite_signals());
     AT_LINE_START.store(written.is_ok(), Ordering::SeqCst);
     if written.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::TimedOut) {
         NOBODY_READS.store(true, Ordering::SeqCst);

@@ -5,7 +5,7 @@ use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
-pub use platform::{Spawned, note, spawn, spawn_group};
+pub use platform::{Spawned, install_handlers, spawn, spawn_group};
 
 /// More than the number of any signal that is noted.
 const NUMBERS: usize = 32;
@@ -82,7 +82,7 @@ mod platform {
     /// Two more get a handler that does nothing, for what would be lost otherwise. The exit status of children: whoever started us
     /// may ignore SIGCHLD, which we inherit (`waitpid(2)`). And that a file may not grow (`setrlimit(2)`): SIGXFSZ would end
     /// us, with the API token in hand.
-    pub fn note() {
+    pub fn install_handlers() {
         let ignored = ignored();
         for signal in ENDING.iter().chain(OTHERS).map(|signal| signal.as_raw()) {
             if let Some(noted) = super::NOTED.get(signal as usize).filter(|_| ignored & (1 << (signal - 1)) == 0) {
@@ -196,7 +196,7 @@ mod platform {
     }
 
     /// From now on Ctrl-C is noted, and does not end this process.
-    pub fn note() {
+    pub fn install_handlers() {
         if let Some(noted) = super::NOTED.get(SIGINT as usize) {
             let _ = signal_hook::flag::register(SIGINT, noted);
         }

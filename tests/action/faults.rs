@@ -9,12 +9,12 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::harness::Raw;
+use crate::harness::ScriptedServer;
 use crate::job::{Job, TARGET, busybox, executable, pinned, run};
 use crate::stand_in::Setup;
 
 /// A job that downloads from this server.
-fn job_with(releases: &Raw) -> Job {
+fn job_with(releases: &ScriptedServer) -> Job {
     Job::new().env("TOKEN_MINT_RELEASES", &releases.url())
 }
 
@@ -24,9 +24,9 @@ fn reply(status: u16, body: &[u8]) -> Vec<u8> {
 }
 
 /// Gives each request the next of these answers.
-fn in_turn(answers: Vec<Vec<u8>>) -> Raw {
+fn in_turn(answers: Vec<Vec<u8>>) -> ScriptedServer {
     let requests = AtomicUsize::new(0);
-    Raw::serving(move |stream| {
+    ScriptedServer::serving(move |stream| {
         let answer = answers.get(requests.fetch_add(1, Ordering::Relaxed));
         let _ = stream.write_all(answer.expect("a request more than there are answers"));
         let _ = stream.shutdown(Shutdown::Write);
@@ -36,7 +36,7 @@ fn in_turn(answers: Vec<Vec<u8>>) -> Raw {
 #[test]
 fn an_asset_with_one_bit_flipped_is_named_with_both_sums_and_not_run() {
     let flipped = pinned().flipped();
-    let releases = Raw::answering(reply(200, &flipped));
+    let releases = ScriptedServer::answering(reply(200, &flipped));
     let job = job_with(&releases);
     let sum = {
         let file = job.dir.path().join("token-mint-flipped");
@@ -54,7 +54,7 @@ fn an_asset_with_one_bit_flipped_is_named_with_both_sums_and_not_run() {
 
 #[test]
 fn a_wrong_asset_is_deleted() {
-    let releases = Raw::answering(reply(200, b"#!/bin/sh\necho pwned\n"));
+    let releases = ScriptedServer::answering(reply(200, b"#!/bin/sh\necho pwned\n"));
     let job = job_with(&releases);
     let temp = job.dir.path().join("temp");
     fs::create_dir(&temp).unwrap();
@@ -68,7 +68,7 @@ fn a_wrong_asset_is_deleted() {
 fn a_truncated_download_is_tried_again_and_then_given_up() {
     let asset = fs::read(pinned().asset()).unwrap();
     let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\nConnection: close\r\n\r\n", asset.len());
-    let releases = Raw::answering([head.as_bytes(), &asset[..asset.len() / 2]].concat());
+    let releases = ScriptedServer::answering([head.as_bytes(), &asset[..asset.len() / 2]].concat());
     let job = job_with(&releases);
     job.assert_stops_before_minting(&["can't download", &releases.url(), "(three tries, see above)"]);
     assert_eq!(releases.requests().len(), 3);
@@ -79,7 +79,7 @@ fn a_truncated_download_is_tried_again_and_then_given_up() {
 fn a_truncated_download_never_runs_with_busybox_either() {
     let asset = fs::read(pinned().asset()).unwrap();
     let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\nConnection: close\r\n\r\n", asset.len());
-    let job = job_with(&Raw::answering([head.as_bytes(), &asset[..asset.len() / 2]].concat()));
+    let job = job_with(&ScriptedServer::answering([head.as_bytes(), &asset[..asset.len() / 2]].concat()));
     let path = busybox(job.dir.path().join("bin"), &[]);
     let outcome = job.path(&path).assert_stops_before_minting(&["token-mint: "]);
     assert!(!outcome.log.contains("token-mint: version"), "{outcome}");
@@ -95,7 +95,7 @@ fn a_server_that_recovers_is_forgiven() {
 
 #[test]
 fn a_release_without_the_asset_is_named() {
-    let releases = Raw::answering(reply(404, b"Not Found"));
+    let releases = ScriptedServer::answering(reply(404, b"Not Found"));
     let job = job_with(&releases);
     job.assert_stops_before_minting(&["can't download", &format!("{}/v", releases.url()), TARGET, "404"]);
 }
@@ -116,7 +116,7 @@ fn words_of_a_server_are_no_workflow_command() {
 
 #[test]
 fn an_endless_asset_is_cut_off() {
-    let releases = Raw::serving(|stream| {
+    let releases = ScriptedServer::serving(|stream| {
         let _ = stream.write_all(b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n");
         while stream.write_all(&[0; 65536]).is_ok() {}
     });
@@ -132,7 +132,7 @@ fn a_folder_for_temporary_files_that_is_missing_is_named() {
 
 #[test]
 fn a_server_that_hangs_is_given_up() {
-    let releases = Raw::serving(|_| thread::sleep(Duration::from_secs(60)));
+    let releases = ScriptedServer::serving(|_| thread::sleep(Duration::from_secs(60)));
     for path in [None, Some(&[][..])] {
         let job = job_with(&releases).edited("--max-time 40", "--max-time 2").edited("timeout 40", "timeout 2");
         let job = match path {

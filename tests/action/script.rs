@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
 
-use crate::harness::{Raw, spawned, wait_until};
+use crate::harness::{ScriptedServer, spawned, wait_until};
 use crate::job::{TARGET, VERSION, executable, pinned};
 
 /// How runners start a script: GitHub's for `shell: sh`, the same where sh is busybox's, and for `shell: bash`.
@@ -22,7 +22,7 @@ const SHELLS: [&[&str]; 3] =
 struct Script {
     dir: tempfile::TempDir,
     shell: &'static [&'static str],
-    server: Raw,
+    server: ScriptedServer,
 }
 
 impl Script {
@@ -31,7 +31,7 @@ impl Script {
         let script = Script {
             dir: tempfile::tempdir().unwrap(),
             shell,
-            server: Raw::serving(|_| thread::sleep(Duration::from_secs(60))),
+            server: ScriptedServer::serving(|_| thread::sleep(Duration::from_secs(60))),
         };
         let cached = script.dir.path().join(format!("tools/token-mint/{VERSION}/{TARGET}/token-mint"));
         executable(&cached, &fs::read(pinned().asset()).unwrap());

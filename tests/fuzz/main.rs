@@ -34,8 +34,8 @@ use std::sync::OnceLock;
 /// The targets, and what they have in common.
 mod targets {
     pub mod claims;
-    pub mod neutralise;
     pub mod reply;
+    pub mod sanitize;
     pub mod settings;
     pub mod shown;
     pub mod url;
@@ -50,7 +50,7 @@ libfuzzer_sys::fuzz_target!(|input: &[u8]| {
 fn chosen() -> fn(&[u8]) {
     match std::env::var("FUZZ_TARGET").as_deref() {
         Ok("claims") => targets::claims::fuzz,
-        Ok("neutralise") => targets::neutralise::fuzz,
+        Ok("sanitize") => targets::sanitize::fuzz,
         Ok("reply") => targets::reply::fuzz,
         Ok("settings") => targets::settings::fuzz,
         Ok("url") => targets::url::fuzz,

@@ -6,15 +6,15 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use crate::harness::{NOWHERE, Raw, Step, wait_until};
+use crate::harness::{NOWHERE, ScriptedServer, Step, wait_until};
 
 const ID_TOKEN: &str = "HTTP/1.1 200 OK\r\n\r\n{\"value\":\"a.b.c\"}";
 const MINTED: &str = "HTTP/1.1 200 OK\r\n\r\n{\"token\":\"pypi-abc\"}";
 
 /// An index, and GitHub's endpoint, which answers once somebody has connected to the index.
-fn endpoint_that_waits_for(index: &Arc<Raw>) -> Raw {
+fn endpoint_that_waits_for(index: &Arc<ScriptedServer>) -> ScriptedServer {
     let index = Arc::clone(index);
-    Raw::serving(move |stream| {
+    ScriptedServer::serving(move |stream| {
         wait_until(|| !index.connections().is_empty());
         let _ = stream.write_all(ID_TOKEN.as_bytes());
     })
@@ -22,7 +22,7 @@ fn endpoint_that_waits_for(index: &Arc<Raw>) -> Raw {
 
 #[test]
 fn the_index_is_connected_to_while_the_id_token_is_asked_for() {
-    let index = Arc::new(Raw::answering(MINTED));
+    let index = Arc::new(ScriptedServer::answering(MINTED));
     let github = endpoint_that_waits_for(&index);
     Step::with_endpoints(&github.url(), &index.url()).run().assert_done();
     assert_eq!((github.connections().len(), index.connections().len()), (1, 1));
@@ -31,7 +31,7 @@ fn the_index_is_connected_to_while_the_id_token_is_asked_for() {
 #[test]
 fn an_early_connection_that_the_server_has_closed_is_replaced_without_a_word() {
     let accepted = AtomicUsize::new(0);
-    let index = Arc::new(Raw::accepting(move |stream| {
+    let index = Arc::new(ScriptedServer::accepting(move |stream| {
         if accepted.fetch_add(1, Ordering::SeqCst) == 0 {
             return; // closes it
         }
@@ -41,7 +41,7 @@ fn an_early_connection_that_the_server_has_closed_is_replaced_without_a_word() {
         let _ = stream.read(&mut [0]);
     }));
     let waits = Arc::clone(&index);
-    let github = Raw::serving(move |stream| {
+    let github = ScriptedServer::serving(move |stream| {
         wait_until(|| !waits.connections().is_empty());
         std::thread::sleep(Duration::from_millis(200));
         let _ = stream.write_all(ID_TOKEN.as_bytes());
@@ -54,7 +54,7 @@ fn an_early_connection_that_the_server_has_closed_is_replaced_without_a_word() {
 
 #[test]
 fn nothing_is_connected_to_before_the_hand_over_is_planned() {
-    let (github, index) = (Raw::answering(ID_TOKEN), Raw::answering(MINTED));
+    let (github, index) = (ScriptedServer::answering(ID_TOKEN), ScriptedServer::answering(MINTED));
     let step = || Step::with_endpoints(&github.url(), &index.url());
     step().without("GITHUB_OUTPUT").run().assert_failed(6, &["GITHUB_OUTPUT"]);
     step().args(&["--", "no-such-program"]).run().assert_failed(2, &["no-such-program"]);
@@ -63,8 +63,8 @@ fn nothing_is_connected_to_before_the_hand_over_is_planned() {
 
 #[test]
 fn claims_connects_to_nobody_but_the_ci_system() {
-    let (claims, index) = ("eyJhIjoxfQ", Raw::answering(MINTED));
-    let github = Raw::answering(format!("HTTP/1.1 200 OK\r\n\r\n{{\"value\":\"a.{claims}.c\"}}"));
+    let (claims, index) = ("eyJhIjoxfQ", ScriptedServer::answering(MINTED));
+    let github = ScriptedServer::answering(format!("HTTP/1.1 200 OK\r\n\r\n{{\"value\":\"a.{claims}.c\"}}"));
     let step = Step::on_github()
         .env("ACTIONS_ID_TOKEN_REQUEST_URL", &github.url())
         .env("ACTIONS_ID_TOKEN_REQUEST_TOKEN", "t")
@@ -76,7 +76,7 @@ fn claims_connects_to_nobody_but_the_ci_system() {
 /// It is not known whether it will ever be needed: the CI system may refuse.
 #[test]
 fn an_early_connection_that_can_not_be_made_is_nobodys_trouble_until_it_is_needed() {
-    let github = Raw::replying(403, "{\"message\":\"no\"}");
+    let github = ScriptedServer::replying(403, "{\"message\":\"no\"}");
     let outcome = Step::with_endpoints(&github.url(), NOWHERE).args(&["--verbose"]).run();
     outcome.assert_failed(3, &["GitHub refused"]);
     assert!(!outcome.stderr.contains("network trouble"), "{outcome}");

@@ -1,6 +1,6 @@
 //! The walking path: what is sent, how often, and what comes of it.
 
-use crate::harness::{Raw, Step};
+use crate::harness::{ScriptedServer, Step};
 use crate::stand_in::{Setup, StandIn};
 
 #[test]
@@ -18,8 +18,9 @@ fn a_job_gets_its_token_as_a_step_output() {
 
 #[test]
 fn a_known_audience_costs_two_requests_and_an_asked_one_three() {
-    let id_token = Raw::replying(200, r#"{"count":5,"value":"a.b.c"}"#);
-    let index = Raw::replying(200, r#"{"success":true,"audience":"asked","token":"pypi-abc","expires":1790000000}"#);
+    let id_token = ScriptedServer::replying(200, r#"{"count":5,"value":"a.b.c"}"#);
+    let index =
+        ScriptedServer::replying(200, r#"{"success":true,"audience":"asked","token":"pypi-abc","expires":1790000000}"#);
     let step = || Step::with_endpoints(&id_token.url(), &index.url());
 
     let outcome = step().run();
@@ -62,13 +63,13 @@ fn requests_are_what_the_protocol_says() {
 
 #[test]
 fn the_audience_is_percent_encoded_into_any_url() {
-    let index = Raw::replying(200, r#"{"token":"pypi-abc"}"#);
+    let index = ScriptedServer::replying(200, r#"{"token":"pypi-abc"}"#);
     for (path, target) in [
         ("", "/?audience=a%20b%26c%3D%25%2B%C3%A4"),
         ("/x", "/x?audience=a%20b%26c%3D%25%2B%C3%A4"),
         ("/x?api-version=2.0", "/x?api-version=2.0&audience=a%20b%26c%3D%25%2B%C3%A4"),
     ] {
-        let id_token = Raw::replying(200, r#"{"value":"a.b.c"}"#);
+        let id_token = ScriptedServer::replying(200, r#"{"value":"a.b.c"}"#);
         let url = format!("{}{path}", id_token.url());
         Step::with_endpoints(&url, &index.url()).args(&["--audience", "a b&c=%+ä"]).run().assert_done();
         assert_eq!(id_token.requests()[0].target, target);
@@ -84,7 +85,7 @@ fn the_command_line_wins_over_the_environment_and_empty_is_unset() {
     step().run_with(&servers).assert_failed(4, &["invalid-token"]);
     step().env("TOKEN_MINT_AUDIENCE", "").run_with(&servers).assert_done();
 
-    let unused = Raw::replying(500, "");
+    let unused = ScriptedServer::replying(500, "");
     let index = servers.index.url("");
     step()
         .env("TOKEN_MINT_INDEX", &unused.url())

@@ -4,7 +4,7 @@ use std::io::Write;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use crate::harness::{NOWHERE, Outcome, Raw, SLACK, Step, blocked, said_by};
+use crate::harness::{NOWHERE, Outcome, SLACK, ScriptedServer, Step, blocked, said_by};
 use crate::stand_in::github::Job;
 use crate::stand_in::{Setup, StandIn};
 
@@ -130,15 +130,17 @@ fn a_file_that_can_not_be_opened_is_not_waited_for() {
 /// What an index says of its audience is shown where an ID token has another one.
 #[test]
 fn a_hostile_audience_is_harmless() {
-    let github =
-        Raw::replying(200, &format!("{{\"value\":\"{}\"}}", StandIn::start(Setup::default()).id_token("other")));
+    let github = ScriptedServer::replying(
+        200,
+        &format!("{{\"value\":\"{}\"}}", StandIn::start(Setup::default()).id_token("other")),
+    );
     for audience in [r"a\n::error::b", r"a\r##[error]b", r"py\u0000pi", r"\u001b[2K", r"a\u0085b"] {
-        let index = Raw::replying(200, &format!("{{\"audience\":\"{audience}\"}}"));
+        let index = ScriptedServer::replying(200, &format!("{{\"audience\":\"{audience}\"}}"));
         let step = Step::with_endpoints(&github.url(), &index.url()).without("TOKEN_MINT_AUDIENCE");
         step.run().assert_failed(5, &["the audience in its reply is empty, or has a control character"]);
     }
     let audience = "::error::a ##[error]b pypi-AgEIcHlwaS5vcmcCJDAw \u{202e}";
-    let index = Raw::serving_requests(move |request, stream| {
+    let index = ScriptedServer::serving_requests(move |request, stream| {
         let (status, body) = match request.path().ends_with("audience") {
             true => (200, serde_json::json!({"audience": audience})),
             false => (422, serde_json::json!({"errors": [{"code": "invalid-token", "description": "no"}]})),

@@ -9,7 +9,7 @@ use std::time::{Duration, SystemTime};
 
 use rustix::net::sockopt::set_socket_linger;
 
-use crate::harness::{NOWHERE, Outcome, Raw, SLACK, Step, at_once};
+use crate::harness::{NOWHERE, Outcome, SLACK, ScriptedServer, Step, at_once};
 use crate::stand_in::http::read_request;
 
 /// More than the pauses between four attempts take.
@@ -65,12 +65,12 @@ pub struct Fault {
     ends: [End; 3],
     /// In each message.
     piece: &'static str,
-    server: Raw,
+    server: ScriptedServer,
     /// How many API tokens can be made out in each reply, although it can't be used. Each is revoked.
     tokens: usize,
 }
 
-pub fn fault(name: &'static str, ends: [End; 3], piece: &'static str, server: Raw) -> Fault {
+pub fn fault(name: &'static str, ends: [End; 3], piece: &'static str, server: ScriptedServer) -> Fault {
     Fault { name, ends, piece, server, tokens: 0 }
 }
 
@@ -90,16 +90,16 @@ const SENSELESS: [End; 3] = [Retried(5), Retried(5), Once(5)];
 const REFUSED: [End; 3] = [Once(5), Once(4), Once(4)];
 
 /// A status with a body, properly.
-fn reply(status: u16, headers: &str, body: impl AsRef<[u8]>) -> Raw {
+fn reply(status: u16, headers: &str, body: impl AsRef<[u8]>) -> ScriptedServer {
     let body = body.as_ref();
     let head = format!("HTTP/1.1 {status} Status\r\n{headers}Content-Length: {}\r\n\r\n", body.len());
     answering([head.as_bytes(), body].concat())
 }
 
 /// Answers so, but for requests to revoke.
-fn answering(bytes: impl Into<Vec<u8>>) -> Raw {
+fn answering(bytes: impl Into<Vec<u8>>) -> ScriptedServer {
     let bytes = bytes.into();
-    Raw::serving_requests(move |request, stream| {
+    ScriptedServer::serving_requests(move |request, stream| {
         let is_revocation = request.path().ends_with("burn-token");
         let _ = stream.write_all(if is_revocation {
             b"HTTP/1.1 202 Accepted\r\nContent-Length: 0\r\n\r\n"
@@ -112,16 +112,16 @@ fn answering(bytes: impl Into<Vec<u8>>) -> Raw {
 }
 
 /// The beginning of a reply, then silence.
-fn silent_after(bytes: &'static str) -> Raw {
-    Raw::serving(move |stream| {
+fn silent_after(bytes: &'static str) -> ScriptedServer {
+    ScriptedServer::serving(move |stream| {
         let _ = stream.write_all(bytes.as_bytes());
         let _ = stream.read(&mut [0]); // until the client goes
     })
 }
 
 /// The beginning of a reply, then this again and again.
-fn endless(head: &'static str, more: &'static str, pause: Duration) -> Raw {
-    Raw::serving(move |stream| {
+fn endless(head: &'static str, more: &'static str, pause: Duration) -> ScriptedServer {
+    ScriptedServer::serving(move |stream| {
         let _ = stream.write_all(head.as_bytes());
         while stream.write_all(more.as_bytes()).is_ok() {
             thread::sleep(pause);
@@ -142,7 +142,7 @@ fn tokens(token: &str) -> String {
     format!(r#"{{"value":"{token}","audience":"pypi","token":"{token}"}}"#)
 }
 
-fn expiring(expires: &str) -> Raw {
+fn expiring(expires: &str) -> ScriptedServer {
     reply(200, "", format!(r#"{{"token":"pypi-AgEIsecret-secret","expires":{expires}}}"#))
 }
 
@@ -153,42 +153,42 @@ const CHUNKED: &str = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n";
 /// What goes wrong with a connection, and with HTTP.
 #[rustfmt::skip] // a line each
 fn faults_of_the_network() -> Vec<Fault> {
-    let closed = Raw::refusing();
+    let closed = ScriptedServer::refusing();
     let huge = "x".repeat(100);
     let long = format!("HTTP/1.1 200 OK\r\n{}\n\r\n{{}}", "x".repeat(32 * 1024 - 1));
     vec![
         fault("connection refused", PASSING, "network trouble", closed),
-        fault("reset before the request", PASSING, "", Raw::accepting(|stream| reset(stream))),
-        fault("reset after the request", PASSING, "", Raw::serving(|stream| reset(stream))),
-        fault("reset in the middle of the body", PASSING, "", Raw::serving(|stream| {
+        fault("reset before the request", PASSING, "", ScriptedServer::accepting(|stream| reset(stream))),
+        fault("reset after the request", PASSING, "", ScriptedServer::serving(|stream| reset(stream))),
+        fault("reset in the middle of the body", PASSING, "", ScriptedServer::serving(|stream| {
             let _ = stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 99\r\n\r\n{\"value\":");
             thread::sleep(Duration::from_millis(100)); // else the reset overtakes it
             reset(stream);
         })),
-        fault("closed before the request", PASSING, "", Raw::accepting(|_| ())),
-        fault("closed after the request", PASSING, "without an HTTP reply", Raw::answering("")),
-        fault("accepted, then silence", [Deadline; 3], "timeout of 2 seconds", Raw::accepting(|stream| {
+        fault("closed before the request", PASSING, "", ScriptedServer::accepting(|_| ())),
+        fault("closed after the request", PASSING, "without an HTTP reply", ScriptedServer::answering("")),
+        fault("accepted, then silence", [Deadline; 3], "timeout of 2 seconds", ScriptedServer::accepting(|stream| {
             let _ = read_request(stream);
             let _ = stream.read(&mut [0]);
         })),
         fault("silence after the header", [Deadline; 3], "timeout", silent_after("HTTP/1.1 200 OK\r\nContent-Length: 99\r\n\r\n")),
         fault("a header of one byte a second", [Deadline; 3], "timeout", endless("HTTP/1.1 200 OK\r\nX: ", "x", SECOND)),
         fault("a body of one byte a second", [Deadline; 3], "timeout", endless("HTTP/1.1 200 OK\r\nContent-Length: 99\r\n\r\n{", " ", SECOND)),
-        fault("closed in the middle of the status line", PASSING, "without an HTTP reply", Raw::answering("HTTP/1.")),
-        fault("closed in the middle of the header", PASSING, "", Raw::answering("HTTP/1.1 200 OK\r\nContent-Type: app")),
-        fault("closed in the middle of the body", PASSING, "cut off: 9 of 99 bytes", Raw::answering("HTTP/1.1 200 OK\r\nContent-Length: 99\r\n\r\n{\"value\":")),
-        fault("closed in the middle of a chunk", PASSING, "", Raw::answering(format!("{CHUNKED}40\r\n{{\"value\":"))),
-        fault("closed between two chunks", PASSING, "", Raw::answering(format!("{CHUNKED}9\r\n{{\"value\":\r\n"))),
-        fault("a chunk whose length is no number", PASSING, "not proper HTTP", Raw::answering(format!("{CHUNKED}zz\r\n{GOOD}"))),
+        fault("closed in the middle of the status line", PASSING, "without an HTTP reply", ScriptedServer::answering("HTTP/1.")),
+        fault("closed in the middle of the header", PASSING, "", ScriptedServer::answering("HTTP/1.1 200 OK\r\nContent-Type: app")),
+        fault("closed in the middle of the body", PASSING, "cut off: 9 of 99 bytes", ScriptedServer::answering("HTTP/1.1 200 OK\r\nContent-Length: 99\r\n\r\n{\"value\":")),
+        fault("closed in the middle of a chunk", PASSING, "", ScriptedServer::answering(format!("{CHUNKED}40\r\n{{\"value\":"))),
+        fault("closed between two chunks", PASSING, "", ScriptedServer::answering(format!("{CHUNKED}9\r\n{{\"value\":\r\n"))),
+        fault("a chunk whose length is no number", PASSING, "not proper HTTP", ScriptedServer::answering(format!("{CHUNKED}zz\r\n{GOOD}"))),
         fault("Content-Length too long", PASSING, "cut off", answering(format!("HTTP/1.1 200 OK\r\nContent-Length: 999\r\n\r\n{GOOD}"))).with_tokens(1),
-        fault("Content-Length too short", SENSELESS, "not well-formed JSON", Raw::answering(format!("HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n{GOOD}"))),
-        fault("Content-Length of -1", PASSING, "not proper HTTP", Raw::answering(format!("HTTP/1.1 200 OK\r\nContent-Length: -1\r\n\r\n{GOOD}"))),
+        fault("Content-Length too short", SENSELESS, "not well-formed JSON", ScriptedServer::answering(format!("HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n{GOOD}"))),
+        fault("Content-Length of -1", PASSING, "not proper HTTP", ScriptedServer::answering(format!("HTTP/1.1 200 OK\r\nContent-Length: -1\r\n\r\n{GOOD}"))),
         fault("endless status line", PASSING, "not proper HTTP", endless("HTTP/1.1 200 ", "and OK ", AT_ONCE)),
         fault("endless headers", PASSING, "longer than 256 KiB", endless("HTTP/1.1 200 OK\r\n", "X-Header: and more\r\n", AT_ONCE)),
-        fault("a header as long as minreq's limit", FINAL, "lacks a field", Raw::answering(long)),
+        fault("a header as long as minreq's limit", FINAL, "lacks a field", ScriptedServer::answering(long)),
         fault("endless body", PASSING, "longer than 64 KiB", endless("HTTP/1.1 200 OK\r\n\r\n", "                ", AT_ONCE)),
         fault("endless chunks", PASSING, "longer than 64 KiB", endless(CHUNKED, "4\r\n    \r\n", AT_ONCE)),
-        fault("no HTTP at all", PASSING, "without an HTTP reply", Raw::answering("SSH-2.0-OpenSSH_9.2\r\n")),
+        fault("no HTTP at all", PASSING, "without an HTTP reply", ScriptedServer::answering("SSH-2.0-OpenSSH_9.2\r\n")),
         fault("status 99", PASSING, "not proper HTTP", reply(99, "", huge)),
     ]
 }
@@ -204,9 +204,9 @@ fn faults_of_replies() -> Vec<Fault> {
     let passing_status = |name, status| fault(name, PASSING, "it answered with status", reply(status, "", html));
     vec![
         fault("100 Continue, then silence", [Deadline; 3], "timeout", silent_after("HTTP/1.1 100 Continue\r\n\r\n")),
-        fault("103 Early Hints, and no more", PASSING, "in the middle of its reply", Raw::answering("HTTP/1.1 103 Early Hints\r\n\r\n")),
+        fault("103 Early Hints, and no more", PASSING, "in the middle of its reply", ScriptedServer::answering("HTTP/1.1 103 Early Hints\r\n\r\n")),
         fault("101 Switching Protocols", FINAL, "status 101", silent_after("HTTP/1.1 101 Switching Protocols\r\n\r\n")),
-        fault("102, 103, then the reply", [Never, Never, Once(0)], "", Raw::answering(format!("HTTP/1.1 102 Processing\r\n\r\nHTTP/1.1 103 Early Hints\r\nLink: </x>\r\n\r\n{whole}"))),
+        fault("102, 103, then the reply", [Never, Never, Once(0)], "", ScriptedServer::answering(format!("HTTP/1.1 102 Processing\r\n\r\nHTTP/1.1 103 Early Hints\r\nLink: </x>\r\n\r\n{whole}"))),
         fault("100, then the reply in chunks", [Never, Never, Once(0)], "", silent_after(in_chunks)),
         fault("201 with the tokens", FINAL, "status 201", reply(201, "", GOOD)).with_tokens(1),
         fault("202 with the tokens", FINAL, "status 202", reply(202, "", GOOD)).with_tokens(1),
@@ -359,9 +359,9 @@ fn check_message(fault: &Fault, leg: Leg, end: End, what: &str, outcome: &Outcom
 }
 
 /// GitHub's endpoint, with another ID token each time.
-fn counting_id_tokens() -> Raw {
+fn counting_id_tokens() -> ScriptedServer {
     let issued = std::sync::atomic::AtomicUsize::new(0);
-    Raw::serving(move |stream| {
+    ScriptedServer::serving(move |stream| {
         let number = issued.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
         let body = format!(r#"{{"value":"eyJh.eyJi.c2lnbmF0dXJl{number}"}}"#);
         let _ = write!(stream, "HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{body}", body.len());

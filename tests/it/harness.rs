@@ -428,7 +428,7 @@ pub fn at_once<T: Sync>(items: &[T], work: impl Fn(&T) + Sync) {
 }
 
 /// A server without manners: it reads a request, then does what it is told to with the connection.
-pub struct Raw {
+pub struct ScriptedServer {
     scheme: &'static str,
     address: SocketAddr,
     connections: Arc<Mutex<Vec<Instant>>>,
@@ -437,26 +437,26 @@ pub struct Raw {
     refusing: Option<OwnedFd>,
 }
 
-impl Raw {
-    pub fn serving(serve: impl Fn(&mut TcpStream) + Send + Sync + 'static) -> Raw {
-        Raw::serving_requests(move |_, stream| serve(stream))
+impl ScriptedServer {
+    pub fn serving(serve: impl Fn(&mut TcpStream) + Send + Sync + 'static) -> ScriptedServer {
+        ScriptedServer::serving_requests(move |_, stream| serve(stream))
     }
 
     /// The same, for a server that looks at the request.
-    pub fn serving_requests(serve: impl Fn(&Request, &mut TcpStream) + Send + Sync + 'static) -> Raw {
+    pub fn serving_requests(serve: impl Fn(&Request, &mut TcpStream) + Send + Sync + 'static) -> ScriptedServer {
         let requests = Arc::new(Mutex::new(Vec::new()));
         let record = Arc::clone(&requests);
-        let server = Raw::accepting(move |stream| {
+        let server = ScriptedServer::accepting(move |stream| {
             if let Ok(request) = read_request(stream) {
                 record.lock().unwrap().push(request.clone());
                 serve(&request, stream);
             }
         });
-        Raw { requests, ..server }
+        ScriptedServer { requests, ..server }
     }
 
     /// A server that does this with each connection, without reading a request.
-    pub fn accepting(serve: impl Fn(&mut TcpStream) + Send + Sync + 'static) -> Raw {
+    pub fn accepting(serve: impl Fn(&mut TcpStream) + Send + Sync + 'static) -> ScriptedServer {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
         let connections = Arc::new(Mutex::new(Vec::new()));
@@ -468,20 +468,26 @@ impl Raw {
                 thread::spawn(move || serve(&mut stream));
             }
         });
-        Raw { scheme: "http", address, connections, requests: Arc::default(), refusing: None }
+        ScriptedServer { scheme: "http", address, connections, requests: Arc::default(), refusing: None }
     }
 
     /// The same server, addressed as one that speaks TLS.
-    pub fn over_https(self) -> Raw {
-        Raw { scheme: "https", ..self }
+    pub fn over_https(self) -> ScriptedServer {
+        ScriptedServer { scheme: "https", ..self }
     }
 
     /// A port where nobody listens.
-    pub fn refusing() -> Raw {
+    pub fn refusing() -> ScriptedServer {
         let socket = rustix::net::socket(AddressFamily::INET, SocketType::STREAM, None).unwrap();
         rustix::net::bind(&socket, &SocketAddr::from(([127, 0, 0, 1], 0))).unwrap();
         let address = rustix::net::getsockname(&socket).unwrap().try_into().unwrap();
-        Raw { refusing: Some(socket), address, scheme: "http", connections: Arc::default(), requests: Arc::default() }
+        ScriptedServer {
+            refusing: Some(socket),
+            address,
+            scheme: "http",
+            connections: Arc::default(),
+            requests: Arc::default(),
+        }
     }
 
     /// False for a port where nobody listens.
@@ -490,9 +496,9 @@ impl Raw {
     }
 
     /// Answers every request with these bytes and closes the connection.
-    pub fn answering(bytes: impl Into<Vec<u8>>) -> Raw {
+    pub fn answering(bytes: impl Into<Vec<u8>>) -> ScriptedServer {
         let bytes = bytes.into();
-        Raw::serving(move |stream| {
+        ScriptedServer::serving(move |stream| {
             let _ = stream.write_all(&bytes);
             let _ = stream.shutdown(Shutdown::Write);
             // Reading on until the client closes keeps a reset from overtaking the bytes.
@@ -501,8 +507,8 @@ impl Raw {
     }
 
     /// Answers with this status and body, properly.
-    pub fn replying(status: u16, body: &str) -> Raw {
-        Raw::answering(format!("HTTP/1.1 {status} X\r\nContent-Length: {}\r\n\r\n{body}", body.len()))
+    pub fn replying(status: u16, body: &str) -> ScriptedServer {
+        ScriptedServer::answering(format!("HTTP/1.1 {status} X\r\nContent-Length: {}\r\n\r\n{body}", body.len()))
     }
 
     pub fn url(&self) -> String {

@@ -7,7 +7,7 @@ use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use crate::harness::{
-    NOWHERE, Outcome, Raw, SLACK, Step, install, output, said_by, send, spawned, status, wait_until, wrapped,
+    NOWHERE, Outcome, SLACK, ScriptedServer, Step, install, output, said_by, send, spawned, status, wait_until, wrapped,
 };
 use crate::stand_in::{Setup, StandIn};
 
@@ -215,7 +215,7 @@ fn what_a_helper_leaves_behind_holds_nothing_up() {
 /// The second ID token is asked for after the index was, but there is no API token yet that could be lost.
 #[test]
 fn a_signal_ends_a_helpers_second_run_at_once() {
-    let index = Raw::answering("HTTP/1.1 503 X\r\nContent-Length: 0\r\n\r\n");
+    let index = ScriptedServer::answering("HTTP/1.1 503 X\r\nContent-Length: 0\r\n\r\n");
     let step = with_helper("test -e ran && touch runs && exec sleep 20; touch ran; echo a.b.c");
     let step = step.env("TOKEN_MINT_INDEX", &index.url());
     let mut child = spawned(&mut step.command());

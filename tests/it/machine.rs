@@ -6,7 +6,7 @@ use std::os::unix::fs::{FileExt, PermissionsExt};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use crate::harness::{Raw, SLACK, Step, said_by, spawned, wait_until, wrapped};
+use crate::harness::{SLACK, ScriptedServer, Step, said_by, spawned, wait_until, wrapped};
 use crate::stand_in::{Setup, StandIn};
 
 #[test]
@@ -101,7 +101,7 @@ fn memory_of(process: u32) -> Option<Vec<u8>> {
 /// Most jobs run everything as one user.
 #[test]
 fn no_other_process_of_the_user_reads_the_environment_or_the_memory() {
-    let silent = Raw::serving(|_| std::thread::sleep(Duration::from_secs(10)));
+    let silent = ScriptedServer::serving(|_| std::thread::sleep(Duration::from_secs(10)));
     let step = Step::with_endpoints(&silent.url(), &silent.url()).args(&["--format", "token"]);
     // Root may look in any case, so both are another user then.
     let nobody = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "--inh-caps=-all"];

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
 
-use crate::harness::{NOWHERE, Raw, SLACK, Step, at_once};
+use crate::harness::{NOWHERE, SLACK, ScriptedServer, Step, at_once};
 use crate::stand_in::tls::HOST;
 
 /// A proxy that takes this machine for every host, and keeps what it was asked.
@@ -85,7 +85,7 @@ fn a_proxy_that_refuses_or_fails_is_an_error_and_says_why() {
         (4, "", "closed the connection without a word"),
     ];
     at_once(&cases, |(attempts, answer, piece)| {
-        let proxy = Raw::answering(*answer);
+        let proxy = ScriptedServer::answering(*answer);
         let outcome = step().env("https_proxy", &proxy.url()).run();
         outcome.assert_failed(5, &["asking GitHub", piece]);
         assert_eq!(proxy.requests().len(), *attempts, "{outcome}");
@@ -102,7 +102,7 @@ fn a_proxy_that_refuses_or_fails_is_an_error_and_says_why() {
 #[test]
 fn an_id_token_that_a_proxy_has_not_passed_on_is_sent_again() {
     for (answer, attempts) in [("HTTP/1.1 503 Busy\r\n\r\n", 4), ("", 4), ("HTTP/1.1 403 Forbidden\r\n\r\n", 1)] {
-        let proxy = Raw::answering(answer);
+        let proxy = ScriptedServer::answering(answer);
         let step = Step::bare().args(&["--index", &format!("https://{HOST}"), "--audience", "pypi"]);
         let step = step.args(&["--id-token-env", "MY_TOKEN", "--format", "token"]).env("MY_TOKEN", "a.b.c");
         step.env("https_proxy", &proxy.url())
@@ -114,13 +114,16 @@ fn an_id_token_that_a_proxy_has_not_passed_on_is_sent_again() {
 
 #[test]
 fn an_endless_answer_of_a_proxy_is_bounded() {
-    let endless = Raw::serving(|stream| while stream.write_all(b"HTTP/1.1 200 X-Header: more and more\r\n").is_ok() {});
+    let endless =
+        ScriptedServer::serving(
+            |stream| while stream.write_all(b"HTTP/1.1 200 X-Header: more and more\r\n").is_ok() {},
+        );
     step().env("https_proxy", &endless.url()).run().assert_failed(5, &["what it says does not end"]);
 }
 
 #[test]
 fn a_proxy_that_says_nothing_is_waited_for_until_the_deadline() {
-    let silent = Raw::serving(|_| thread::sleep(Duration::from_secs(20)));
+    let silent = ScriptedServer::serving(|_| thread::sleep(Duration::from_secs(20)));
     let outcome = step().env("https_proxy", &silent.url()).args(&["--timeout", "1"]).run();
     outcome.assert_failed(5, &["timeout of 1 second"]);
     assert!(outcome.elapsed < Duration::from_secs(1) + SLACK, "{outcome}");
@@ -128,8 +131,8 @@ fn a_proxy_that_says_nothing_is_waited_for_until_the_deadline() {
 
 #[test]
 fn a_proxy_that_is_not_there_is_never_passed_by() {
-    let closed = Raw::refusing();
-    let server = Raw::replying(200, "{}");
+    let closed = ScriptedServer::refusing();
+    let server = ScriptedServer::replying(200, "{}");
     let there = server.url().replace("http://127.0.0.1", "https://localhost.example.test");
     let step = Step::with_endpoints(&there, NOWHERE).env("https_proxy", &closed.url());
     step.run().assert_failed(5, &["the proxy can't be used"]);
@@ -146,7 +149,7 @@ fn step_with_bad_proxy(value: &str, piece: &str) {
 
 #[test]
 fn a_proxys_credentials_are_decoded_and_show_nowhere() {
-    let proxy = Raw::answering("HTTP/1.1 407 No\r\n\r\n");
+    let proxy = ScriptedServer::answering("HTTP/1.1 407 No\r\n\r\n");
     let url = proxy.url().replace("http://", "http://me:hunter2%2Dhunter2%3A@");
     let step = step().secret("hunter2").secret("aHVudGVy").env("HTTPS_PROXY", &url).args(&["--verbose"]);
     step.run().assert_failed(5, &["http://USER:PASSWORD@HOST:PORT"]);
@@ -156,7 +159,9 @@ fn a_proxys_credentials_are_decoded_and_show_nowhere() {
     let user = self::step().env("https_proxy", &proxy.url().replace("http://", "http://me@"));
     user.run().assert_failed(5, &["the proxy"]);
     // Nor where the proxy says them itself.
-    let echo = Raw::answering("HTTP/1.1 403 me:hunter2-hunter2: hunter2-hunter2: bWU6aHVudGVyMi1odW50ZXIyOg==\r\n\r\n");
+    let echo = ScriptedServer::answering(
+        "HTTP/1.1 403 me:hunter2-hunter2: hunter2-hunter2: bWU6aHVudGVyMi1odW50ZXIyOg==\r\n\r\n",
+    );
     let url = echo.url().replace("http://", "http://me:hunter2%2Dhunter2%3A@");
     let step = self::step().secret("hunter2").secret("aHVudGVy").env("https_proxy", &url);
     step.run().assert_failed(5, &["it answered: HTTP/1.1 403 *** *** ***", "ask whoever runs it"]);
@@ -168,7 +173,7 @@ fn a_proxys_credentials_are_decoded_and_show_nowhere() {
 
 #[test]
 fn a_host_in_no_proxy_is_reached_directly() {
-    let proxy = Raw::answering("");
+    let proxy = ScriptedServer::answering("");
     at_once(&["*", HOST, "example.test", ".test:443"], |list| {
         let outcome = step().env("https_proxy", &proxy.url()).env("no_proxy", list).run();
         // There is no such host.

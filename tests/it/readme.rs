@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::path::{Component, Path, PathBuf};
 use std::{env, fs};
 
-use crate::harness::{NOWHERE, Raw, Step, output};
+use crate::harness::{NOWHERE, ScriptedServer, Step, output};
 use crate::stand_in::{Setup, StandIn};
 
 const README: &str = include_str!("../../README.md");
@@ -135,8 +135,8 @@ fn the_docs_list_the_ci_systems_in_their_order() {
 
 #[test]
 fn the_docs_list_failures_by_the_words_that_they_begin_with() {
-    let github = Raw::replying(200, r#"{"value":"a.b.c"}"#);
-    let broken = Raw::replying(500, "");
+    let github = ScriptedServer::replying(200, r#"{"value":"a.b.c"}"#);
+    let broken = ScriptedServer::replying(500, "");
     for step in [
         Step::bare().args(&["--index", "nonsense"]),
         Step::bare().args(&["--nonsense"]),

@@ -5,13 +5,13 @@ use std::process::Stdio;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use crate::harness::{NOWHERE, Raw, SLACK, Step, at_once, spawned, wait_until};
+use crate::harness::{NOWHERE, SLACK, ScriptedServer, Step, at_once, spawned, wait_until};
 use crate::stand_in::{Setup, StandIn};
 
 /// A server that answers so at first, and then so.
-fn at_first(times: usize, first: &'static str, then: &'static str) -> Raw {
+fn at_first(times: usize, first: &'static str, then: &'static str) -> ScriptedServer {
     let answered = AtomicUsize::new(0);
-    Raw::serving(move |stream| {
+    ScriptedServer::serving(move |stream| {
         let answer = if answered.fetch_add(1, Ordering::SeqCst) < times { first } else { then };
         let _ = stream.write_all(answer.as_bytes());
     })
@@ -45,7 +45,7 @@ fn a_mint_whose_reply_is_lost_is_repeated_with_a_fresh_id_token() {
 fn each_retry_is_one_line_with_the_reason_unless_quiet_is_asked_for() {
     let run = |options: &[&str]| {
         let github = at_first(2, BUSY, GOOD);
-        let outcome = Step::with_endpoints(&github.url(), &Raw::answering(GOOD).url()).args(options).run();
+        let outcome = Step::with_endpoints(&github.url(), &ScriptedServer::answering(GOOD).url()).args(options).run();
         outcome.assert_done();
         (github.url(), outcome)
     };
@@ -67,7 +67,7 @@ fn the_pause_that_a_server_asks_for_is_made() {
     at_once(&[("3", 3000), (&*soon, 2000), ("0", 500)], |(retry_after, least)| {
         let busy = format!("HTTP/1.1 429 X\r\nRetry-After: {retry_after}\r\nContent-Length: 0\r\n\r\n");
         let index = at_first(1, busy.leak(), GOOD);
-        let outcome = Step::with_endpoints(&Raw::answering(GOOD).url(), &index.url()).run();
+        let outcome = Step::with_endpoints(&ScriptedServer::answering(GOOD).url(), &index.url()).run();
         outcome.assert_done();
         let [first, second] = index.connections()[..] else { panic!("{outcome}") };
         let pause = second - first;
@@ -78,7 +78,7 @@ fn the_pause_that_a_server_asks_for_is_made() {
 
 #[test]
 fn a_pause_that_would_outlast_the_deadline_is_not_begun() {
-    let busy = Raw::answering(BUSY);
+    let busy = ScriptedServer::answering(BUSY);
     let outcome = Step::with_endpoints(&busy.url(), NOWHERE).args(&["--timeout", "1"]).run();
     outcome.assert_failed(5, &["status 503"]);
     assert!(busy.requests().len() < 4 && outcome.elapsed < Duration::from_secs(1) + SLACK, "{outcome}");
@@ -87,7 +87,7 @@ fn a_pause_that_would_outlast_the_deadline_is_not_begun() {
 /// Where the ID token is in a variable, there is no fresh one.
 #[test]
 fn an_id_token_in_a_variable_is_sent_once() {
-    let step = |index: &Raw| {
+    let step = |index: &ScriptedServer| {
         let step = Step::bare().args(&["--index", &index.url(), "--audience", "pypi", "--format", "token"]);
         [step.env("MY_TOKEN", "a.b.c").args(&["--id-token-env", "MY_TOKEN"])].into_iter().chain([Step::bare()
             .args(&["--index", &index.url(), "--audience", "pypi"])
@@ -95,7 +95,7 @@ fn an_id_token_in_a_variable_is_sent_once() {
             .env("PYPI_ID_TOKEN", "a.b.c")])
     };
     for (answer, piece) in [(BUSY, "status 503"), ("", "without an HTTP reply")] {
-        let index = Raw::answering(answer);
+        let index = ScriptedServer::answering(answer);
         for step in step(&index) {
             let outcome = step.run();
             outcome.assert_failed(5, &[piece]);
@@ -104,7 +104,7 @@ fn an_id_token_in_a_variable_is_sent_once() {
         assert_eq!(index.requests().len(), 2);
     }
     // Where no connection was made, it was not sent.
-    for step in step(&Raw::refusing()) {
+    for step in step(&ScriptedServer::refusing()) {
         let outcome = step.run();
         outcome.assert_failed(5, &["Connection refused"]);
         assert_eq!(retries(&outcome.stderr).len(), 3, "{outcome}");
@@ -120,7 +120,7 @@ fn the_revocation_is_tried_again_too() {
 }
 
 /// Sends SIGTERM once there was a request, and gives the status and how long it took from there.
-fn terminated(step: &Step, index: &Raw) -> (Option<i32>, Duration) {
+fn terminated(step: &Step, index: &ScriptedServer) -> (Option<i32>, Duration) {
     let mut child = spawned(step.command().stdout(Stdio::piped()));
     wait_until(|| !index.requests().is_empty());
     std::thread::sleep(Duration::from_millis(100));
@@ -133,13 +133,13 @@ fn terminated(step: &Step, index: &Raw) -> (Option<i32>, Duration) {
 
 #[test]
 fn a_signal_ends_a_pause_at_once_and_a_wait_for_a_reply_soon() {
-    let id_tokens = Raw::answering(GOOD);
-    let busy = Raw::answering("HTTP/1.1 429 X\r\nRetry-After: 60\r\nContent-Length: 0\r\n\r\n");
+    let id_tokens = ScriptedServer::answering(GOOD);
+    let busy = ScriptedServer::answering("HTTP/1.1 429 X\r\nRetry-After: 60\r\nContent-Length: 0\r\n\r\n");
     let (status, took) = terminated(&Step::with_endpoints(&id_tokens.url(), &busy.url()), &busy);
     assert_eq!(status, Some(143));
     assert!(took < SLACK, "{took:?}");
 
-    let silent = Raw::serving(|_| std::thread::sleep(Duration::from_secs(20)));
+    let silent = ScriptedServer::serving(|_| std::thread::sleep(Duration::from_secs(20)));
     let (status, took) = terminated(&Step::with_endpoints(&id_tokens.url(), &silent.url()), &silent);
     assert_eq!(status, Some(143));
     assert!(took >= Duration::from_secs(4) && took < Duration::from_secs(5) + SLACK, "{took:?}");
@@ -149,7 +149,7 @@ fn a_signal_ends_a_pause_at_once_and_a_wait_for_a_reply_soon() {
 #[test]
 fn a_request_has_thirty_seconds_whatever_the_deadline_is() {
     let answered = AtomicUsize::new(0);
-    let github = Raw::serving(move |stream| {
+    let github = ScriptedServer::serving(move |stream| {
         if answered.fetch_add(1, Ordering::SeqCst) == 0 {
             std::thread::sleep(Duration::from_millis(31_500));
             let _ = write!(stream, "HTTP/1.1 200 OK\r\n{}\n\r\n{{}}", "x".repeat(32 * 1024 - 1));
@@ -157,7 +157,7 @@ fn a_request_has_thirty_seconds_whatever_the_deadline_is() {
             let _ = stream.write_all(GOOD.as_bytes());
         }
     });
-    let index = Raw::answering(GOOD);
+    let index = ScriptedServer::answering(GOOD);
     let step = Step::with_endpoints(&github.url(), &index.url()).env("PATH", "/usr/bin:/bin");
     let outcome = step.args(&["--", "sh", "-c", "sleep 3; exit 7"]).run_within(Duration::from_secs(50));
     assert_eq!(outcome.status, 7, "{outcome}");
@@ -169,13 +169,13 @@ fn a_request_has_thirty_seconds_whatever_the_deadline_is() {
 #[test]
 fn a_signal_between_two_attempts_to_mint_keeps_the_second_one_from_being_made() {
     let asked = AtomicUsize::new(0);
-    let github = Raw::serving(move |stream| {
+    let github = ScriptedServer::serving(move |stream| {
         if asked.fetch_add(1, Ordering::SeqCst) == 1 {
             std::thread::sleep(Duration::from_secs(2));
         }
         let _ = stream.write_all(GOOD.as_bytes());
     });
-    let index = Raw::answering(BUSY);
+    let index = ScriptedServer::answering(BUSY);
     let step = Step::with_endpoints(&github.url(), &index.url());
     let mut child = spawned(&mut step.command());
     wait_until(|| github.requests().len() == 2);
@@ -191,7 +191,7 @@ fn a_revocation_that_is_refused_is_refused_whatever_became_of_earlier_attempts()
     const REFUSED: &str = "HTTP/1.1 422 X\r\nContent-Length: 2\r\n\r\n{}";
     for earlier in [&[""][..], &[BUSY], &["", BUSY], &[BUSY, ""]] {
         let answered = AtomicUsize::new(0);
-        let index = Raw::serving(move |stream| {
+        let index = ScriptedServer::serving(move |stream| {
             let answer = earlier.get(answered.fetch_add(1, Ordering::SeqCst)).unwrap_or(&REFUSED);
             let _ = stream.write_all(answer.as_bytes());
         });
@@ -204,7 +204,7 @@ fn a_revocation_that_is_refused_is_refused_whatever_became_of_earlier_attempts()
 #[test]
 fn an_unusable_token_is_revoked_in_several_attempts_too() {
     let burning = AtomicUsize::new(0);
-    let index = Raw::serving_requests(move |request, stream| {
+    let index = ScriptedServer::serving_requests(move |request, stream| {
         let answer = match request.path().ends_with("burn-token") {
             false => "HTTP/1.1 201 Created\r\n\r\n{\"token\":\"pypi-\\u0022abc\"}",
             true if burning.fetch_add(1, Ordering::SeqCst) == 0 => BUSY,
@@ -212,7 +212,7 @@ fn an_unusable_token_is_revoked_in_several_attempts_too() {
         };
         let _ = stream.write_all(answer.as_bytes());
     });
-    let outcome = Step::with_endpoints(&Raw::answering(GOOD).url(), &index.url()).run();
+    let outcome = Step::with_endpoints(&ScriptedServer::answering(GOOD).url(), &index.url()).run();
     outcome.assert_failed(5, &["status 201", "has accepted the API token for revocation"]);
     assert_eq!(index.requests().len(), 3, "{outcome}");
     assert_eq!(index.requests().last().unwrap().body, br#"{"token":"pypi-\"abc"}"#);

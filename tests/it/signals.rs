@@ -8,7 +8,9 @@ use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 
-use crate::harness::{NOWHERE, Raw, SLACK, Step, at_once, send, spawned, started, status, wait_until, wrapped};
+use crate::harness::{
+    NOWHERE, SLACK, ScriptedServer, Step, at_once, send, spawned, started, status, wait_until, wrapped,
+};
 use crate::stand_in::{Setup, StandIn};
 use crate::upload::{assert_burned_after, running};
 
@@ -43,8 +45,8 @@ fn notes_signals(number: &str) -> bool {
 }
 
 /// A server that takes requests and says nothing.
-fn silent() -> Raw {
-    Raw::serving(|_| thread::sleep(Duration::from_secs(20)))
+fn silent() -> ScriptedServer {
+    ScriptedServer::serving(|_| thread::sleep(Duration::from_secs(20)))
 }
 
 const GOOD: &str = "HTTP/1.1 200 OK\r\n\r\n{\"value\":\"a.b.c\"}";
@@ -108,7 +110,7 @@ fn a_signal_ends_every_wait() {
         Wait {
             what: "the API token",
             step: |silent| {
-                let github = Raw::answering(GOOD);
+                let github = ScriptedServer::answering(GOOD);
                 Step::with_endpoints(&github.url(), silent)
             },
             says: "",
@@ -117,7 +119,7 @@ fn a_signal_ends_every_wait() {
     ];
     let all: Vec<_> = waits.iter().flat_map(|wait| places().into_iter().map(move |place| (wait, place))).collect();
     at_once(&all, |(Wait { what, step, says, takes }, place)| {
-        let server = if says.is_empty() { silent() } else { Raw::answering(*says) };
+        let server = if says.is_empty() { silent() } else { ScriptedServer::answering(*says) };
         let step = step(&server.url());
         let (mut child, number) = started_in(place, &step);
         if !["stdin", "a helper program"].contains(what) {
@@ -390,7 +392,7 @@ fn a_signal_that_means_something_else_to_the_command_is_no_request_to_end() {
 
 #[test]
 fn a_signal_does_not_end_a_revocation() {
-    let index = Raw::serving_requests(|request, stream| {
+    let index = ScriptedServer::serving_requests(|request, stream| {
         let answer = match request.path().ends_with("burn-token") {
             true => "HTTP/1.1 202 Accepted\r\nContent-Length: 0\r\n\r\n",
             false => "HTTP/1.1 200 OK\r\n\r\n{\"token\":\"pypi-abc\"}",
@@ -398,7 +400,8 @@ fn a_signal_does_not_end_a_revocation() {
         thread::sleep(Duration::from_millis(if answer.contains("202") { 1000 } else { 0 }));
         let _ = stream.write_all(answer.as_bytes());
     });
-    let step = Step::with_endpoints(&Raw::answering(GOOD).url(), &index.url()).args(&["--", "/bin/sh", "-c", "exit 3"]);
+    let step = Step::with_endpoints(&ScriptedServer::answering(GOOD).url(), &index.url())
+        .args(&["--", "/bin/sh", "-c", "exit 3"]);
     let mut child = step.command().stderr(Stdio::piped()).spawn().unwrap();
     wait_until(|| index.requests().iter().any(|request| request.path().ends_with("burn-token")));
     for signal in ["-INT", "-TERM"] {

@@ -53,7 +53,7 @@ mod system_roots {
 
     use super::*;
     use crate::faults::{self, Deadline, FINAL, Fault, PASSING, fault};
-    use crate::harness::{Raw, SLACK};
+    use crate::harness::{SLACK, ScriptedServer};
     use crate::proxy::Proxy;
     use crate::stand_in::http::read_request;
     use crate::stand_in::tls::{Authority, HOST, Identity, self_signed};
@@ -146,11 +146,11 @@ mod system_roots {
             fault("garbage in place of the handshake", PASSING, "no secure connection", hello(&[0xaa; 999])),
             fault("closed in the handshake", PASSING, "closed the connection", hello(b"")),
             fault("closed in the middle of a handshake record", PASSING, "closed the connection", hello(b"\x16\x03\x03\x00\x7a\x02")),
-            fault("reset in the handshake", PASSING, "closed the connection", Raw::accepting(|stream| {
+            fault("reset in the handshake", PASSING, "closed the connection", ScriptedServer::accepting(|stream| {
                 let _ = stream.read(&mut [0; 99]);
                 faults::reset(stream);
             }).over_https()),
-            fault("silence in the handshake", [Deadline; 3], "timeout", Raw::accepting(|stream| {
+            fault("silence in the handshake", [Deadline; 3], "timeout", ScriptedServer::accepting(|stream| {
                 thread::sleep(Duration::from_secs(20));
                 drop(stream.shutdown(Shutdown::Both));
             }).over_https()),
@@ -166,8 +166,8 @@ mod system_roots {
     }
 
     /// A server that reads the client's greeting, says this, and closes the connection.
-    fn hello(answer: &'static [u8]) -> Raw {
-        let server = Raw::accepting(move |stream| {
+    fn hello(answer: &'static [u8]) -> ScriptedServer {
+        let server = ScriptedServer::accepting(move |stream| {
             let _ = stream.read(&mut [0; 4096]);
             let _ = stream.write_all(answer);
             let _ = stream.shutdown(Shutdown::Write);
@@ -177,8 +177,8 @@ mod system_roots {
     }
 
     /// A server that speaks TLS, reads a request, does this, and closes the connection without TLS's farewell.
-    fn over_tls(config: Arc<ServerConfig>, serve: impl Fn(&mut Tls) + Send + Sync + 'static) -> Raw {
-        let server = Raw::accepting(move |stream| {
+    fn over_tls(config: Arc<ServerConfig>, serve: impl Fn(&mut Tls) + Send + Sync + 'static) -> ScriptedServer {
+        let server = ScriptedServer::accepting(move |stream| {
             let connection = ServerConnection::new(Arc::clone(&config)).unwrap();
             let mut tls = StreamOwned::new(connection, stream.try_clone().unwrap());
             if read_request(&mut tls).is_ok() {

@@ -8,7 +8,7 @@ use std::process::Stdio;
 use std::thread;
 use std::time::{Duration, Instant, SystemTime};
 
-use crate::harness::{Outcome, Raw, SLACK, Step, install, output, said_by, spawned, status, wrapped};
+use crate::harness::{Outcome, SLACK, ScriptedServer, Step, install, output, said_by, spawned, status, wrapped};
 use crate::stand_in::{Setup, StandIn};
 
 pub const PATH: &str = "/usr/local/bin:/usr/bin:/bin";
@@ -348,7 +348,7 @@ fn an_index_that_breaks_at_the_revocation_does_not_change_the_status() {
     let wrapping = format!("HTTP/1.1 200 OK\r\n{}\n\r\n{{}}", "x".repeat(32 * 1024 - 1));
     for answer in [reset, wrapping] {
         let token = "{\"token\": \"pypi-minted\"}";
-        let index = Raw::serving_requests(move |request, stream| {
+        let index = ScriptedServer::serving_requests(move |request, stream| {
             let minted = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{token}", token.len());
             let burning = request.path().ends_with("burn-token");
             let _ = stream.write_all(if burning { answer.as_bytes() } else { minted.as_bytes() });
@@ -363,7 +363,7 @@ fn an_index_that_breaks_at_the_revocation_does_not_change_the_status() {
 
 #[test]
 fn a_revocation_has_a_deadline_of_its_own() {
-    let index = Raw::serving_requests(|request, stream| {
+    let index = ScriptedServer::serving_requests(|request, stream| {
         if request.path().ends_with("burn-token") {
             thread::sleep(Duration::from_secs(60));
         }
@@ -450,7 +450,7 @@ fn burn_notices_by_the_token_that_another_index_is_meant() {
 #[test]
 fn a_token_that_is_sent_back_is_not_shown() {
     let token = "secret-api-token-without-a-prefix";
-    let index = Raw::replying(403, &format!("{{\"message\": \"who is {token}?\"}}"));
+    let index = ScriptedServer::replying(403, &format!("{{\"message\": \"who is {token}?\"}}"));
     let step =
         Step::on_github().args(&["burn", "--index", &index.url()]).env("TOKEN_MINT_API_TOKEN", token).secret(token);
     step.run().assert_failed(4, &["who is ***?"]);
@@ -458,7 +458,7 @@ fn a_token_that_is_sent_back_is_not_shown() {
 
 #[test]
 fn a_token_that_burn_could_not_revoke_is_said_to_be_valid_still() {
-    for index in [Raw::answering(""), Raw::replying(503, "")] {
+    for index in [ScriptedServer::answering(""), ScriptedServer::replying(503, "")] {
         let step = Step::on_github().args(&["burn", "--index", &index.url()]).env("TOKEN_MINT_API_TOKEN", "pypi-x");
         let outcome = step.run();
         outcome.assert_failed(5, &["asking the index to revoke the API token", "stays valid until it expires"]);

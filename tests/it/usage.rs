@@ -1,6 +1,6 @@
 //! The command line and the environment as a user meets them.
 
-use crate::harness::{Raw, Step};
+use crate::harness::{ScriptedServer, Step};
 use crate::stand_in::{Setup, StandIn};
 
 #[test]
@@ -101,7 +101,7 @@ fn what_is_joined_to_an_option_that_does_not_exist_is_not_repeated() {
 #[test]
 fn minreqs_own_variables_change_nothing() {
     let servers = StandIn::start(Setup::default());
-    let unused = Raw::replying(500, "");
+    let unused = ScriptedServer::replying(500, "");
     let mut step = Step::of(&servers).env("MINREQ_TIMEOUT", "0");
     for name in ["http_proxy", "https_proxy", "all_proxy", "HTTPS_PROXY", "ALL_PROXY"] {
         step = step.env(name, &unused.url());

@@ -8,7 +8,8 @@ use serde_json::Value;
 
 use super::shown::{check_explanation, unguessable};
 use crate::claims::Claims;
-use crate::explain::causes::{Job, explain_claims};
+use crate::explain::causes::explain_claims;
+use crate::explain::job::Job;
 use crate::index::Index;
 use crate::secret::IdToken;
 
@@ -33,7 +34,8 @@ pub fn fuzz(input: &[u8]) {
     let secrets: &[&str] = if choice % 2 == 0 { &[&text, &signature] } else { &[] };
     for project in [None, Some("octo-project")] {
         let audience = audience.as_deref();
-        let job = Job { claims: &claims, index: &index, audience, project, now_unix_secs: 1_790_000_000 };
+        let job =
+            Job { claims: &claims, index: &index, audience, id_token_env: None, project, now_unix_secs: 1_790_000_000 };
         check_explanation(&explain_claims(&job), secrets);
     }
 }

@@ -12,7 +12,8 @@ use super::shown::{check_error, unguessable};
 use crate::claims::Claims;
 use crate::env::Env;
 use crate::error::{Error, Kind};
-use crate::explain::causes::{Job, explain_refusal};
+use crate::explain::causes::explain_refusal;
+use crate::explain::job::Job;
 use crate::identity::{self, github, google};
 use crate::index::Index;
 use crate::index_api::MintReply;
@@ -77,8 +78,8 @@ pub fn fuzz(input: &[u8]) {
 
 /// A reply that may be cut off, or is, as the first byte of an input has it.
 fn reply(leg: u8, status: u16, body: Vec<u8>) -> Reply {
-    let flaw = (leg & 0x80 != 0).then(|| HttpError::cut_off());
-    Reply { status, body, retry_after: None, flaw, is_surely_whole: leg & 0x40 == 0 }
+    let error = (leg & 0x80 != 0).then(|| HttpError::cut_off());
+    Reply { status, body, retry_after: None, error, is_surely_whole: leg & 0x40 == 0 }
 }
 
 /// What no text may hold.
@@ -156,7 +157,7 @@ fn mint(index: &Index, leg: u8, status: u16, rest: &[u8], secrets: &Secrets) {
         if let (Kind::Refused, Some(claims)) = (error.kind, Claims::of(&id_token)) {
             let (audience, project) = (index.known_audience(), status.is_multiple_of(2).then_some("octo-project"));
             let audience = audience.as_deref();
-            let job = Job { claims: &claims, index, audience, project, now_unix_secs: NOW };
+            let job = Job { claims: &claims, index, audience, id_token_env: None, project, now_unix_secs: NOW };
             explain_refusal(&mut error.explanation, &job);
         }
         error

@@ -5,14 +5,14 @@ use std::io::Write;
 use std::thread::sleep;
 use std::time::Duration;
 
-use crate::harness::{NOWHERE, Outcome, Raw, SLACK, Step};
+use crate::harness::{NOWHERE, Outcome, SLACK, ScriptedServer, Step};
 
 const ID_TOKEN: &str = r#"{"value":"a.b.c"}"#;
 
 /// The outcomes with this server as GitHub's endpoint, as the index that is asked for its audience, and as the
 /// index that mints.
-fn on_each_leg(server: &Raw) -> [Outcome; 3] {
-    let github = Raw::replying(200, ID_TOKEN);
+fn on_each_leg(server: &ScriptedServer) -> [Outcome; 3] {
+    let github = ScriptedServer::replying(200, ID_TOKEN);
     let asked = Step::with_endpoints(&github.url(), &server.url()).without("TOKEN_MINT_AUDIENCE");
     let outcomes =
         [Step::with_endpoints(&server.url(), NOWHERE), asked, Step::with_endpoints(&github.url(), &server.url())];
@@ -22,8 +22,8 @@ fn on_each_leg(server: &Raw) -> [Outcome; 3] {
 #[test]
 fn a_redirect_is_not_followed_and_no_token_reaches_the_second_host() {
     for status in [301, 302, 303, 307, 308] {
-        let elsewhere = Raw::replying(200, r#"{"value":"a.b.c","audience":"x","token":"pypi-abc"}"#);
-        let redirect = Raw::answering(format!(
+        let elsewhere = ScriptedServer::replying(200, r#"{"value":"a.b.c","audience":"x","token":"pypi-abc"}"#);
+        let redirect = ScriptedServer::answering(format!(
             "HTTP/1.1 {status} Moved\r\nLocation: {}/\r\nContent-Length: 0\r\n\r\n",
             elsewhere.url()
         ));
@@ -40,10 +40,10 @@ fn a_body_is_read_up_to_64_kib() {
         let head = r#"{"value":"a.b.c","token":"pypi-abc","audience":"x","pad":""#;
         format!("{head}{}\"}}", " ".repeat(length - head.len() - 2))
     };
-    for outcome in on_each_leg(&Raw::replying(200, &body(64 * 1024))).iter().skip(1) {
+    for outcome in on_each_leg(&ScriptedServer::replying(200, &body(64 * 1024))).iter().skip(1) {
         outcome.assert_done();
     }
-    let longer = Raw::replying(200, &body(64 * 1024 + 1));
+    let longer = ScriptedServer::replying(200, &body(64 * 1024 + 1));
     let step = Step::with_endpoints(&longer.url(), NOWHERE).args(&["--timeout", "1"]);
     step.run().assert_failed(5, &["longer than 64 KiB"]);
 }
@@ -51,7 +51,7 @@ fn a_body_is_read_up_to_64_kib() {
 #[test]
 fn chunks_are_put_together() {
     // Where both headers stand, chunks count (RFC 9112, section 6.3).
-    let server = Raw::answering(
+    let server = ScriptedServer::answering(
         "HTTP/1.1 200 OK\r\nContent-Length: 999\r\nTransfer-Encoding: chunked\r\n\r\n\
          9;ext=1\r\n{\"value\":\r\n1b\r\n\"a.b.c\",\"token\":\"pypi-abc\"\r\n1\r\n}\r\n0\r\n\r\n",
     );
@@ -61,14 +61,14 @@ fn chunks_are_put_together() {
 #[test]
 fn a_token_with_a_character_outside_its_alphabet_is_refused() {
     for value in [r"a.b.c\nx=y", "a.b.c::", "a.b", "", "a.b.c d", r"a.b.\u0000"] {
-        let github = Raw::replying(200, &format!(r#"{{"value":"{value}"}}"#));
+        let github = ScriptedServer::replying(200, &format!(r#"{{"value":"{value}"}}"#));
         let outcome = Step::with_endpoints(&github.url(), NOWHERE).run();
         outcome.assert_failed(5, &["asking GitHub", "unusable"]);
         assert_eq!(outcome.masks().len(), 0);
     }
     for token in [r"pypi-a\nexpires=1", "pypi-::add-mask::", "pypi-a'b", "", "pypi a", r"pypi-\u001b"] {
-        let github = Raw::replying(200, ID_TOKEN);
-        let index = Raw::replying(200, &format!(r#"{{"token":"{token}"}}"#));
+        let github = ScriptedServer::replying(200, ID_TOKEN);
+        let index = ScriptedServer::replying(200, &format!(r#"{{"token":"{token}"}}"#));
         let outcome = Step::with_endpoints(&github.url(), &index.url()).run();
         outcome.assert_failed(5, &["asking the index", "unusable"]);
         assert_eq!(outcome.masks(), ["a.b.c"]);
@@ -77,9 +77,9 @@ fn a_token_with_a_character_outside_its_alphabet_is_refused() {
 
 #[test]
 fn a_token_is_good_whatever_is_said_of_its_expiry() {
-    let github = Raw::replying(200, ID_TOKEN);
+    let github = ScriptedServer::replying(200, ID_TOKEN);
     let run = |expires: &str| {
-        let index = Raw::replying(200, &format!(r#"{{"token":"pypi-abc","expires":{expires}}}"#));
+        let index = ScriptedServer::replying(200, &format!(r#"{{"token":"pypi-abc","expires":{expires}}}"#));
         Step::with_endpoints(&github.url(), &index.url()).run()
     };
     for expires in ["\"soon\"", "1e9", "999999999999"] {
@@ -95,16 +95,16 @@ fn a_token_is_good_whatever_is_said_of_its_expiry() {
 
 #[test]
 fn one_deadline_holds_over_everything() {
-    let github = Raw::replying(200, ID_TOKEN);
-    let silent = Raw::serving(|_| sleep(Duration::from_secs(20)));
-    let trickle = Raw::serving(|stream| {
+    let github = ScriptedServer::replying(200, ID_TOKEN);
+    let silent = ScriptedServer::serving(|_| sleep(Duration::from_secs(20)));
+    let trickle = ScriptedServer::serving(|stream| {
         let _ = stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n");
         while stream.write_all(b" ").is_ok() {
             sleep(Duration::from_millis(100));
         }
     });
     // One deadline, not one for each request: this one takes most of it.
-    let slow = Raw::serving(|stream| {
+    let slow = ScriptedServer::serving(|stream| {
         sleep(Duration::from_millis(1800));
         let _ = stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 17\r\n\r\n{\"value\":\"a.b.c\"}");
     });

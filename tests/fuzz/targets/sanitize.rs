@@ -6,7 +6,7 @@ use super::shown::{check_lines, is_plain};
 use crate::json;
 use crate::os::log;
 use crate::secret::{ApiToken, redact_tokens};
-use crate::text::{self, annotation, harmless, markdown, mask, neutralise, output};
+use crate::text::{self, annotation, harmless, markdown, mask, output, sanitize};
 
 pub fn fuzz(input: &[u8]) {
     let [max_chars, text @ ..] = input else { return };
@@ -26,13 +26,13 @@ pub fn fuzz(input: &[u8]) {
 }
 
 fn check_line(text: &str, max_chars: usize) {
-    let line = neutralise(text, max_chars);
+    let line = sanitize(text, max_chars);
     check_lines(&line);
     assert!(line.chars().all(is_plain), "{line:?}");
     // A mark that it was cut, and a dot in each pair of colons.
     assert!(line.chars().count() <= 2 * max_chars + 4);
-    assert_eq!(neutralise(&line, usize::MAX), line.trim());
-    let whole = neutralise(text, usize::MAX);
+    assert_eq!(sanitize(&line, usize::MAX), line.trim());
+    let whole = sanitize(text, usize::MAX);
     assert!(text.trim().chars().count() > max_chars || line == whole);
 }
 

@@ -1,6 +1,6 @@
 //! When the answer is no: missing permission, refusals, statuses.
 
-use crate::harness::{NOWHERE, Raw, Step, at_once};
+use crate::harness::{NOWHERE, ScriptedServer, Step, at_once};
 use crate::stand_in::github::Job;
 use crate::stand_in::index::Publisher;
 use crate::stand_in::{Setup, StandIn};
@@ -9,8 +9,8 @@ use crate::stand_in::{Setup, StandIn};
 const ID_TOKEN: &str = "eyJhbGciOiJSUzI1NiJ9.eyJzdWIiOiJyZXBvOm9jdG8ifQ.c2lnbmF0dXJlLXNpZ25hdHVyZQ";
 const SIGNATURE: &str = "c2lnbmF0dXJlLXNpZ25hdHVyZQ";
 
-fn id_token_server() -> Raw {
-    Raw::replying(200, &format!(r#"{{"value":"{ID_TOKEN}"}}"#))
+fn id_token_server() -> ScriptedServer {
+    ScriptedServer::replying(200, &format!(r#"{{"value":"{ID_TOKEN}"}}"#))
 }
 
 #[test]
@@ -37,7 +37,7 @@ fn githubs_own_no_is_a_missing_identity() {
     let servers = StandIn::start(Setup::default());
     let wrong = Step::of(&servers).env("ACTIONS_ID_TOKEN_REQUEST_TOKEN", "wrong-request-token");
     wrong.run_with(&servers).assert_failed(3, &["GitHub refused", "status 401", "Unauthorized"]);
-    let forbidden = Raw::replying(403, "no\n::set-output name=x::y");
+    let forbidden = ScriptedServer::replying(403, "no\n::set-output name=x::y");
     let outcome = Step::with_endpoints(&forbidden.url(), NOWHERE).run();
     outcome.assert_failed(3, &["status 403", "no :·:set-output"]);
 }
@@ -83,7 +83,7 @@ fn a_refusal_says_every_code_and_description() {
         Step::of(&servers).run_with(&servers).assert_failed(4, &[piece]);
     }
     let several = r#"{"message":"m","errors":[{"code":"a-code","description":"one"},{"code":"b-code"},{"code":"c-code","description":null}]}"#;
-    let index = Raw::replying(422, several);
+    let index = ScriptedServer::replying(422, several);
     let outcome = Step::with_endpoints(&id_token_server().url(), &index.url()).run();
     outcome.assert_failed(4, &["a-code: one", "b-code: ", "c-code: "]);
 }
@@ -108,7 +108,7 @@ fn an_id_token_can_be_exchanged_once() {
     let issued = Step::of(&servers);
     issued.run_with(&servers).assert_done();
     let spent = String::from_utf8(servers.index.requests()[1].body.clone()).unwrap().replace("token", "value");
-    let replay = Raw::replying(200, &spent);
+    let replay = ScriptedServer::replying(200, &spent);
     let step = Step::of(&servers).env("ACTIONS_ID_TOKEN_REQUEST_URL", &replay.url());
     step.run_with(&servers).assert_failed(4, &["invalid-reuse-token: invalid token: already used", "once"]);
 }
@@ -120,7 +120,7 @@ fn an_index_without_trusted_publishing_is_told_apart() {
     outcome.assert_failed(4, &["status 403", "Trusted publishing functionality not enabled"]);
     let outcome = Step::of(&servers).args(&["--audience", "pypi"]).run_with(&servers);
     outcome.assert_failed(4, &["not-enabled: GitHub trusted publishing functionality not enabled"]);
-    let html = Raw::replying(404, "<html><h1>Not Found</h1></html>");
+    let html = ScriptedServer::replying(404, "<html><h1>Not Found</h1></html>");
     let outcome = Step::with_endpoints(&id_token_server().url(), &html.url()).without("TOKEN_MINT_AUDIENCE").run();
     outcome.assert_failed(4, &["status 404", "--index"]);
     assert!(!outcome.stderr.contains('<'), "no HTML page in a message: {outcome}");
@@ -129,7 +129,7 @@ fn an_index_without_trusted_publishing_is_told_apart() {
 #[test]
 fn a_secret_that_a_server_sends_back_is_taken_out() {
     at_once(&[(401, 3), (500, 5)], |(status, exit)| {
-        let echo = Raw::replying(*status, "you sent bearer a-request-token-that-is-secret, did you not?");
+        let echo = ScriptedServer::replying(*status, "you sent bearer a-request-token-that-is-secret, did you not?");
         let outcome = Step::with_endpoints(&echo.url(), NOWHERE).run();
         outcome.assert_failed(*exit, &["you sent bearer ***, did you not?"]);
     });
@@ -137,7 +137,7 @@ fn a_secret_that_a_server_sends_back_is_taken_out() {
         r#"{{"message":"got {ID_TOKEN}","errors":[{{"code":"{ID_TOKEN}","description":"signature {SIGNATURE} is bad"}}]}}"#
     );
     at_once(&[(422, &refusal[..], 4), (500, ID_TOKEN, 5), (400, SIGNATURE, 4)], |(status, body, exit)| {
-        let index = Raw::replying(*status, body);
+        let index = ScriptedServer::replying(*status, body);
         let step = Step::with_endpoints(&id_token_server().url(), &index.url()).secret(SIGNATURE);
         step.run().assert_failed(*exit, &["***"]);
     });
@@ -146,7 +146,7 @@ fn a_secret_that_a_server_sends_back_is_taken_out() {
 #[test]
 fn a_token_in_a_reply_with_the_wrong_status_is_not_shown() {
     let at_the_index = |status, body: &str, exit, piece: &str| {
-        let index = Raw::replying(status, body);
+        let index = ScriptedServer::replying(status, body);
         let step = Step::with_endpoints(&id_token_server().url(), &index.url());
         step.secret("secret_secret").run().assert_failed(exit, &[piece]);
     };
@@ -158,7 +158,7 @@ fn a_token_in_a_reply_with_the_wrong_status_is_not_shown() {
     at_the_index(201, "another-index-secret_secret", 5, "status 201");
     at_the_index(422, r#"{"errors":[{"code":"c","description":"x pypi-AgEIsecret_secret"}]}"#, 4, "c: x ***");
     at_once(&[201, 404, 500], |status| {
-        let github = Raw::replying(*status, ID_TOKEN);
+        let github = ScriptedServer::replying(*status, ID_TOKEN);
         Step::with_endpoints(&github.url(), NOWHERE).secret(SIGNATURE).run().assert_failed(5, &[]);
     });
 }
@@ -168,7 +168,7 @@ fn reasons_are_shown_up_to_a_bound_and_an_odd_one_hides_none() {
     let errors: Vec<_> = (0..2000).map(|n| serde_json::json!({"code": format!("code-{n}")})).collect();
     let body = serde_json::json!({ "errors": errors }).to_string();
     let run = |body: &str| {
-        let index = Raw::replying(422, body);
+        let index = ScriptedServer::replying(422, body);
         Step::with_endpoints(&id_token_server().url(), &index.url()).run()
     };
     let outcome = run(&body);
@@ -184,7 +184,7 @@ fn reasons_are_shown_up_to_a_bound_and_an_odd_one_hides_none() {
 fn hostile_text_comes_out_harmless_and_short() {
     let hostile = r"a\n::add-mask::b\r##[error]c\u001b[31m\u202ed".to_owned() + &"A".repeat(15_000);
     let body = format!(r#"{{"message":"{hostile}","errors":[{{"code":"{hostile}","description":"{hostile}"}}]}}"#);
-    let index = Raw::replying(422, &body);
+    let index = ScriptedServer::replying(422, &body);
     let outcome = Step::with_endpoints(&id_token_server().url(), &index.url()).run();
     outcome.assert_failed(4, &["[…]"]);
     assert_eq!(outcome.masks(), [ID_TOKEN], "no mask but our own: {outcome}");
