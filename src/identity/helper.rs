@@ -2,15 +2,14 @@
 
 use std::io::{self, Read};
 use std::process::{Command, Stdio};
-use std::sync::mpsc::{self, Receiver};
-use std::thread;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use super::IdTokenSource;
 use crate::env::Env;
 use crate::error::{Error, Result};
 use crate::messages;
-use crate::net::deadline::{Deadline, Ended};
+use crate::net::deadline::{Background, Deadline, Ended};
 use crate::net::http::Http;
 use crate::os::signals;
 use crate::secret::{IdToken, redact_tokens};
@@ -47,7 +46,7 @@ impl Helper {
         command.args((self.arguments)(audience));
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = signals::spawn_group(&mut command).map_err(|error| self.message().not_started(&error))?;
-        let (stdout, stderr) = (pieces(child.process.stdout.take()), pieces(child.process.stderr.take()));
+        let (stdout, stderr) = (Output::of(child.process.stdout.take()), Output::of(child.process.stderr.take()));
         let status = deadline.wait(|| child.process.try_wait().ok().flatten()).map_err(|ended| {
             child.kill();
             match ended {
@@ -57,9 +56,9 @@ impl Helper {
         })?;
         let rest = deadline.within(REST_TIMEOUT);
         if !status.success() {
-            return Err(self.message().ended_badly(&status, &last_words(&joined(&stderr, rest))));
+            return Err(self.message().ended_badly(&status, &last_words(&stderr.until(rest))));
         }
-        Ok(String::from_utf8_lossy(&joined(&stdout, rest)).into_owned())
+        Ok(String::from_utf8_lossy(&stdout.until(rest)).into_owned())
     }
 
     fn message(&self) -> messages::Helper {
@@ -74,32 +73,34 @@ fn last_words(bytes: &[u8]) -> String {
     sanitize(&text.chars().skip(start).collect::<String>(), MAX_WORDS_CHARS)
 }
 
-/// Reads a stream in a thread of its own, and passes its first part on, piece by piece, as it comes.
-fn pieces(stream: Option<impl Read + Send + 'static>) -> Receiver<Vec<u8>> {
-    let (sender, receiver) = mpsc::channel();
-    let pass_on = move || -> io::Result<()> {
-        let mut stream = stream.ok_or(io::ErrorKind::NotFound)?;
-        let (mut piece, mut passed) = (vec![0; 4096], 0); // on the heap, where it is wiped
-        while passed < MAX_OUTPUT_BYTES {
-            match stream.read(&mut piece)? {
-                0 => return Ok(()),
-                length => {
-                    passed += length;
-                    let _ = sender.send(piece.iter().take(length).copied().collect());
-                }
-            }
-        }
-        drop(sender);
-        // Read on, else it would wait for us.
-        io::copy(&mut stream, &mut io::sink()).map(|_| ())
-    };
-    let _ = thread::Builder::new().spawn(pass_on); // without a thread, nothing comes
-    receiver
+/// The first part of what comes through a stream, read in a thread of its own.
+struct Output {
+    kept: Arc<Mutex<Vec<u8>>>,
+    reading: io::Result<Background<()>>,
 }
 
-/// The pieces that come until the stream ends, or the deadline comes.
-fn joined(pieces: &Receiver<Vec<u8>>, deadline: Deadline) -> Vec<u8> {
-    std::iter::from_fn(|| deadline.receive(pieces).ok()).flatten().collect()
+impl Output {
+    fn of(stream: Option<impl Read + Send + 'static>) -> Output {
+        let kept = Arc::new(Mutex::new(Vec::new()));
+        let into = kept.clone();
+        let read = move || {
+            let Some(mut stream) = stream else { return };
+            let mut piece = vec![0; 4096]; // on the heap, where it is wiped
+            // What is too much is read, too, else the program would wait for us.
+            while let Ok(length @ 1..) = stream.read(&mut piece) {
+                let mut kept = into.lock().unwrap_or_else(PoisonError::into_inner);
+                let room = MAX_OUTPUT_BYTES - kept.len();
+                kept.extend(piece.iter().take(length.min(room)));
+            }
+        };
+        Output { kept, reading: Background::spawn(read) }
+    }
+
+    /// What came until the stream ended, or the deadline.
+    fn until(self, deadline: Deadline) -> Vec<u8> {
+        let _ = self.reading.map(|reading| deadline.result_of(reading)); // without a thread, nothing comes
+        std::mem::take(&mut *self.kept.lock().unwrap_or_else(PoisonError::into_inner))
+    }
 }
 
 #[cfg(test)]

@@ -6,14 +6,12 @@
 
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream, ToSocketAddrs};
-use std::sync::mpsc::{self, Receiver};
-use std::thread;
 use std::time::Duration;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 
-use crate::net::deadline::Deadline;
+use crate::net::deadline::{Background, Deadline};
 use crate::net::http_error::HttpError;
 use crate::net::proxy::Proxy;
 use crate::net::url::Url;
@@ -24,8 +22,6 @@ const MAX_HEAD_BYTES: usize = 16 * 1024;
 const ADDRESS_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long a server that is next door has to answer: whatever takes longer is not there.
 const NEXT_DOOR_TIMEOUT: Duration = Duration::from_secs(1);
-/// How long a thread has to start.
-const START_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Which server, and by way of what.
 #[derive(Clone, PartialEq, Eq)]
@@ -51,14 +47,16 @@ pub struct Connection {
     deadline: Deadline,
     /// It is made before it is needed.
     is_early: bool,
-    connected: Receiver<Result<TcpStream, HttpError>>,
+    /// To look up a name can't be interrupted, so a thread does it.
+    connecting: io::Result<Background<Result<TcpStream, HttpError>>>,
 }
 
 impl Connection {
     /// Begins to connect to a server, for a request that is made now.
     pub fn open(route: Route, deadline: Deadline) -> Connection {
-        let connected = connect_in_background(route.clone(), deadline);
-        Connection { route, deadline, is_early: false, connected }
+        let by = route.clone();
+        let connecting = Background::spawn(move || connect_by(by, deadline));
+        Connection { route, deadline, is_early: false, connecting }
     }
 
     /// The same, for a request that is made later.
@@ -80,31 +78,16 @@ impl Connection {
             Ok(stream) => !is_closed(stream),
             Err(error) => !error.is_transient(),
         };
-        let connected = deadline.receive(&self.connected).unwrap_or_else(|ended| Err(ended.into()));
-        match connected {
+        let connected = self.connecting.map(|connecting| deadline.result_of(connecting));
+        match connected
+            .map_or_else(|error| Err(error.into()), |connected| connected.unwrap_or_else(|ended| Err(ended.into())))
+        {
             stream if self.is_early && !is_usable(&stream) && deadline.ended().is_none() => {
                 Connection::open(self.route, self.deadline).wait(deadline)
             }
             stream => stream,
         }
     }
-}
-
-/// Connects to a server in a thread of its own: to look up a name can't be interrupted. A thread that has no memory to start with
-/// panics in std, and nothing but its silence tells.
-fn connect_in_background(route: Route, deadline: Deadline) -> Receiver<Result<TcpStream, HttpError>> {
-    let (sender, connected) = mpsc::channel();
-    let (starting, started) = mpsc::channel();
-    let of_thread = sender.clone();
-    let spawned = thread::Builder::new().spawn(move || {
-        let _ = starting.send(());
-        of_thread.send(connect_by(route, deadline))
-    });
-    let started = spawned.and_then(|_| started.recv_timeout(START_TIMEOUT).map_err(io::Error::other));
-    if let Err(error) = started {
-        let _ = sender.send(Err(error.into()));
-    }
-    connected
 }
 
 fn connect_by(route: Route, deadline: Deadline) -> Result<TcpStream, HttpError> {
@@ -204,6 +187,7 @@ fn read_head(mut stream: &TcpStream, deadline: Deadline) -> io::Result<String> {
 mod tests {
     use super::*;
     use std::net::TcpListener;
+    use std::thread;
 
     fn deadline() -> Deadline {
         Deadline::after(Duration::from_secs(10))

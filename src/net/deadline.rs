@@ -1,6 +1,6 @@
 //! The one wait: for whatever the program waits, it ends at a deadline, and when a signal asks the program to end.
 
-use std::sync::mpsc;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 use std::{fmt, io};
@@ -9,6 +9,8 @@ use crate::os::signals;
 
 /// How often a wait looks at the clock and for a signal.
 pub const POLL: Duration = Duration::from_millis(5);
+/// How long a thread has to start.
+const START_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// The moment at which a wait ends, and what a signal does to it.
 #[derive(Clone, Copy, Debug)]
@@ -93,28 +95,76 @@ impl Deadline {
         }
     }
 
-    /// What comes through a channel.
+    /// What a thread works out, once it is there.
     ///
     /// # Errors
-    /// [`Ended`], if the deadline came first; also if nothing can come any more.
-    pub fn receive<T>(&self, receiver: &mpsc::Receiver<T>) -> Result<T, Ended> {
+    /// [`Ended`], if the deadline came first; also where the thread has not even started by [`START_TIMEOUT`].
+    pub fn result_of<T>(&self, Background { shared, spawned_at }: Background<T>) -> Result<T, Ended> {
+        let (mut progress, changed) = (shared.lock(), &shared.changed);
         loop {
-            match receiver.recv_timeout(POLL.min(self.remaining())) {
-                Ok(received) => return Ok(received),
-                Err(mpsc::RecvTimeoutError::Disconnected) => return Err(Ended::TimedOut(self.timeout_secs())),
-                Err(mpsc::RecvTimeoutError::Timeout) => self.ended().map_or(Ok(()), Err)?,
+            if let Some(result) = progress.result.take() {
+                return Ok(result);
             }
+            if let Some(ended) = self.ended() {
+                return Err(ended);
+            }
+            if !progress.has_started && spawned_at.elapsed() > START_TIMEOUT {
+                return Err(Ended::TimedOut(self.timeout_secs()));
+            }
+            let waited = changed.wait_timeout(progress, POLL.min(self.remaining()));
+            (progress, _) = waited.unwrap_or_else(PoisonError::into_inner);
         }
     }
 
-    /// What `work` gives. It has a thread of its own, and is left to itself once nobody waits for it.
+    /// What `work` gives, in a thread of its own.
     ///
     /// # Errors
     /// [`Ended`], if the deadline came first; also where no thread can be made.
     pub fn wait_for<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> Result<T, Ended> {
-        let (sender, receiver) = mpsc::channel();
-        let _ = thread::Builder::new().spawn(move || sender.send(work())); // without a thread, nothing comes
-        self.receive(&receiver)
+        self.result_of(Background::spawn(work).map_err(|_| Ended::TimedOut(self.timeout_secs()))?)
+    }
+}
+
+/// Work in a thread of its own, which is left to itself once nobody waits for it: to look up a name can't be interrupted, say.
+pub struct Background<T> {
+    shared: Arc<Shared<T>>,
+    spawned_at: Instant,
+}
+
+struct Shared<T> {
+    progress: Mutex<Progress<T>>,
+    changed: Condvar,
+}
+
+struct Progress<T> {
+    has_started: bool,
+    result: Option<T>,
+}
+
+impl<T: Send + 'static> Background<T> {
+    /// Begins the work. A thread that has no memory to start with panics in std, and nothing but its silence tells.
+    ///
+    /// # Errors
+    /// Whatever the operating system says, where no thread can be made.
+    pub fn spawn(work: impl FnOnce() -> T + Send + 'static) -> io::Result<Background<T>> {
+        let progress = Mutex::new(Progress { has_started: false, result: None });
+        let shared = Arc::new(Shared { progress, changed: Condvar::new() });
+        let of_thread = shared.clone();
+        // Boxed, so that `spawn` is compiled for one type.
+        let work: Box<dyn FnOnce() + Send> = Box::new(move || {
+            of_thread.lock().has_started = true;
+            let result = work();
+            of_thread.lock().result = Some(result);
+            of_thread.changed.notify_one();
+        });
+        thread::Builder::new().spawn(work)?;
+        Ok(Background { shared, spawned_at: Instant::now() })
+    }
+}
+
+impl<T> Shared<T> {
+    fn lock(&self) -> MutexGuard<'_, Progress<T>> {
+        self.progress.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

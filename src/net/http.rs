@@ -17,13 +17,12 @@
 use std::cell::RefCell;
 use std::io::Read;
 use std::rc::Rc;
-use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::json::Object;
 use crate::net::connection::{Connection, Route};
-use crate::net::deadline::Deadline;
+use crate::net::deadline::{Background, Deadline};
 use crate::net::http_error::{HttpError, MAX_TEXT_CHARS};
 use crate::net::interim::{self, Chunks, Head};
 use crate::net::proxy::Proxies;
@@ -206,11 +205,11 @@ impl Http {
         if self.minreq_has_timeout {
             request = request.with_timeout(LONGER_THAN_ANY_DEADLINE_SECS);
         }
-        let (sender, receiver) = mpsc::channel();
-        thread::Builder::new().spawn(move || sender.send(exchange(request)))?;
+        let exchanging = Background::spawn(move || exchange(request))?;
         let relayed = relay.run(&remote, deadline).map_err(|error| self.late(error));
         drop((relay, remote)); // so minreq notices at once, if it did not end this
-        let exchanged = receiver.recv_timeout(REACTION_TIMEOUT).unwrap_or_else(|_| Err(HttpError::cut_off()));
+        let reaction = Deadline::after(REACTION_TIMEOUT).despite_signals();
+        let exchanged = reaction.result_of(exchanging).unwrap_or_else(|_| Err(HttpError::cut_off()));
         match (relayed, exchanged) {
             (Ok(()), exchanged) => exchanged,
             (Err(_), Ok(reply)) if reply.is_surely_whole => Ok(reply),
