@@ -7,7 +7,7 @@ use std::ffi::{OsStr, OsString};
 pub const VERSION: &str = concat!("token-mint ", env!("CARGO_PKG_VERSION"), "\n");
 /// What to do about any value that can't be used.
 pub const SEE_HELP: &str = "token-mint --help lists the options and what they take";
-const RUN_TOOL: &str = "an upload tool is run so, and without another command: token-mint -- twine upload dist/*";
+const RUN_TOOL: &str = "this runs an upload tool: token-mint -- twine upload dist/*";
 const BURN_TAKES: &str = "give burn the API token in the variable TOKEN_MINT_API_TOKEN or on stdin";
 
 const MINT: &str = "a mint without -- COMMAND";
@@ -26,6 +26,8 @@ pub struct OptionRow {
     pub variable: &'static str,
     /// What counts where neither is given.
     pub default: &'static str,
+    /// The action has an input of the same name.
+    is_input: bool,
     /// The commands that take it.
     commands: &'static [&'static str],
     /// What `--help` says above it, and of it.
@@ -36,7 +38,7 @@ pub struct OptionRow {
 /// A switch for all commands.
 #[rustfmt::skip]
 const SWITCH: OptionRow = OptionRow {
-    name: "", letter: "", value: "", variable: "", default: "", heading: "", help: "",
+    name: "", letter: "", value: "", variable: "", default: "", heading: "", help: "", is_input: false,
     commands: &[RUN, MINT, BURN, CHECK, CLAIMS],
 };
 const WITH_IDENTITY: OptionRow = OptionRow { commands: &[RUN, MINT, CHECK, CLAIMS], ..SWITCH };
@@ -45,11 +47,11 @@ const WITH_IDENTITY: OptionRow = OptionRow { commands: &[RUN, MINT, CHECK, CLAIM
 #[rustfmt::skip] // a row each
 pub static OPTIONS: [OptionRow; 11] = [
     OptionRow { name: "--index", value: "pypi|testpypi|URL", variable: "TOKEN_MINT_INDEX", default: "pypi",
-        heading: "where to publish", help: "the index; an upload URL will do", ..SWITCH },
+        heading: "where to publish", help: "the index; an upload URL will do", is_input: true, ..SWITCH },
     OptionRow { name: "--project", value: "NAME", variable: "TOKEN_MINT_PROJECT",
-        help: "for links only; if not given, the name is read\nfrom ./pyproject.toml", ..WITH_IDENTITY },
+        help: "for links only; if not given, the name is read\nfrom ./pyproject.toml", is_input: true, ..WITH_IDENTITY },
     OptionRow { name: "--audience", value: "AUD", variable: "TOKEN_MINT_AUDIENCE", heading: "the job's identity",
-        help: "the ID token's audience; if not given, the one\nthat the index expects", ..WITH_IDENTITY },
+        help: "the ID token's audience; if not given, the one\nthat the index expects", is_input: true, ..WITH_IDENTITY },
     OptionRow { name: "--id-token-env", value: "NAME", variable: "TOKEN_MINT_ID_TOKEN_ENV",
         help: "the variable NAME holds the ID token; if not given,\nthe CI system is recognised and asked", ..WITH_IDENTITY },
     OptionRow { name: "--keep-identity", commands: &[RUN],
@@ -61,7 +63,7 @@ pub static OPTIONS: [OptionRow; 11] = [
     OptionRow { name: "--verbose", letter: "-v",
         help: "each request, too; so it is in a GitHub job with\ndebug logging (RUNNER_DEBUG=1), unless -q is given", ..SWITCH },
     OptionRow { name: "--timeout", value: "SECONDS", variable: "TOKEN_MINT_TIMEOUT", default: "120", heading: "others",
-        help: "for everything together but COMMAND", ..SWITCH },
+        help: "for everything together but COMMAND", is_input: true, ..SWITCH },
     OptionRow { name: "--help", letter: "-h", help: "print this text", ..SWITCH },
     OptionRow { name: "--version", letter: "-V", help: "print the version", ..SWITCH },
 ];
@@ -118,6 +120,19 @@ pub fn help() -> String {
     text + AFTER_OPTIONS
 }
 
+/// A text for people, with the action's inputs in place of the options, variables and commands that they stand for:
+/// `--index testpypi` becomes `` `index:` testpypi``.
+pub fn with_inputs(text: &str) -> String {
+    let mut text = text.to_owned();
+    for OptionRow { name, variable, .. } in OPTIONS.iter().filter(|row| row.is_input) {
+        let input = format!("`{}:`", name.trim_start_matches('-'));
+        text = [&*format!("{variable}:"), variable, name].iter().fold(text, |text, word| text.replace(word, &input));
+    }
+    [CHECK, CLAIMS]
+        .iter()
+        .fold(text, |text, command| text.replace(&format!("token-mint {command}"), &format!("`command:` {command}")))
+}
+
 /// What the program is asked for.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Command {
@@ -164,13 +179,14 @@ impl UsageError {
             true => (format!("there is no command {word} in token-mint"), word),
             false => (format!("argument {position} belongs to no option"), "COMMAND"),
         };
+        let put_before = || {
+            format!(
+                "to run an upload tool, put -- before it: token-mint -- {program} … (token-mint's own commands are burn, check \
+                 and claims; without a command, it mints an API token and hands it over)"
+            )
+        };
         let meant = nearest(word, [BURN, CHECK, CLAIMS, "--help", "--version"]);
-        let hint = format!(
-            "{}an upload tool goes behind --: token-mint -- {program} …. token-mint's own commands are burn, check and claims; \
-             without a command, it mints an API token and hands it over",
-            meant.map(|meant| format!("did you mean {meant}? If not: ")).unwrap_or_default()
-        );
-        UsageError::new(fact, hint)
+        UsageError::new(fact, meant.map_or_else(put_before, |meant| format!("did you mean {meant}?")))
     }
 }
 
@@ -225,7 +241,7 @@ pub fn parse(argv: impl IntoIterator<Item = OsString>) -> Result<(Command, Given
     }
     let (name, command) = match (named, to_run) {
         (Some((name, _)), Some(_)) => {
-            return Err(UsageError::new(format!("{name} runs no command, so -- has no place beside it"), RUN_TOOL));
+            return Err(UsageError::new(format!("{name} runs no command, so it takes no --"), RUN_TOOL));
         }
         (None, Some(argv)) if argv.first().is_none_or(|program| program.is_empty()) => {
             return Err(UsageError::new("the command to run is missing after --", RUN_TOOL));
@@ -407,7 +423,7 @@ mod tests {
         assert_eq!(run("-- check").1, ["check"]);
         assert_refused("--", "the command to run is missing after --", "token-mint -- twine");
         assert_refused("-- ''", "the command to run is missing after --", "token-mint -- twine");
-        assert_refused("check -- true", "check runs no command, so -- has no place beside it", "without another");
+        assert_refused("check -- true", "check runs no command, so it takes no --", "token-mint -- twine");
     }
 
     #[test]
@@ -443,13 +459,13 @@ mod tests {
     }
 
     #[test]
-    fn what_is_misspelt_is_known_again() {
+    fn a_misspelt_word_gets_the_one_that_was_meant() {
         for (line, fact, hint) in [
-            ("bunr", "there is no command bunr in token-mint", "did you mean burn? "),
-            ("Check", "argument 1 belongs to no option", "did you mean check? "),
-            ("claim", "there is no command claim in token-mint", "did you mean claims? "),
-            ("help", "there is no command help in token-mint", "did you mean --help? "),
-            ("version", "there is no command version in token-mint", "did you mean --version? "),
+            ("bunr", "there is no command bunr in token-mint", "did you mean burn?"),
+            ("Check", "argument 1 belongs to no option", "did you mean check?"),
+            ("claim", "there is no command claim in token-mint", "did you mean claims?"),
+            ("help", "there is no command help in token-mint", "did you mean --help?"),
+            ("version", "there is no command version in token-mint", "did you mean --version?"),
             ("--indx x", "there is no option --indx", "did you mean --index?"),
             ("--inedx=x", "there is no option --inedx", "did you mean --index?"),
             ("-index x", "there is no option -i", "did you mean --index?"),
@@ -467,11 +483,11 @@ mod tests {
 
     #[test]
     fn a_forgotten_pair_of_dashes_is_explained() {
-        let put = "an upload tool goes behind --: token-mint -- twine …";
+        let put = "to run an upload tool, put -- before it: token-mint -- twine …";
         assert_refused("twine upload dist/*", "there is no command twine in token-mint", put);
         for (line, position) in [("--index=x twine", 2), ("./upload.sh", 1), ("''", 1), ("-q --index x dist/*", 4)] {
             let fact = format!("argument {position} belongs to no option");
-            assert_refused(line, &fact, "an upload tool goes behind --: token-mint -- COMMAND …");
+            assert_refused(line, &fact, "put -- before it: token-mint -- COMMAND …");
         }
         assert_refused("mint", "there is no command mint in token-mint", "without a command, it mints");
     }
@@ -509,6 +525,26 @@ mod tests {
         assert_eq!(given["--index"], bytes(b"--index=\xff"));
         assert_eq!(parse([bytes(b"-p\xffsecret")]).unwrap_err().fact, "there is no option -p");
         assert_eq!(parse([bytes(b"\xff")]).unwrap_err().fact, "argument 1 belongs to no option");
+    }
+
+    #[test]
+    fn in_the_action_a_text_names_inputs() {
+        let action = include_str!("../action.yml");
+        for row in OPTIONS.iter().filter(|row| !row.variable.is_empty()) {
+            let input = row.name.trim_start_matches('-');
+            let is_input = action.contains(&format!("{}: ${{{{ inputs.{input} }}}}\n", row.variable));
+            assert_eq!(row.is_input, is_input, "{}", row.name);
+        }
+        for (text, with_inputs) in [
+            ("name it: --index testpypi", "name it: `index:` testpypi"),
+            ("check --index; or leave --audience out", "check `index:`; or leave `audience:` out"),
+            ("TOKEN_MINT_TIMEOUT: a whole number", "`timeout:` a whole number"),
+            ("with TOKEN_MINT_PROJECT, you get", "with `project:`, you get"),
+            ("use token-mint claims, or token-mint check", "use `command:` claims, or `command:` check"),
+            ("use --format token or --id-token-env", "use --format token or --id-token-env"),
+        ] {
+            assert_eq!(super::with_inputs(text), with_inputs);
+        }
     }
 
     #[test]

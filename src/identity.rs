@@ -65,7 +65,7 @@ pub fn recognise(id_token_env: Option<&str>, env: &Env) -> Result<Identity> {
             return Ok(Identity { how: format!("asking {name} for an ID token"), source });
         }
     }
-    Err(messages::no_identity(&known_systems()))
+    Err(if env.get("CI").is_some() { messages::no_identity(&known_systems()) } else { messages::no_ci_job() })
 }
 
 /// Each system with what it is recognised by.
@@ -182,7 +182,11 @@ mod tests {
     #[test]
     fn without_a_sign_there_is_no_identity() {
         for name in ["GITHUB_ACTIONS", "GITLAB_CI", "BUILDKITE", "CIRCLECI"] {
-            assert_eq!(recognised(Env::from([(name, "false")])).unwrap_err().exit_status(), 3, "{name}");
+            let error = recognised(Env::from([(name, "false")])).unwrap_err();
+            assert_eq!(
+                (error.exit_status(), &*error.to_string()),
+                (3, "this is not a CI job, so there is no identity to exchange")
+            );
         }
         let unknown = recognised(Env::from([("CI", "true")])).unwrap_err();
         assert!(unknown.to_string().starts_with("this is not a job of a CI system"));

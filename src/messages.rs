@@ -7,8 +7,9 @@
 use std::fmt::{self, Display};
 use std::io;
 
-use crate::cli::{SEE_HELP, UsageError};
-use crate::error::{Error, Kind, Reason};
+use crate::cli::{self, UsageError};
+use crate::env::Env;
+use crate::error::{Error, Explanation, Kind, Reason};
 use crate::json::{JsonError, Object};
 use crate::net::http::Reply;
 use crate::net::http_error::HttpError;
@@ -21,6 +22,10 @@ use crate::text::sanitize;
 const MAX_REASONS: usize = 20;
 const MAX_CODE_CHARS: usize = 40;
 const MAX_DESCRIPTION_CHARS: usize = 1000;
+const MAX_ADDRESS_CHARS: usize = 200;
+
+/// The address of the folder `docs`. The action sets it, so it also says that the action runs us.
+const DOCS: &str = "TOKEN_MINT_DOCS";
 
 const AGAIN: &str = "nothing was handed over. This often passes: run the job again";
 const NOT_MINTED: &str = "nothing was minted";
@@ -37,6 +42,36 @@ give the job that publishes this permission, in the workflow's file:
           contents: read   # naming one permission drops the others, and checkout needs this one
 ";
 
+// For whom
+
+/// What is said of a failure, with the section of the documentation that lists such failures, where its address is known.
+pub fn of_failure(error: Error, env: &Env) -> Explanation {
+    let section = match error.kind {
+        Kind::Usage => "configuration",
+        Kind::NoIdentity => "no-identity",
+        Kind::Refused => "the-index-refused",
+        Kind::Trouble => "network-and-servers",
+        Kind::NoHandOver => "handing-over",
+        Kind::Signal(_) => "signals",
+    };
+    let docs = env.get(DOCS).map(|docs| sanitize(&docs.to_string_lossy(), MAX_ADDRESS_CHARS));
+    let mut explanation = worded(*error.explanation, env);
+    explanation.hints.extend(docs.map(|docs| format!("more on this: {docs}/troubleshooting.md#{section}")));
+    explanation
+}
+
+/// What is said, in the words of whoever reads it: a user of the action knows inputs, and no options.
+pub fn worded(mut explanation: Explanation, env: &Env) -> Explanation {
+    if env.is_set(DOCS) {
+        let Explanation { fact, causes, hints, .. } = &mut explanation;
+        let causes = causes.iter_mut().map(|cause| &mut cause.text);
+        for text in [fact].into_iter().chain(causes).chain(hints) {
+            *text = cli::with_inputs(text);
+        }
+    }
+    explanation
+}
+
 // Usage and configuration
 
 /// The command line makes no sense.
@@ -44,9 +79,11 @@ pub fn usage(error: &UsageError) -> Error {
     Error::new(Kind::Usage, &error.fact).hint(&error.hint)
 }
 
+const CORRECT: &str = "correct this value, or leave it out";
+
 /// An option or a variable has a value that can't be used.
 pub fn bad_setting(place: &str, error: impl Display) -> Error {
-    Error::new(Kind::Usage, format!("{place}: {error}")).hint(SEE_HELP)
+    Error::new(Kind::Usage, format!("{place}: {error}")).hint(CORRECT)
 }
 
 /// `--index` names no index.
@@ -55,7 +92,7 @@ pub fn bad_index(place: &str, error: &UrlError) -> Error {
     Error::new(Kind::Usage, fact).hint(match error {
         UrlError::UserInfo => "trusted publishing needs no user and no password",
         UrlError::NotAbsolute => "write pypi or testpypi in lower case, or a whole URL such as https://example.org",
-        _ => SEE_HELP,
+        _ => CORRECT,
     })
 }
 
@@ -111,19 +148,25 @@ pub fn no_api_token() -> Error {
 /// `burn` was given an API token that says that it is for the other one of PyPI and TestPyPI, which `--index` calls `name`.
 pub fn token_of_other_index(index: &impl Display, other: &impl Display, name: &str) -> Error {
     Error::new(Kind::Usage, format!("the API token is for {other}, so {index} can't revoke it"))
-        .hint(format!("nothing was sent. Name the index that minted it: --index {name}; in the action, index: {name}"))
+        .hint(format!("nothing was sent. Name the index that minted the token: --index {name}"))
 }
 
 // The identity
 
-/// No CI system is recognised; `known`: each with what it is detected by.
+/// This is no CI job.
+pub fn no_ci_job() -> Error {
+    Error::new(Kind::NoIdentity, "this is not a CI job, so there is no identity to exchange")
+        .hint("upload with an API token instead, which you create in your account on the index")
+}
+
+/// A CI job, of no system that is recognised; `known`: each with what it is detected by.
 pub fn no_identity(known: &str) -> Error {
     Error::new(Kind::NoIdentity, "this is not a job of a CI system that token-mint knows")
-        .hint(format!(
-            "run it in a CI job: on a machine of your own there is no identity to show. A CI system is recognised by a \
-             variable: {known}. Where another system gives the job an ID token, and the index takes it, put it in a variable \
-             and name that with --id-token-env"
-        ))
+        .hint(format!("a CI system is recognised by a variable: {known}"))
+        .hint(
+            "if this system gives the job an ID token, and the index accepts its issuer, name the variable that holds the ID \
+             token: --id-token-env NAME",
+        )
         .hint(CONTAINER)
 }
 
@@ -309,11 +352,11 @@ impl Request {
                 })
                 .hint("a clock that is wrong makes a good certificate look bad: check this machine's date"),
             (_, Endpoint::Burn) => failure.hint(STILL_VALID),
-            (HttpError::ProxyCredentials, _) => failure.hint(
-                "in https_proxy, they go in front of the host, percent-encoded: http://USER:PASSWORD@HOST:PORT",
-            ),
+            (HttpError::ProxyCredentials(variable), _) => failure.hint(format!(
+                "in {variable}, they stand before the host, percent-encoded: http://USER:PASSWORD@HOST:PORT"
+            )),
             (HttpError::ProxyRefused(_), _) => failure.hint(
-                "the proxy does not let this job connect to that server: ask whoever runs it, or put the server into no_proxy",
+                "the proxy does not let this job connect to that server: ask whoever runs the proxy, or name the server in no_proxy",
             ),
             (_, Endpoint::GoogleMetadata) => failure.hint(METADATA).hint(AGAIN),
             _ => failure.hint(AGAIN),
@@ -472,6 +515,14 @@ pub fn not_masked(error: &io::Error) -> Error {
 
 const MASKS: &str = "nothing was handed over. In a GitHub job, leave stderr to the log, and it hides the tokens: for less of it, \
                      use --quiet, not 2>/dev/null";
+
+/// The program after `--` ended so, and that is no success.
+pub fn upload_failed(how: &str) -> Explanation {
+    let fact = format!("the upload failed: {how} (see the log above)");
+    let hint = "the API token is of no use any more, so run the job again. The index keeps the files that it has received; an \
+                upload tool's option skips them, such as `twine upload --skip-existing`";
+    Explanation { fact, hints: vec![hint.to_owned()], ..Explanation::default() }
+}
 
 /// The program after `--` was found, and could not be started, or not be waited for.
 pub fn program_not_run(name: &str, error: &io::Error) -> Error {

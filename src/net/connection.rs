@@ -123,7 +123,8 @@ fn connect_by(route: Route, deadline: Deadline) -> Result<TcpStream, HttpError> 
 }
 
 fn connect_through(proxy: &Proxy, address: &str, deadline: Deadline) -> Result<TcpStream, HttpError> {
-    let of_proxy = |error: io::Error| HttpError::Proxy(HttpError::text(&error));
+    let named = |text: &str| format!("{text} (it is named by {})", proxy.variable);
+    let of_proxy = |error: io::Error| HttpError::Proxy(named(&HttpError::text(&error)));
     let stream = connect(&proxy.host, proxy.port, deadline).map_err(of_proxy)?;
     let credentials = proxy.credentials.as_ref().map(|credentials| {
         // A user without a password is `user:` (RFC 7617, section 2).
@@ -141,9 +142,11 @@ fn connect_through(proxy: &Proxy, address: &str, deadline: Deadline) -> Result<T
         {
             Ok(stream)
         }
-        (Some(version), Some("407")) if version.starts_with("HTTP/1.") => Err(HttpError::ProxyCredentials),
+        (Some(version), Some("407")) if version.starts_with("HTTP/1.") => {
+            Err(HttpError::ProxyCredentials(proxy.variable))
+        }
         (_, status) => {
-            let text = format!("it answered: {}", HttpError::text(&proxy.redact(status_line)));
+            let text = named(&format!("it answered: {}", HttpError::text(&proxy.redact(status_line))));
             let is_ours = status.is_some_and(|status| status.starts_with('4'));
             Err(if is_ours { HttpError::ProxyRefused(text) } else { HttpError::Proxy(text) })
         }

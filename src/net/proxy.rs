@@ -30,6 +30,8 @@ pub struct Proxy {
     pub port: u16,
     /// `user:password`, decoded.
     pub credentials: Option<String>,
+    /// The variable that names it.
+    pub variable: &'static str,
 }
 
 /// Why a variable's value is no proxy that can be used. Never quotes it: it may hold a password.
@@ -55,7 +57,7 @@ impl Proxies {
         let first = |names: &[&'static str]| names.iter().find_map(|name| Some((*name, env.get(name)?)));
         let proxy = first(&PROXY_VARIABLES).map(|(name, value)| {
             let value = value.to_str().ok_or((name, ProxyError::Host))?;
-            Proxy::parse(value).map_err(|error| (name, error))
+            Proxy::parse(name, value).map_err(|error| (name, error))
         });
         let no_proxy = first(&NO_PROXY_VARIABLES).map(|(_, value)| value.to_string_lossy().into_owned());
         Ok(Proxies { proxy: proxy.transpose()?, no_proxy: no_proxy.unwrap_or_default() })
@@ -70,7 +72,7 @@ impl Proxies {
 
 impl Proxy {
     /// `[http://][user[:password]@]host[:port][/]`
-    fn parse(text: &str) -> Result<Proxy, ProxyError> {
+    fn parse(variable: &'static str, text: &str) -> Result<Proxy, ProxyError> {
         let authority = match text.split_once("://") {
             Some((scheme, rest)) if scheme.eq_ignore_ascii_case("http") => rest,
             Some(_) => return Err(ProxyError::Scheme),
@@ -97,7 +99,7 @@ impl Proxy {
         if host.is_empty() || !host.bytes().all(in_host) {
             return Err(ProxyError::Host);
         }
-        Ok(Proxy { host: host.to_owned(), port, credentials })
+        Ok(Proxy { host: host.to_owned(), port, credentials, variable })
     }
 
     /// The proxy's own text without the credentials, should it send them back.
@@ -149,7 +151,7 @@ fn is_exempt(host: &str, port: u16, list: &str) -> bool {
 impl fmt::Display for ProxyError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            ProxyError::Scheme => "a proxy is spoken to by http://, no other way is supported",
+            ProxyError::Scheme => "only a proxy that is spoken to in plain HTTP is supported: http://HOST:PORT",
             ProxyError::Host => "it is not http://HOST:PORT",
             ProxyError::Port => "its port is not a number from 1 to 65535",
             ProxyError::Credentials => "its user or password is not properly percent-encoded",
@@ -169,7 +171,9 @@ mod tests {
 
     #[test]
     fn a_proxy_is_a_host_and_a_port_and_perhaps_credentials() {
-        let parsed = |text| Proxy::parse(text).map(|Proxy { host, port, credentials }| (host, port, credentials));
+        let parsed = |text| {
+            Proxy::parse("https_proxy", text).map(|Proxy { host, port, credentials, .. }| (host, port, credentials))
+        };
         let proxy =
             |host: &str, port, credentials: Option<&str>| Ok((host.to_owned(), port, credentials.map(str::to_owned)));
         assert_eq!(parsed("proxy.example:3128"), proxy("proxy.example", 3128, None));

@@ -249,8 +249,8 @@ fn a_helper_does_not_eat_the_commands_stdin() {
 }
 
 #[test]
-fn outside_every_system_it_says_which_there_are() {
-    let outcome = Step::bare().env("TOKEN_MINT_INDEX", NOWHERE).run();
+fn in_an_unknown_ci_system_it_says_which_are_known() {
+    let outcome = Step::bare().env("CI", "true").env("TOKEN_MINT_INDEX", NOWHERE).run();
     let signs =
         ["GITHUB_ACTIONS=true", "GITLAB_CI=true", "BUILDKITE=true", "CIRCLECI=true", "GOOGLE_SERVICE_ACCOUNT_NAME"];
     outcome.assert_failed(3, &signs);
