@@ -47,23 +47,23 @@ const WITH_IDENTITY: OptionRow = OptionRow { commands: &[RUN, MINT, CHECK, CLAIM
 #[rustfmt::skip] // a row each
 pub static OPTIONS: [OptionRow; 11] = [
     OptionRow { name: "--index", value: "pypi|testpypi|URL", variable: "TOKEN_MINT_INDEX", default: "pypi",
-        heading: "where to publish", help: "the index; an upload URL will do", is_input: true, ..SWITCH },
+        heading: "where to publish", help: "the index; an upload URL works, too", is_input: true, ..SWITCH },
     OptionRow { name: "--project", value: "NAME", variable: "TOKEN_MINT_PROJECT",
-        help: "for links only; if not given, the name is read\nfrom ./pyproject.toml", is_input: true, ..WITH_IDENTITY },
+        help: "for links only; default: the name in\n./pyproject.toml", is_input: true, ..WITH_IDENTITY },
     OptionRow { name: "--audience", value: "AUD", variable: "TOKEN_MINT_AUDIENCE", heading: "the job's identity",
-        help: "the ID token's audience; if not given, the one\nthat the index expects", is_input: true, ..WITH_IDENTITY },
+        help: "the ID token's audience; default: what the index\nexpects", is_input: true, ..WITH_IDENTITY },
     OptionRow { name: "--id-token-env", value: "NAME", variable: "TOKEN_MINT_ID_TOKEN_ENV",
-        help: "the variable NAME holds the ID token; if not given,\nthe CI system is recognised and asked", ..WITH_IDENTITY },
+        help: "the variable NAME holds the ID token; default: ask\nthe CI system for one", ..WITH_IDENTITY },
     OptionRow { name: "--keep-identity", commands: &[RUN],
-        help: "COMMAND may ask for ID tokens itself, say to sign\nattestations", ..SWITCH },
+        help: "let COMMAND ask for ID tokens, for example to sign\nattestations", ..SWITCH },
     OptionRow { name: "--format", value: "token|env|json", variable: "TOKEN_MINT_FORMAT", commands: &[MINT, CLAIMS],
-        help: "what is on stdout; if not given, the API token,\nor in a GitHub job nothing but step outputs;\nclaims takes json only",
+        help: "what to print on stdout; default: the API token; in\na GitHub job nothing, since it gets step outputs;\nclaims takes json only",
         heading: "what is printed", ..SWITCH },
     OptionRow { name: "--quiet", letter: "-q", help: "errors and warnings only", ..SWITCH },
     OptionRow { name: "--verbose", letter: "-v",
-        help: "each request, too; so it is in a GitHub job with\ndebug logging (RUNNER_DEBUG=1), unless -q is given", ..SWITCH },
-    OptionRow { name: "--timeout", value: "SECONDS", variable: "TOKEN_MINT_TIMEOUT", default: "120", heading: "others",
-        help: "for everything together but COMMAND", is_input: true, ..SWITCH },
+        help: "print each request, too. Debug logging in a GitHub\njob (RUNNER_DEBUG=1) does the same", ..SWITCH },
+    OptionRow { name: "--timeout", value: "SECONDS", variable: "TOKEN_MINT_TIMEOUT", default: "120", heading: "other",
+        help: "for everything except COMMAND", is_input: true, ..SWITCH },
     OptionRow { name: "--help", letter: "-h", help: "print this text", ..SWITCH },
     OptionRow { name: "--version", letter: "-V", help: "print the version", ..SWITCH },
 ];
@@ -75,17 +75,16 @@ usage: token-mint [OPTIONS] -- COMMAND [ARG]...
        token-mint [OPTIONS] [burn|check|claims]
 
 commands:
-  -- COMMAND  mint an API token, run COMMAND, say an upload tool, with it in the
-              environment, and revoke it when COMMAND has ended
+  -- COMMAND  mint an API token, run COMMAND (an upload tool) with the token in
+              its environment, and revoke the token when COMMAND has ended
   (none)      mint an API token and hand it over: in a GitHub job as the step
-              outputs api-token and expires, elsewhere alone on stdout
+              outputs api-token and expires, elsewhere on stdout
   burn        revoke the API token in $TOKEN_MINT_API_TOKEN, or on stdin
   check       rehearse: mint an API token and revoke it at once
   claims      show this job's identity as the index will see it; mint nothing
 ";
 const AFTER_OPTIONS: &str = "
-A variable in brackets counts where the option is not given; what follows it is
-the default.
+In brackets: the variable to set instead of the option; the default.
 
 examples:
   token-mint -- twine upload dist/*
@@ -93,13 +92,18 @@ examples:
   token=$(token-mint --format token)
 
 exit status:
-  0 done; 2 wrong usage or configuration; 3 no identity (permission missing?);
-  4 the index refused; 5 network or server trouble, run it again; 6 the API
-  token could not be handed over; 128 and its number for a signal. Once COMMAND
-  runs: its own, or 128 and the number of the signal that ended it.
+  0        done
+  2        wrong usage or configuration
+  3        no identity: the CI system issued no ID token (permission missing?)
+  4        the index refused
+  5        network or server trouble: run it again
+  6        the API token could not be handed over
+  128 + N  signal N ended it
+  Once COMMAND has started, the exit status is COMMAND's.
 
-The project has to name this job as a trusted publisher. How to do that, and
-what to do about a failure: README.md and docs/ in token-mint's repository
+The project on the index has to name this job as a trusted publisher. In
+token-mint's repository, README.md says how to set that up, and
+docs/troubleshooting.md lists all messages.
 ";
 
 /// What `--help` prints, in lines of 80 columns at most.

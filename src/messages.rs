@@ -27,7 +27,7 @@ const MAX_ADDRESS_CHARS: usize = 200;
 /// The address of the folder `docs`. The action sets it, so it also says that the action runs us.
 const DOCS: &str = "TOKEN_MINT_DOCS";
 
-const AGAIN: &str = "nothing was handed over. This often passes: run the job again";
+const AGAIN: &str = "nothing was handed over. Such a failure often passes: run the job again";
 const NOT_MINTED: &str = "nothing was minted";
 const LOST: &str = "an API token was minted, but it could not be handed over. It was not used";
 const CONTAINER: &str = "with `docker run`, pass these on: -e GITHUB_ACTIONS -e ACTIONS_ID_TOKEN_REQUEST_URL -e \
@@ -98,15 +98,15 @@ pub fn bad_index(place: &str, error: &UrlError) -> Error {
 
 /// `--index` is almost the name of an index.
 pub fn misspelt_index(place: &str, meant: &str) -> Error {
-    let fact = format!("{place}: pypi, testpypi or the URL of an index is expected: did you mean {meant}?");
-    Error::new(Kind::Usage, fact)
-        .hint("write pypi or testpypi in lower case, or a whole URL such as https://example.org")
+    let fact = format!("{place}: pypi, testpypi or the URL of an index is expected");
+    Error::new(Kind::Usage, fact).hint(format!("did you mean {meant}?"))
 }
 
 /// `--index` names what installers read.
 pub fn installer_url(place: &str) -> Error {
-    let fact = format!("{place}: installers read from a URL that ends in /simple/; nothing can be uploaded there");
-    let hint = "name the URL that upload tools send to, or scheme and host alone: https://example.org";
+    let fact =
+        format!("{place}: a URL that ends in /simple/ is for installers such as pip; nothing can be uploaded there");
+    let hint = "give the URL that upload tools use, or only scheme and host: https://example.org";
     Error::new(Kind::Usage, fact).hint(hint)
 }
 
@@ -127,15 +127,15 @@ pub fn bad_proxy(variable: &str, error: &ProxyError) -> Error {
 /// The program after `--` is nowhere.
 pub fn no_program(name: &str) -> Error {
     Error::new(Kind::Usage, format!("there is no program {name} that could be run")).hint(format!(
-        "{NOT_MINTED}. What follows -- is the program and its arguments, each by itself and not in quotes together; it is run \
-         without a shell. For pipes and the like: `-- sh -c '…'`"
+        "{NOT_MINTED}. After -- come the program and its arguments as separate words, not one quoted string. No shell runs \
+         them; for pipes and the like: `-- sh -c '…'`"
     ))
 }
 
 /// The program after `--` is there, and can't be run: `why`.
 pub fn unfit_program(path: &str, why: &str) -> Error {
     Error::new(Kind::Usage, format!("{path} can't be run: {why}"))
-        .hint(format!("{NOT_MINTED}. Have it, or its interpreter, installed in this job so that this user may run it"))
+        .hint(format!("{NOT_MINTED}. Install it, or its interpreter, so that this user may run it"))
 }
 
 /// `burn` was given nothing.
@@ -189,7 +189,7 @@ pub fn no_permission(missing: &[&str], is_from_fork: bool) -> Error {
     }
     failure
         .hint(PERMISSION)
-        .hint("in a workflow that another one calls, the calling job needs the permission, too")
+        .hint("if this workflow is called by another one, the calling job needs the permission, too")
         .hint("a pull request from a fork never gets it: publish from a push, a tag or a release instead")
         .hint(CONTAINER)
 }
@@ -211,8 +211,8 @@ pub fn no_gitlab_token(variable: &str, audience: &str) -> Error {
 /// The variable that `--id-token-env` names is not set.
 pub fn no_id_token_in(variable: &str) -> Error {
     Error::new(Kind::NoIdentity, format!("there is no ID token in the variable {variable}: it is not set")).hint(
-        "--id-token-env (TOKEN_MINT_ID_TOKEN_ENV) names the variable that the ID token is in. Where it is left out, the CI \
-         system is recognised",
+        "--id-token-env (TOKEN_MINT_ID_TOKEN_ENV) names the variable that holds the ID token. Without it, the CI system is \
+         asked",
     )
 }
 
@@ -230,15 +230,15 @@ impl Helper {
     /// It could not be started.
     pub fn not_started(&self, error: &io::Error) -> Error {
         self.failed(Kind::NoIdentity, format!("can't be run: {error}")).hint(
-            "that program is the CI system's own, and is the only way to its ID tokens. In a container, put it in and pass the \
-             job's environment on; or have the job get the ID token, and name the variable with --id-token-env",
+            "that program is the CI system's own, and the only way to its ID tokens. A container needs the program and the \
+             job's environment. Or let the job get the ID token, and name its variable with --id-token-env",
         )
     }
 
     /// It ended so, and said this.
     pub fn ended_badly(&self, status: &impl Display, said: &str) -> Error {
         self.failed(Kind::NoIdentity, format!("failed ({status}): {said}")).hint(
-            "what follows it are the program's own words. The CI system's documentation on OIDC says which jobs get ID tokens",
+            "the text after the colon is the program's own. The CI system's documentation on OIDC says which jobs get ID tokens",
         )
     }
 
@@ -249,15 +249,16 @@ impl Helper {
 
     /// It printed something else.
     pub fn printed_no_token(&self, error: SecretError) -> Error {
-        self.failed(Kind::Trouble, format!("printed something else: {error}")).hint(OTHER_PROVIDER)
+        self.failed(Kind::Trouble, format!("printed no ID token: {error}")).hint(OTHER_PROVIDER)
     }
 }
 
-const OTHER_PROVIDER: &str = "that is not how this CI system issues an ID token: does the job run where it seems to?";
+const OTHER_PROVIDER: &str =
+    "this CI system issues ID tokens in another form: is something else answering in its place?";
 
 /// `claims` got an ID token that is none.
 pub fn no_claims() -> Error {
-    Error::new(Kind::Trouble, "the ID token is no JSON Web Token with claims in it").hint(OTHER_PROVIDER)
+    Error::new(Kind::Trouble, "the ID token is not a JSON Web Token with claims in it").hint(OTHER_PROVIDER)
 }
 
 // Requests
@@ -292,11 +293,12 @@ impl Endpoint {
     fn nonsense(self) -> &'static str {
         match self {
             Endpoint::GitHub => {
-                "that is not how GitHub's endpoint answers: is ACTIONS_ID_TOKEN_REQUEST_URL as the runner set it?"
+                "GitHub's endpoint answers in another form: is ACTIONS_ID_TOKEN_REQUEST_URL as the runner set it?"
             }
             Endpoint::GoogleMetadata | Endpoint::GoogleIam => OTHER_PROVIDER,
             Endpoint::Audience | Endpoint::Mint | Endpoint::Burn => {
-                "that is not how a package index with trusted publishing answers: a web page, or another service? Check --index"
+                "a package index with trusted publishing answers in another form: is this a web page, or another service? \
+                 Check --index"
             }
         }
     }
@@ -323,8 +325,8 @@ pub struct Request {
     pub name: String,
 }
 
-const METADATA: &str = "Google's metadata server is on every machine of Google Cloud, and nowhere else. With no service account \
-                        attached, such a machine has no identity. Is GOOGLE_SERVICE_ACCOUNT_NAME set elsewhere by mistake?";
+const METADATA: &str = "only machines of Google Cloud have Google's metadata server, and a machine without a service account \
+                        has no identity. Is GOOGLE_SERVICE_ACCOUNT_NAME set by mistake?";
 const SERVICE_ACCOUNT: &str = "the account that the job runs as needs the role Service Account Token Creator for the account \
                                that GOOGLE_SERVICE_ACCOUNT_NAME names, and the project needs the IAM Service Account \
                                Credentials API";
@@ -387,16 +389,16 @@ impl Request {
                 let has_reasons = !failure.explanation.reasons.is_empty();
                 return failure.hint(match (self.endpoint, status) {
                     (Endpoint::Burn, _) => {
-                        "the API token may still be valid. Is it of this index (--index)? PyPI itself takes every request to \
-                         revoke"
+                        "the API token may still be valid. Did this index mint it (--index)? PyPI itself accepts every request \
+                         to revoke"
                     }
                     (Endpoint::Mint, _) if has_reasons => "the index's own documentation says what its reasons mean",
                     (Endpoint::Audience, 403) => {
                         "trusted publishing is switched off on this index. Its operators can switch it on"
                     }
                     (_, 404) => {
-                        "what answers there knows no trusted publishing: an older or another kind of package index, or none at \
-                         all. Check --index; its operators know whether it could"
+                        "that server has no trusted publishing: it may be an older index, another kind of index, or none. Check \
+                         --index"
                     }
                     (endpoint, _) => endpoint.nonsense(),
                 });
@@ -489,6 +491,7 @@ pub fn step_output_not_written(path: &str, error: &io::Error) -> Error {
 pub fn no_stdout() -> Error {
     let fact = "the API token would be lost: stdout is closed, not open for writing, or /dev/null";
     Error::new(Kind::NoHandOver, fact)
+        .hint(format!("{NOT_MINTED}. Capture stdout: token=$(token-mint --format token); or run an upload tool: token-mint -- twine upload dist/*"))
 }
 
 /// The API token was minted, and stdout does not take it.
@@ -499,6 +502,7 @@ pub fn stdout_not_written(error: &io::Error) -> Error {
 /// What was asked for, and is no token, could not be written to stdout.
 pub fn not_printed(error: &io::Error) -> Error {
     Error::new(Kind::NoHandOver, format!("stdout can't be written to: {error}"))
+        .hint("is the disk full, or has the reading program ended?")
 }
 
 /// Masks are due, and stderr leads nowhere; nothing was asked for.
@@ -513,8 +517,8 @@ pub fn not_masked(error: &io::Error) -> Error {
     Error::new(Kind::NoHandOver, format!("a line that hides tokens in the log can't be written: {error}")).hint(MASKS)
 }
 
-const MASKS: &str = "nothing was handed over. In a GitHub job, leave stderr to the log, and it hides the tokens: for less of it, \
-                     use --quiet, not 2>/dev/null";
+const MASKS: &str = "nothing was handed over. Let stderr go to the job's log, which hides the tokens then. For less output, use \
+                     --quiet, not 2>/dev/null";
 
 /// The program after `--` ended so, and that is no success.
 pub fn upload_failed(how: &str) -> Explanation {

@@ -223,9 +223,9 @@ mod tests {
             ("PyPI", "did you mean pypi?"),
             ("pipy", "did you mean pypi?"),
             ("example.org", "a whole URL such as https://example.org"),
-            ("https://pypi.org/simple/", "scheme and host alone"),
-            ("https://pypi.org/simple", "installers read"),
-            ("https://example.org/root/pypi/+simple/?x", "installers read"),
+            ("https://pypi.org/simple/", "only scheme and host"),
+            ("https://pypi.org/simple", "is for installers"),
+            ("https://example.org/root/pypi/+simple/?x", "is for installers"),
         ] {
             let error = resolve(&["--index", value], &Env::from([])).unwrap_err();
             assert!(error.starts_with("--index: ") && error.contains(piece), "{error}");

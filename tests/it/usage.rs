@@ -27,7 +27,7 @@ fn wrong_usage_sends_nothing_and_names_the_option() {
         (&["--timeout", "99999999999999999999"], "--timeout"),
         (&["--index", "PyPI"], "--index: pypi, testpypi or the URL"),
         (&["--index", "ftp://127.0.0.1/"], "--index"),
-        (&["--index", "https://pypi.org/simple/"], "--index: installers read"),
+        (&["--index", "https://pypi.org/simple/"], "--index: a URL that ends in /simple/"),
         (&["dist/*"], "argument 1 belongs to no option"),
         (&["twine", "upload", "dist/*"], "put -- before it: token-mint -- twine …"),
         (&["help"], "did you mean --help?"),
