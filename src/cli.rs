@@ -1,11 +1,11 @@
-//! The command line: what the program can be asked for, and what was asked. It looks at nothing but the arguments.
+//! The command line: its commands and options, and how the arguments are read. It depends on nothing but the arguments.
 
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 
 /// What `--version` prints.
 pub const VERSION: &str = concat!("token-mint ", env!("CARGO_PKG_VERSION"), "\n");
-/// What to do about any value that can't be used.
+/// The hint for an unknown option.
 pub const SEE_HELP: &str = "token-mint --help lists the options and what they take";
 const RUN_TOOL: &str = "this runs an upload tool: token-mint -- twine upload dist/*";
 const BURN_TAKES: &str = "give burn the API token in the variable TOKEN_MINT_API_TOKEN or on stdin";
@@ -16,21 +16,21 @@ const BURN: &str = "burn";
 const CHECK: &str = "check";
 const CLAIMS: &str = "claims";
 
-/// All that there is to know of an option. An empty text means that it has none.
+/// Everything about an option. A field that does not apply is empty.
 pub struct OptionRow {
     pub name: &'static str,
     letter: &'static str,
-    /// What stands for its value in the help.
+    /// The placeholder for its value in the help; empty for a switch.
     value: &'static str,
-    /// The environment variable that counts where the option is not given.
+    /// The environment variable that is read if the option is not given.
     pub variable: &'static str,
-    /// What counts where neither is given.
+    /// The value if neither is given.
     pub default: &'static str,
     /// The action has an input of the same name.
     is_input: bool,
     /// The commands that take it.
     commands: &'static [&'static str],
-    /// What `--help` says above it, and of it.
+    /// The heading in `--help` before this option, and the option's description.
     heading: &'static str,
     help: &'static str,
 }
@@ -151,10 +151,10 @@ pub enum Command {
     Claims,
 }
 
-/// The values that were given, by the options' names; that of an option without a value is empty.
+/// The values that were given, by the options' names. The value of a switch is empty.
 pub type Given = BTreeMap<&'static str, OsString>;
 
-/// Why the arguments make no sense, and what to do. No word is repeated that may be a secret.
+/// What is wrong with the arguments, and what to do. A word that may be a secret is not repeated.
 #[derive(Debug, PartialEq, Eq)]
 pub struct UsageError {
     pub fact: String,
@@ -166,7 +166,7 @@ impl UsageError {
         UsageError { fact: fact.into(), hint: hint.into() }
     }
 
-    /// The argument at this place names no option. `name` may be one letter of `word`.
+    /// The argument at this position is not an option. `name` may be one letter of `word`.
     fn no_option(position: usize, name: &str, word: &str) -> UsageError {
         let fact = match is_plain(name) {
             true => format!("there is no option {name}"),
@@ -176,9 +176,9 @@ impl UsageError {
         UsageError::new(fact, meant.map_or(SEE_HELP.to_owned(), |meant| format!("did you mean {meant}?")))
     }
 
-    /// The argument at this place is neither an option nor a command.
+    /// The argument at this position is neither an option nor a command.
     fn no_command(position: usize, word: &str) -> UsageError {
-        // A word that comes later may be a value that was meant for an option.
+        // A later word may be a value that was meant for an option, so it is not repeated.
         let (fact, program) = match position == 1 && is_plain(word) {
             true => (format!("there is no command {word} in token-mint"), word),
             false => (format!("argument {position} belongs to no option"), "COMMAND"),
@@ -257,7 +257,7 @@ pub fn parse(argv: impl IntoIterator<Item = OsString>) -> Result<(Command, Given
     if given.contains_key("--quiet") && given.contains_key("--verbose") {
         return Err(UsageError::new("--quiet and --verbose contradict each other", "leave one of the two out"));
     }
-    // An option that means nothing to a command was meant for another.
+    // An option that the command does not take was meant for another command.
     match OPTIONS.iter().find(|row| given.contains_key(row.name) && !row.commands.contains(&name)) {
         Some(row) => Err(UsageError::new(
             format!("{} means nothing to {name}", row.name),
@@ -267,13 +267,13 @@ pub fn parse(argv: impl IntoIterator<Item = OsString>) -> Result<(Command, Given
     }
 }
 
-/// The options that a word with a dash names: one, or one for each letter. With it what is joined by `=`.
+/// The options in a word that begins with a dash: one long option, or one for each letter. Also the value after `=`.
 fn split(word: &OsStr) -> (Vec<String>, Option<OsString>) {
     let text = word.to_string_lossy();
     let (names, joined) = match text.split_once('=') {
         None => (&*text, None),
         Some((names, value)) if word.to_str().is_some() => (names, Some(value.into())),
-        // A value that is not UTF-8 can't be cut off. The whole word is not UTF-8 either, and is refused as such.
+        // A value that is not UTF-8 can't be split off. So the whole word is the value, and is refused as not UTF-8.
         Some((names, _)) => (names, Some(word.to_owned())),
     };
     match names.strip_prefix('-') {
@@ -284,7 +284,7 @@ fn split(word: &OsStr) -> (Vec<String>, Option<OsString>) {
     }
 }
 
-/// True for a word that may be repeated: short, and not of mixed letters and digits as tokens are.
+/// True for a word that may be repeated: it is short, and does not mix letters and digits as tokens do.
 fn is_plain(word: &str) -> bool {
     let has = |class: fn(&u8) -> bool| word.bytes().any(|b| class(&b));
     word.len() <= 20
@@ -293,8 +293,8 @@ fn is_plain(word: &str) -> bool {
         && !(has(u8::is_ascii_uppercase) && (has(u8::is_ascii_lowercase) || has(u8::is_ascii_digit)))
 }
 
-/// The name that was meant: the one from which the word differs least, by two letters at most. Dashes in front, capitals and
-/// a value don't count, and of a short word more than one letter has to be right.
+/// The name that was probably meant: the one that differs least from the word, by two letters at most. Leading dashes, upper
+/// case and a value are ignored. In a short word, more than one letter has to match.
 pub fn nearest(word: &str, names: impl IntoIterator<Item = &'static str> + Clone) -> Option<&'static str> {
     let word = word.split('=').next().unwrap_or_default().trim_start_matches('-').to_lowercase();
     let meant = |edits| {
@@ -304,7 +304,7 @@ pub fn nearest(word: &str, names: impl IntoIterator<Item = &'static str> + Clone
     (0..=2).filter(|edits| edits + 1 < word.len()).find_map(meant)
 }
 
-/// True if so many letters put in, taken out or changed make one word the other, or fewer.
+/// True if at most `edits` inserted, deleted or changed letters turn one word into the other.
 fn differ_by(a: &[u8], b: &[u8], edits: usize) -> bool {
     match (a, b) {
         ([], rest) | (rest, []) => rest.len() <= edits,

@@ -43,7 +43,7 @@ use retry::Retry;
 use settings::Settings;
 use text::sanitize;
 
-/// How long a stdout that is full is waited for, where there are no settings.
+/// How long to wait for a full stdout, if there are no settings.
 const TO_PRINT: Duration = Duration::from_secs(120);
 /// The most that is shown of a program's name.
 const MAX_NAME_CHARS: usize = 100;
@@ -79,7 +79,7 @@ fn run(env: &Env) -> Result<u8> {
     Ok(0)
 }
 
-/// Mints an API token and hands it over to whoever started us.
+/// Mints an API token and hands it over to the program that started us.
 fn hand_over(settings: &Settings, env: &Env) -> Result<u8> {
     let exchange = Exchange::prepare(settings, env)?;
     let mut handover = Handover::plan(settings.format, env)?;
@@ -107,7 +107,7 @@ fn upload(argv: Vec<OsString>, settings: &Settings, env: &Env) -> Result<u8> {
     let ended = ended?;
     match ended.status {
         0 => exchange.log.line(&ended.how),
-        // A program's own; from 128 on, they mostly stand for a signal.
+        // The program's own status. From 128 on, a status mostly stands for a signal.
         status @ ..128 => {
             report::failure(&messages::upload_failed(&format!("{name} exited with status {status}")), env)
         }
@@ -145,7 +145,7 @@ fn burn(settings: &Settings, env: &Env) -> Result<()> {
     Ok(())
 }
 
-/// Shows the identity of this job. The index is asked for nothing.
+/// Shows the identity of this job. Nothing is sent to the index.
 fn show_claims(settings: &Settings, env: &Env) -> Result<()> {
     if !matches!(settings.format, None | Some(Format::Json)) {
         return Err(messages::bad_setting("--format (TOKEN_MINT_FORMAT)", "with claims, it can be json only"));

@@ -25,17 +25,17 @@ pub enum HttpError {
     Signal(i32),
     /// No connection could be made.
     Unreachable(String),
-    /// Nobody listens at a server that is next door, or there is none.
+    /// Google's metadata server is not there.
     Absent(String),
     /// The proxy can't be reached, or does not connect us.
     Proxy(String),
-    /// The proxy does not connect us, and says that this is our fault.
+    /// The proxy refused with a 4xx status: the fault is in the request.
     ProxyRefused(String),
     /// The proxy wants credentials, or others than those in this variable.
     ProxyCredentials(&'static str),
     /// The server's certificate is not one that we trust.
     Certificate(String),
-    /// The connection broke, or what came is no whole reply by HTTP's rules. It says how.
+    /// The connection broke, or the reply is not complete or not HTTP. The text says how.
     Broken(String),
 }
 
@@ -106,7 +106,7 @@ impl From<io::Error> for HttpError {
             }
             (_, Some(complaint)) => HttpError::Certificate(complaint.to_owned()),
             (ErrorKind::InvalidData, None) => no_tls(&error),
-            // minreq wraps what it finds wrong with a chunk in an error of this kind, and what the network did there.
+            // In this kind of error, minreq wraps malformed chunks and network errors between them.
             (ErrorKind::Other, None) => match error.get_ref().and_then(|inner| inner.downcast_ref()) {
                 Some(minreq::Error::IoError(error)) => network_trouble(error),
                 _ => HttpError::malformed(&error),

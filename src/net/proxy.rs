@@ -9,13 +9,13 @@ use base64::engine::general_purpose::STANDARD;
 use crate::env::Env;
 use crate::net::url::{Url, parse_port};
 
-/// In the order in which they count. curl takes the lower-case ones first, too.
+/// The first one that is set counts. curl, too, reads the lower-case ones first.
 const PROXY_VARIABLES: [&str; 4] = ["https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY"];
 const NO_PROXY_VARIABLES: [&str; 2] = ["no_proxy", "NO_PROXY"];
-/// curl's, for a proxy that names none.
+/// curl's default port for a proxy.
 const DEFAULT_PORT: u16 = 1080;
 
-/// What the environment says of proxies.
+/// The proxy settings from the environment.
 #[derive(Clone, Debug)]
 pub struct Proxies {
     proxy: Option<Proxy>,
@@ -34,7 +34,7 @@ pub struct Proxy {
     pub variable: &'static str,
 }
 
-/// Why a variable's value is no proxy that can be used. Never quotes it: it may hold a password.
+/// Why a variable's value can't be used as a proxy. Never quotes the value: it may contain a password.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ProxyError {
     /// A scheme other than `http`.
@@ -43,8 +43,8 @@ pub enum ProxyError {
     Host,
     /// Not a number from 1 to 65535.
     Port,
-    /// A percent sign without two hexadecimal digits, or what it stands for is not UTF-8 text or a control character. Or a
-    /// character that has to be encoded, since the host could be taken to end there.
+    /// Bad percent-encoding: not two hexadecimal digits, not UTF-8, or a control character. Or a character that is not
+    /// encoded and could end the host.
     Credentials,
 }
 
@@ -63,7 +63,7 @@ impl Proxies {
         Ok(Proxies { proxy: proxy.transpose()?, no_proxy: no_proxy.unwrap_or_default() })
     }
 
-    /// The proxy for a URL. What is not https goes to this machine or next door, and needs none.
+    /// The proxy for a URL. A URL that is not https is on this machine or its own network, and needs none.
     pub fn for_url(&self, url: &Url) -> Option<&Proxy> {
         let direct = !url.is_https() || url.is_loopback() || is_exempt(url.host(), url.port(), &self.no_proxy);
         self.proxy.as_ref().filter(|_| !direct)
@@ -80,7 +80,7 @@ impl Proxy {
         };
         let authority = authority.strip_suffix('/').unwrap_or(authority);
         let (credentials, address) = match authority.rsplit_once('@') {
-            // For curl, the host ends at the first of these.
+            // For curl, the host ends at the first of these characters.
             Some((credentials, _)) if credentials.contains(['/', '?', '#']) => return Err(ProxyError::Credentials),
             Some((credentials, address)) => (Some(decode(credentials).ok_or(ProxyError::Credentials)?), address),
             None => (None, authority),
@@ -102,7 +102,7 @@ impl Proxy {
         Ok(Proxy { host: host.to_owned(), port, credentials, variable })
     }
 
-    /// The proxy's own text without the credentials, should it send them back.
+    /// The proxy's text without the credentials, which it may send back.
     pub fn redact(&self, text: &str) -> String {
         let Some(credentials) = &self.credentials else { return text.to_owned() };
         let password = credentials.split_once(':').map_or("", |(_, password)| password);
@@ -112,7 +112,7 @@ impl Proxy {
     }
 }
 
-/// Text with its percent-encoding undone (RFC 3986, section 2.1). `None` for what could leave its place in a header, too.
+/// Percent-decoded text (RFC 3986, section 2.1). Also `None` for characters that could end a header line.
 fn decode(text: &str) -> Option<String> {
     let mut bytes = Vec::with_capacity(text.len());
     let mut rest = text.bytes();
@@ -128,15 +128,15 @@ fn decode(text: &str) -> Option<String> {
     String::from_utf8(bytes).ok().filter(|text| !text.chars().any(char::is_control))
 }
 
-/// True if a list such as `example.org, .example.net:8443` names the host: itself, or a domain that it is in, and the
-/// port, where there is one. `*` names all.
+/// True if a list such as `example.org, .example.net:8443` contains the host or a domain of it, and the port if the entry has
+/// one. `*` matches every host.
 fn is_exempt(host: &str, port: u16, list: &str) -> bool {
     let plain = |name: &str| {
         let name = name.strip_prefix('.').unwrap_or(name);
         name.strip_suffix('.').unwrap_or(name).to_ascii_lowercase()
     };
     if host.parse::<std::net::Ipv4Addr>().is_ok() {
-        // An address is in no domain, and goes without a port.
+        // An address has no domain, and its entry has no port.
         return list.split([',', ' ', '\t']).any(|entry| entry == "*" || entry == host);
     }
     list.split([',', ' ', '\t']).filter(|entry| !entry.is_empty()).any(|entry| {
