@@ -1,4 +1,4 @@
-//! What an ID token says of the job: its claims. They are decoded, not verified: the index does that.
+//! An ID token's claims, which describe the job. They are decoded here and not verified: the index verifies them.
 
 use std::fmt;
 
@@ -9,12 +9,11 @@ use crate::json::{self, Object};
 use crate::secret::IdToken;
 use crate::text;
 
-/// The claims of one ID token. Neither the token nor its signature can be had from them.
+/// The claims of one ID token. They contain neither the token nor its signature.
 pub struct Claims(Object);
 
 impl Claims {
-    /// Decodes the middle part of the token. `None` where that is no JSON object: then the index would not take it
-    /// either.
+    /// Decodes the middle part of the token. `None` if it is not a JSON object: the index would refuse such a token, too.
     pub fn of(id_token: &IdToken) -> Option<Claims> {
         let payload = id_token.reveal().split('.').nth(1)?;
         Object::read(&URL_SAFE_NO_PAD.decode(payload).ok()?).ok().map(Claims)

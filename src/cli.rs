@@ -1,13 +1,13 @@
-//! The command line: what the program can be asked for, and what was asked. It looks at nothing but the arguments.
+//! The command line: its commands and options, and how the arguments are read. It depends on nothing but the arguments.
 
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 
 /// What `--version` prints.
 pub const VERSION: &str = concat!("token-mint ", env!("CARGO_PKG_VERSION"), "\n");
-/// What to do about any value that can't be used.
+/// The hint for an unknown option.
 pub const SEE_HELP: &str = "token-mint --help lists the options and what they take";
-const RUN_TOOL: &str = "an upload tool is run so, and without another command: token-mint -- twine upload dist/*";
+const RUN_TOOL: &str = "this runs an upload tool: token-mint -- twine upload dist/*";
 const BURN_TAKES: &str = "give burn the API token in the variable TOKEN_MINT_API_TOKEN or on stdin";
 
 const MINT: &str = "a mint without -- COMMAND";
@@ -16,19 +16,21 @@ const BURN: &str = "burn";
 const CHECK: &str = "check";
 const CLAIMS: &str = "claims";
 
-/// All that there is to know of an option. An empty text means that it has none.
+/// Everything about an option. A field that does not apply is empty.
 pub struct OptionRow {
     pub name: &'static str,
     letter: &'static str,
-    /// What stands for its value in the help.
+    /// The placeholder for its value in the help; empty for a switch.
     value: &'static str,
-    /// The environment variable that counts where the option is not given.
+    /// The environment variable that is read if the option is not given.
     pub variable: &'static str,
-    /// What counts where neither is given.
+    /// The value if neither is given.
     pub default: &'static str,
+    /// The action has an input of the same name.
+    is_input: bool,
     /// The commands that take it.
     commands: &'static [&'static str],
-    /// What `--help` says above it, and of it.
+    /// The heading in `--help` before this option, and the option's description.
     heading: &'static str,
     help: &'static str,
 }
@@ -36,7 +38,7 @@ pub struct OptionRow {
 /// A switch for all commands.
 #[rustfmt::skip]
 const SWITCH: OptionRow = OptionRow {
-    name: "", letter: "", value: "", variable: "", default: "", heading: "", help: "",
+    name: "", letter: "", value: "", variable: "", default: "", heading: "", help: "", is_input: false,
     commands: &[RUN, MINT, BURN, CHECK, CLAIMS],
 };
 const WITH_IDENTITY: OptionRow = OptionRow { commands: &[RUN, MINT, CHECK, CLAIMS], ..SWITCH };
@@ -45,23 +47,23 @@ const WITH_IDENTITY: OptionRow = OptionRow { commands: &[RUN, MINT, CHECK, CLAIM
 #[rustfmt::skip] // a row each
 pub static OPTIONS: [OptionRow; 11] = [
     OptionRow { name: "--index", value: "pypi|testpypi|URL", variable: "TOKEN_MINT_INDEX", default: "pypi",
-        heading: "where to publish", help: "the index; an upload URL will do", ..SWITCH },
+        heading: "where to publish", help: "the index; an upload URL works, too", is_input: true, ..SWITCH },
     OptionRow { name: "--project", value: "NAME", variable: "TOKEN_MINT_PROJECT",
-        help: "for links only; if not given, the name is read\nfrom ./pyproject.toml", ..WITH_IDENTITY },
+        help: "for links only; default: the name in\n./pyproject.toml", is_input: true, ..WITH_IDENTITY },
     OptionRow { name: "--audience", value: "AUD", variable: "TOKEN_MINT_AUDIENCE", heading: "the job's identity",
-        help: "the ID token's audience; if not given, the one\nthat the index expects", ..WITH_IDENTITY },
+        help: "the ID token's audience; default: what the index\nexpects", is_input: true, ..WITH_IDENTITY },
     OptionRow { name: "--id-token-env", value: "NAME", variable: "TOKEN_MINT_ID_TOKEN_ENV",
-        help: "the variable NAME holds the ID token; if not given,\nthe CI system is recognised and asked", ..WITH_IDENTITY },
+        help: "the variable NAME holds the ID token; default: ask\nthe CI system for one", ..WITH_IDENTITY },
     OptionRow { name: "--keep-identity", commands: &[RUN],
-        help: "COMMAND may ask for ID tokens itself, say to sign\nattestations", ..SWITCH },
+        help: "let COMMAND ask for ID tokens, for example to sign\nattestations", ..SWITCH },
     OptionRow { name: "--format", value: "token|env|json", variable: "TOKEN_MINT_FORMAT", commands: &[MINT, CLAIMS],
-        help: "what is on stdout; if not given, the API token,\nor in a GitHub job nothing but step outputs;\nclaims takes json only",
+        help: "what to print on stdout; default: the API token; in\na GitHub job nothing, since it gets step outputs;\nclaims takes json only",
         heading: "what is printed", ..SWITCH },
     OptionRow { name: "--quiet", letter: "-q", help: "errors and warnings only", ..SWITCH },
     OptionRow { name: "--verbose", letter: "-v",
-        help: "each request, too; so it is in a GitHub job with\ndebug logging (RUNNER_DEBUG=1), unless -q is given", ..SWITCH },
-    OptionRow { name: "--timeout", value: "SECONDS", variable: "TOKEN_MINT_TIMEOUT", default: "120", heading: "others",
-        help: "for everything together but COMMAND", ..SWITCH },
+        help: "print each request, too. Debug logging in a GitHub\njob (RUNNER_DEBUG=1) does the same", ..SWITCH },
+    OptionRow { name: "--timeout", value: "SECONDS", variable: "TOKEN_MINT_TIMEOUT", default: "120", heading: "other",
+        help: "for everything except COMMAND", is_input: true, ..SWITCH },
     OptionRow { name: "--help", letter: "-h", help: "print this text", ..SWITCH },
     OptionRow { name: "--version", letter: "-V", help: "print the version", ..SWITCH },
 ];
@@ -73,17 +75,16 @@ usage: token-mint [OPTIONS] -- COMMAND [ARG]...
        token-mint [OPTIONS] [burn|check|claims]
 
 commands:
-  -- COMMAND  mint an API token, run COMMAND, say an upload tool, with it in the
-              environment, and revoke it when COMMAND has ended
+  -- COMMAND  mint an API token, run COMMAND (an upload tool) with the token in
+              its environment, and revoke the token when COMMAND has ended
   (none)      mint an API token and hand it over: in a GitHub job as the step
-              outputs api-token and expires, elsewhere alone on stdout
+              outputs api-token and expires, elsewhere on stdout
   burn        revoke the API token in $TOKEN_MINT_API_TOKEN, or on stdin
   check       rehearse: mint an API token and revoke it at once
   claims      show this job's identity as the index will see it; mint nothing
 ";
 const AFTER_OPTIONS: &str = "
-A variable in brackets counts where the option is not given; what follows it is
-the default.
+In brackets: the variable to set instead of the option; the default.
 
 examples:
   token-mint -- twine upload dist/*
@@ -91,13 +92,18 @@ examples:
   token=$(token-mint --format token)
 
 exit status:
-  0 done; 2 wrong usage or configuration; 3 no identity (permission missing?);
-  4 the index refused; 5 network or server trouble, run it again; 6 the API
-  token could not be handed over; 128 and its number for a signal. Once COMMAND
-  runs: its own, or 128 and the number of the signal that ended it.
+  0        done
+  2        wrong usage or configuration
+  3        no identity: the CI system issued no ID token (permission missing?)
+  4        the index refused
+  5        network or server trouble: run it again
+  6        the API token could not be handed over
+  128 + N  signal N ended it
+  Once COMMAND has started, the exit status is COMMAND's.
 
-The project has to name this job as a trusted publisher. How to do that, and
-what to do about a failure: README.md and docs/ in token-mint's repository
+The project on the index has to name this job as a trusted publisher. In
+token-mint's repository, README.md says how to set that up, and
+docs/troubleshooting.md lists all messages.
 ";
 
 /// What `--help` prints, in lines of 80 columns at most.
@@ -118,6 +124,19 @@ pub fn help() -> String {
     text + AFTER_OPTIONS
 }
 
+/// A text for people, with the action's inputs in place of the options, variables and commands that they stand for:
+/// `--index testpypi` becomes `` `index:` testpypi``.
+pub fn with_inputs(text: &str) -> String {
+    let mut text = text.to_owned();
+    for OptionRow { name, variable, .. } in OPTIONS.iter().filter(|row| row.is_input) {
+        let input = format!("`{}:`", name.trim_start_matches('-'));
+        text = [&*format!("{variable}:"), variable, name].iter().fold(text, |text, word| text.replace(word, &input));
+    }
+    [CHECK, CLAIMS]
+        .iter()
+        .fold(text, |text, command| text.replace(&format!("token-mint {command}"), &format!("`command:` {command}")))
+}
+
 /// What the program is asked for.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Command {
@@ -132,10 +151,10 @@ pub enum Command {
     Claims,
 }
 
-/// The values that were given, by the options' names; that of an option without a value is empty.
+/// The values that were given, by the options' names. The value of a switch is empty.
 pub type Given = BTreeMap<&'static str, OsString>;
 
-/// Why the arguments make no sense, and what to do. No word is repeated that may be a secret.
+/// What is wrong with the arguments, and what to do. A word that may be a secret is not repeated.
 #[derive(Debug, PartialEq, Eq)]
 pub struct UsageError {
     pub fact: String,
@@ -147,7 +166,7 @@ impl UsageError {
         UsageError { fact: fact.into(), hint: hint.into() }
     }
 
-    /// The argument at this place names no option. `name` may be one letter of `word`.
+    /// The argument at this position is not an option. `name` may be one letter of `word`.
     fn no_option(position: usize, name: &str, word: &str) -> UsageError {
         let fact = match is_plain(name) {
             true => format!("there is no option {name}"),
@@ -157,20 +176,21 @@ impl UsageError {
         UsageError::new(fact, meant.map_or(SEE_HELP.to_owned(), |meant| format!("did you mean {meant}?")))
     }
 
-    /// The argument at this place is neither an option nor a command.
+    /// The argument at this position is neither an option nor a command.
     fn no_command(position: usize, word: &str) -> UsageError {
-        // A word that comes later may be a value that was meant for an option.
+        // A later word may be a value that was meant for an option, so it is not repeated.
         let (fact, program) = match position == 1 && is_plain(word) {
             true => (format!("there is no command {word} in token-mint"), word),
             false => (format!("argument {position} belongs to no option"), "COMMAND"),
         };
+        let put_before = || {
+            format!(
+                "to run an upload tool, put -- before it: token-mint -- {program} … (token-mint's own commands are burn, check \
+                 and claims; without a command, it mints an API token and hands it over)"
+            )
+        };
         let meant = nearest(word, [BURN, CHECK, CLAIMS, "--help", "--version"]);
-        let hint = format!(
-            "{}an upload tool goes behind --: token-mint -- {program} …. token-mint's own commands are burn, check and claims; \
-             without a command, it mints an API token and hands it over",
-            meant.map(|meant| format!("did you mean {meant}? If not: ")).unwrap_or_default()
-        );
-        UsageError::new(fact, hint)
+        UsageError::new(fact, meant.map_or_else(put_before, |meant| format!("did you mean {meant}?")))
     }
 }
 
@@ -225,7 +245,7 @@ pub fn parse(argv: impl IntoIterator<Item = OsString>) -> Result<(Command, Given
     }
     let (name, command) = match (named, to_run) {
         (Some((name, _)), Some(_)) => {
-            return Err(UsageError::new(format!("{name} runs no command, so -- has no place beside it"), RUN_TOOL));
+            return Err(UsageError::new(format!("{name} runs no command, so it takes no --"), RUN_TOOL));
         }
         (None, Some(argv)) if argv.first().is_none_or(|program| program.is_empty()) => {
             return Err(UsageError::new("the command to run is missing after --", RUN_TOOL));
@@ -237,7 +257,7 @@ pub fn parse(argv: impl IntoIterator<Item = OsString>) -> Result<(Command, Given
     if given.contains_key("--quiet") && given.contains_key("--verbose") {
         return Err(UsageError::new("--quiet and --verbose contradict each other", "leave one of the two out"));
     }
-    // An option that means nothing to a command was meant for another.
+    // An option that the command does not take was meant for another command.
     match OPTIONS.iter().find(|row| given.contains_key(row.name) && !row.commands.contains(&name)) {
         Some(row) => Err(UsageError::new(
             format!("{} means nothing to {name}", row.name),
@@ -247,13 +267,13 @@ pub fn parse(argv: impl IntoIterator<Item = OsString>) -> Result<(Command, Given
     }
 }
 
-/// The options that a word with a dash names: one, or one for each letter. With it what is joined by `=`.
+/// The options in a word that begins with a dash: one long option, or one for each letter. Also the value after `=`.
 fn split(word: &OsStr) -> (Vec<String>, Option<OsString>) {
     let text = word.to_string_lossy();
     let (names, joined) = match text.split_once('=') {
         None => (&*text, None),
         Some((names, value)) if word.to_str().is_some() => (names, Some(value.into())),
-        // A value that is not UTF-8 can't be cut off. The whole word is not UTF-8 either, and is refused as such.
+        // A value that is not UTF-8 can't be split off. So the whole word is the value, and is refused as not UTF-8.
         Some((names, _)) => (names, Some(word.to_owned())),
     };
     match names.strip_prefix('-') {
@@ -264,7 +284,7 @@ fn split(word: &OsStr) -> (Vec<String>, Option<OsString>) {
     }
 }
 
-/// True for a word that may be repeated: short, and not of mixed letters and digits as tokens are.
+/// True for a word that may be repeated: it is short, and does not mix letters and digits as tokens do.
 fn is_plain(word: &str) -> bool {
     let has = |class: fn(&u8) -> bool| word.bytes().any(|b| class(&b));
     word.len() <= 20
@@ -273,8 +293,8 @@ fn is_plain(word: &str) -> bool {
         && !(has(u8::is_ascii_uppercase) && (has(u8::is_ascii_lowercase) || has(u8::is_ascii_digit)))
 }
 
-/// The name that was meant: the one from which the word differs least, by two letters at most. Dashes in front, capitals and
-/// a value don't count, and of a short word more than one letter has to be right.
+/// The name that was probably meant: the one that differs least from the word, by two letters at most. Leading dashes, upper
+/// case and a value are ignored. In a short word, more than one letter has to match.
 pub fn nearest(word: &str, names: impl IntoIterator<Item = &'static str> + Clone) -> Option<&'static str> {
     let word = word.split('=').next().unwrap_or_default().trim_start_matches('-').to_lowercase();
     let meant = |edits| {
@@ -284,7 +304,7 @@ pub fn nearest(word: &str, names: impl IntoIterator<Item = &'static str> + Clone
     (0..=2).filter(|edits| edits + 1 < word.len()).find_map(meant)
 }
 
-/// True if so many letters put in, taken out or changed make one word the other, or fewer.
+/// True if at most `edits` inserted, deleted or changed letters turn one word into the other.
 fn differ_by(a: &[u8], b: &[u8], edits: usize) -> bool {
     match (a, b) {
         ([], rest) | (rest, []) => rest.len() <= edits,
@@ -407,7 +427,7 @@ mod tests {
         assert_eq!(run("-- check").1, ["check"]);
         assert_refused("--", "the command to run is missing after --", "token-mint -- twine");
         assert_refused("-- ''", "the command to run is missing after --", "token-mint -- twine");
-        assert_refused("check -- true", "check runs no command, so -- has no place beside it", "without another");
+        assert_refused("check -- true", "check runs no command, so it takes no --", "token-mint -- twine");
     }
 
     #[test]
@@ -443,13 +463,13 @@ mod tests {
     }
 
     #[test]
-    fn what_is_misspelt_is_known_again() {
+    fn a_misspelt_word_gets_the_one_that_was_meant() {
         for (line, fact, hint) in [
-            ("bunr", "there is no command bunr in token-mint", "did you mean burn? "),
-            ("Check", "argument 1 belongs to no option", "did you mean check? "),
-            ("claim", "there is no command claim in token-mint", "did you mean claims? "),
-            ("help", "there is no command help in token-mint", "did you mean --help? "),
-            ("version", "there is no command version in token-mint", "did you mean --version? "),
+            ("bunr", "there is no command bunr in token-mint", "did you mean burn?"),
+            ("Check", "argument 1 belongs to no option", "did you mean check?"),
+            ("claim", "there is no command claim in token-mint", "did you mean claims?"),
+            ("help", "there is no command help in token-mint", "did you mean --help?"),
+            ("version", "there is no command version in token-mint", "did you mean --version?"),
             ("--indx x", "there is no option --indx", "did you mean --index?"),
             ("--inedx=x", "there is no option --inedx", "did you mean --index?"),
             ("-index x", "there is no option -i", "did you mean --index?"),
@@ -467,11 +487,11 @@ mod tests {
 
     #[test]
     fn a_forgotten_pair_of_dashes_is_explained() {
-        let put = "an upload tool goes behind --: token-mint -- twine …";
+        let put = "to run an upload tool, put -- before it: token-mint -- twine …";
         assert_refused("twine upload dist/*", "there is no command twine in token-mint", put);
         for (line, position) in [("--index=x twine", 2), ("./upload.sh", 1), ("''", 1), ("-q --index x dist/*", 4)] {
             let fact = format!("argument {position} belongs to no option");
-            assert_refused(line, &fact, "an upload tool goes behind --: token-mint -- COMMAND …");
+            assert_refused(line, &fact, "put -- before it: token-mint -- COMMAND …");
         }
         assert_refused("mint", "there is no command mint in token-mint", "without a command, it mints");
     }
@@ -509,6 +529,26 @@ mod tests {
         assert_eq!(given["--index"], bytes(b"--index=\xff"));
         assert_eq!(parse([bytes(b"-p\xffsecret")]).unwrap_err().fact, "there is no option -p");
         assert_eq!(parse([bytes(b"\xff")]).unwrap_err().fact, "argument 1 belongs to no option");
+    }
+
+    #[test]
+    fn in_the_action_a_text_names_inputs() {
+        let action = include_str!("../action.yml");
+        for row in OPTIONS.iter().filter(|row| !row.variable.is_empty()) {
+            let input = row.name.trim_start_matches('-');
+            let is_input = action.contains(&format!("{}: ${{{{ inputs.{input} }}}}\n", row.variable));
+            assert_eq!(row.is_input, is_input, "{}", row.name);
+        }
+        for (text, with_inputs) in [
+            ("name it: --index testpypi", "name it: `index:` testpypi"),
+            ("check --index; or leave --audience out", "check `index:`; or leave `audience:` out"),
+            ("TOKEN_MINT_TIMEOUT: a whole number", "`timeout:` a whole number"),
+            ("with TOKEN_MINT_PROJECT, you get", "with `project:`, you get"),
+            ("use token-mint claims, or token-mint check", "use `command:` claims, or `command:` check"),
+            ("use --format token or --id-token-env", "use --format token or --id-token-env"),
+        ] {
+            assert_eq!(super::with_inputs(text), with_inputs);
+        }
     }
 
     #[test]

@@ -1,5 +1,5 @@
-//! A failure as data: its kind, which is the exit status; what is said of it; and what may be tried again. What there is to say
-//! is in `messages.rs`.
+//! A failure as data: its kind, which decides the exit status; its explanation; and whether to try again. The texts are in
+//! `messages.rs`.
 
 use std::fmt;
 use std::time::Duration;
@@ -27,7 +27,7 @@ pub struct Error {
 pub enum Kind {
     /// Wrong usage or configuration; nothing was sent.
     Usage,
-    /// No identity to be had: no known CI system, no permission, a fork.
+    /// No ID token: no known CI system, no permission, or a fork.
     NoIdentity,
     /// The index refused.
     Refused,
@@ -39,7 +39,7 @@ pub enum Kind {
     Signal(i32),
 }
 
-/// Everything that is said of a failure, or of an identity. Text from outside in it stays on one line: see `os/log.rs`.
+/// The explanation of a failure, or of an identity. Text from outside in it stays on one line: see `os/log.rs`.
 #[derive(Debug, Default)]
 pub struct Explanation {
     /// What happened.
@@ -48,9 +48,9 @@ pub struct Explanation {
     pub reasons: Vec<Reason>,
     /// This job's values for the publisher form: names and values.
     pub form: Vec<(String, String)>,
-    /// What else counts, and is no field of the form.
+    /// What else the index compares, and the form does not ask for.
     pub context: Vec<(String, String)>,
-    /// What is behind it, likeliest first.
+    /// The causes, likeliest first.
     pub causes: Vec<Cause>,
     /// What to know or to try.
     pub hints: Vec<String>,
@@ -61,34 +61,34 @@ pub struct Explanation {
 /// A reason that the index gives for a refusal.
 #[derive(Debug)]
 pub struct Reason {
-    /// A word such as `invalid-publisher`, with no character that a code never has.
+    /// A word such as `invalid-publisher`. Other characters than a code's were removed.
     pub code: String,
-    /// A sentence, perhaps empty.
+    /// A sentence. It may be empty.
     pub description: String,
 }
 
-/// What is behind a refusal.
+/// The cause of a refusal.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Cause {
     pub weight: Weight,
     /// One line.
     pub text: String,
-    /// The publisher's form is the place to mend it.
+    /// It is fixed in the publisher form.
     pub needs_form: bool,
 }
 
-/// How much there is to show for a cause. The first are shown first.
+/// How sure a cause is. Surer ones are shown first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Weight {
     /// The claims or the index's words prove it.
     Proof,
-    /// Something that can be seen points at it.
+    /// Something visible points to it.
     Evidence,
     /// It is possible.
     Guess,
 }
 
-/// An address, and what is there.
+/// An address, and a description of the page.
 #[derive(Debug)]
 pub struct Link {
     pub what: String,
@@ -96,27 +96,27 @@ pub struct Link {
 }
 
 impl Cause {
-    /// One that is proved.
+    /// A proved cause.
     pub fn certain(text: impl Into<String>) -> Cause {
         Cause { weight: Weight::Proof, text: text.into(), needs_form: false }
     }
 
-    /// One that something points at, which the text names.
+    /// A cause that something points to. The text names that.
     pub fn evidence(text: impl Into<String>) -> Cause {
         Cause { weight: Weight::Evidence, ..Cause::certain(text) }
     }
 
-    /// One of several.
+    /// One of several possible causes.
     pub fn possible(text: impl Into<String>) -> Cause {
         Cause { weight: Weight::Guess, ..Cause::certain(text) }
     }
 
-    /// The same, with the form as the place to mend it.
+    /// The same cause, which is fixed in the publisher form.
     pub fn in_form(self) -> Cause {
         Cause { needs_form: true, ..self }
     }
 
-    /// What it begins with where it is shown.
+    /// The word that is shown before it.
     pub fn word(&self) -> &'static str {
         match self.weight {
             Weight::Proof => "cause",
@@ -133,13 +133,13 @@ impl Error {
         Error { kind, explanation, is_transient: false, may_have_reached_server: true, retry_after: None }
     }
 
-    /// The same failure, with something more to know or to try.
+    /// The same failure with one more hint.
     pub fn hint(mut self, hint: impl Into<String>) -> Error {
         self.explanation.hints.push(hint.into());
         self
     }
 
-    /// This signal came first: no API token was handed over, or revoked by `burn`.
+    /// This signal came before an API token was handed over, or before `burn` revoked one.
     pub fn signal(signal: i32) -> Error {
         let fact = format!("{} asked token-mint to end, so this is not done", signals::name(signal));
         Error::new(Kind::Signal(signal), fact)

@@ -1,4 +1,4 @@
-//! The exchange step by step: the audience, the ID token, the API token; and in the end its revocation.
+//! The exchange step by step: the audience, the ID token, the API token, and the API token's revocation.
 
 use std::ops::Deref;
 use std::time::Duration;
@@ -24,16 +24,16 @@ use crate::settings::Settings;
 use crate::text::sanitize;
 use crate::time;
 
-/// How long an answer with an API token is waited for after a signal. GitHub kills a cancelled job's processes ten seconds after
+/// How long to wait for a reply with an API token after a signal. GitHub kills a cancelled job's processes ten seconds after
 /// the first signal.
 const MINT_GRACE: Duration = Duration::from_secs(5);
-/// For the revocation, which comes when the job is done but for this.
+/// The time for the revocation, which is the last thing to do.
 const REVOCATION_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// The audience of an ID token that is only looked at, where the index's own is not known without asking it.
+/// The audience of an ID token for `claims`, if the index would have to be asked for its own.
 const NO_AUDIENCE: &str = "token-mint-claims";
 
-/// What there is to say of a token without a time of expiry.
+/// The text for a token without a time of expiry.
 const UNKNOWN_VALIDITY: &str = "the index does not say until when it is valid (PyPI's tokens live 15 minutes)";
 
 /// One run's exchange.
@@ -46,16 +46,16 @@ pub struct Exchange<'a> {
     pub log: Log,
 }
 
-/// An ID token, and which audience it was asked for.
+/// An ID token, and the audience that was requested for it.
 pub struct Proof {
     pub id_token: IdToken,
     audience: String,
-    /// What the index takes, as far as it is known. An audience that the user names is the user's word.
+    /// The audience that the index accepts, if it is known. An audience that the user names says nothing about that.
     pub expected: Option<String>,
 }
 
 impl Exchange<'_> {
-    /// Finds out whose job this is, and starts the clock. Nothing is sent.
+    /// Recognises the CI system, and starts the clock. Nothing is sent.
     pub fn prepare<'a>(settings: &'a Settings, env: &'a Env) -> Result<Exchange<'a>> {
         let log = Log::new(settings.verbosity);
         let deadline = Deadline::after(settings.timeout);
@@ -65,7 +65,7 @@ impl Exchange<'_> {
         Ok(Exchange { settings, env, identity, http, retry: Retry { deadline, log }, log })
     }
 
-    /// Asks for an ID token that the index takes, and masks it.
+    /// Requests an ID token that the index accepts, and masks it.
     pub fn request_id_token(&self) -> Result<Proof> {
         let Settings { index, audience, .. } = self.settings;
         self.log.line(&format!("version {}, index {index}", env!("CARGO_PKG_VERSION")));
@@ -81,7 +81,7 @@ impl Exchange<'_> {
         self.retry.run(|error| error.is_transient, |_| self.prove(&audience, &expected))
     }
 
-    /// The same, for an ID token that the index never gets: the index is asked for nothing.
+    /// Requests an ID token that the index never gets. Nothing is sent to the index.
     pub fn request_id_token_to_look_at(&self) -> Result<Proof> {
         let Settings { index, audience, .. } = self.settings;
         let expected = index.known_audience();
@@ -95,11 +95,11 @@ impl Exchange<'_> {
         Ok(Proof { id_token, audience: audience.to_owned(), expected: expected.clone() })
     }
 
-    /// Exchanges the ID token for an API token, and masks that. The index spends an ID token before it makes an API token, so
-    /// after a reply that was lost, only a fresh one will do.
+    /// Exchanges the ID token for an API token, and masks that. The index marks an ID token as used before it
+    /// makes an API token, so a second attempt needs a new ID token.
     ///
     /// # Errors
-    /// Also if a signal came meanwhile; then an API token is not used.
+    /// Also if a signal came meanwhile; then the API token is revoked.
     pub fn mint(&self, mut proof: Proof) -> Result<LiveToken<'_>> {
         let may_help =
             |error: &Error| error.is_transient && (self.identity.can_reissue() || !error.may_have_reached_server);
@@ -139,18 +139,18 @@ impl Exchange<'_> {
         }
     }
 
-    /// What a program shall not inherit that has no business with this identity.
+    /// The variables that COMMAND must not inherit, because they hold the job's identity.
     pub fn identity_variables(&self, proof: &Proof) -> Vec<String> {
         let Settings { keep_identity, id_token_env, .. } = self.settings;
         if *keep_identity { vec![] } else { identity::variables(id_token_env.as_deref(), &proof.audience) }
     }
 
-    /// When everything has to be done.
+    /// The deadline for everything.
     pub fn deadline(&self) -> Deadline {
         self.retry.deadline
     }
 
-    /// A refusal with what is behind it.
+    /// A refusal with its causes.
     fn explained(&self, mut error: Error, proof: &Proof) -> Error {
         if error.kind == Kind::Refused {
             self.with_job(proof, |job| causes::explain_refusal(&mut error.explanation, job));
@@ -158,7 +158,7 @@ impl Exchange<'_> {
         error
     }
 
-    /// Shows `act` the job that an ID token stands for; `None` where that has no claims.
+    /// Calls `act` with the job that the ID token describes; `None` if the token has no claims.
     pub fn with_job<T>(&self, proof: &Proof, act: impl FnOnce(&Job) -> T) -> Option<T> {
         let Settings { index, project, id_token_env, .. } = self.settings;
         let claims = Claims::of(&proof.id_token)?;
@@ -169,8 +169,8 @@ impl Exchange<'_> {
     }
 }
 
-/// An API token that was minted. It ends in one of two ways: it is kept, by whoever it was handed over to, or revoked when this
-/// is dropped.
+/// An API token that was minted. It ends in one of two ways: kept by the program that it was handed over to, or
+/// revoked when this is dropped.
 pub struct LiveToken<'a> {
     minted: Minted,
     exchange: &'a Exchange<'a>,
@@ -203,7 +203,7 @@ impl Drop for LiveToken<'_> {
     }
 }
 
-/// Revokes an API token, in several attempts if need be. True if the index took the request; false if it can't revoke.
+/// Revokes an API token, in several attempts if necessary. True if the index accepted the request; false if it can't revoke.
 pub fn revoke(token: &str, index: &Index, http: &Http, retry: Retry) -> Result<bool> {
     retry.run(|error| error.is_transient, |_| index.burn(token, http))
 }

@@ -1,5 +1,5 @@
-//! The hand-over of the API token to whoever started us: planned before anything is asked for, delivered at the end. And its
-//! way back, for `token-mint burn`.
+//! The hand-over of the API token to the program that started us: planned before any request, delivered at the end. Also how
+//! `token-mint burn` gets the API token to revoke.
 
 pub mod command;
 pub mod upload_clients;
@@ -21,7 +21,7 @@ use crate::os::stdio::{self, Stream};
 use crate::secret::ApiToken;
 use crate::text;
 
-/// Far more than an API token has.
+/// Far more bytes than an API token has.
 const MAX_GIVEN_BYTES: u64 = 64 * 1024;
 
 /// How stdout carries the token.
@@ -54,9 +54,8 @@ impl Format {
 }
 
 impl Handover {
-    /// Chooses the place: stdout where a format was asked for and outside GitHub, else the step output, whose
-    /// file is opened now. A token with nowhere to go shall not be minted. That file is the runner's: one that is not there
-    /// would be read by nobody.
+    /// Chooses the place: stdout if a format was requested or outside GitHub, else the step output. Its file is opened now, so
+    /// that no token is minted that has nowhere to go. The runner creates that file; it would not read one of ours.
     pub fn plan(format: Option<Format>, env: &Env) -> Result<Handover> {
         Ok(match format {
             None if env.on_github() => {
@@ -70,7 +69,7 @@ impl Handover {
         })
     }
 
-    /// Hands the API token over; it was masked before.
+    /// Hands the API token over, which is masked already.
     pub fn deliver(&mut self, minted: &Minted, index: &Index, deadline: Deadline) -> Result<()> {
         let delivered = match self {
             Handover::StepOutput { path, file } => append(path, file, outputs(minted))
@@ -88,29 +87,29 @@ impl Handover {
     }
 }
 
-/// Writes to stdout what holds no token.
+/// Writes text without a token to stdout.
 pub fn print(text: &str, deadline: Deadline) -> Result<()> {
     let printed = stdio::write(Stream::Stdout, text, deadline).map_err(|error| messages::not_printed(&error));
     printed.map_err(|error| unless_signalled(deadline, error))
 }
 
-/// The error, unless a signal is behind it.
+/// The error, or the signal that caused it.
 fn unless_signalled(deadline: Deadline, error: Error) -> Error {
     deadline.signal().map_or(error, Error::signal)
 }
 
-/// Has GitHub hide a token in the log. Call it as soon as there is one.
+/// Makes GitHub hide a token in the log. Call it as soon as the token is there.
 pub fn mask(token: &str, env: &Env) -> Result<()> {
     let masked = if env.on_github() { log::command(&text::mask(token)) } else { Ok(()) };
     masked.map_err(|error| messages::not_masked(&error))
 }
 
-/// Makes sure that masks can be seen, where they are due. Call it before anything is asked for.
+/// Checks that the runner can read masks, if they are needed. Call it before any request.
 pub fn check_masks(env: &Env) -> Result<()> {
     if env.on_github() && stdio::leads_nowhere(Stream::Stderr) { Err(messages::no_stderr()) } else { Ok(()) }
 }
 
-/// The API token that is to be revoked: in the environment, else on stdin.
+/// The API token to revoke: from the environment, else from stdin.
 pub fn read_token_to_revoke(env: &Env, deadline: Deadline) -> Result<ApiToken> {
     let (place, text) = match env.get(API_TOKEN) {
         Some(text) => (API_TOKEN, text.to_string_lossy().into_owned()),
@@ -123,7 +122,7 @@ pub fn read_token_to_revoke(env: &Env, deadline: Deadline) -> Result<ApiToken> {
     ApiToken::new(text.to_owned()).map_err(|error| messages::bad_setting(place, error))
 }
 
-/// What is on stdin, if it ends in time and nobody would have to type it.
+/// The text on stdin, if it ends in time and stdin is not a terminal.
 fn read_stdin(deadline: Deadline) -> Result<String> {
     if io::stdin().is_terminal() {
         return Err(messages::no_api_token());
@@ -162,7 +161,7 @@ fn outputs(minted: &Minted) -> String {
 /// Appends all step outputs, or leaves the file as it was: a mask would not hide half a token.
 fn append(path: &Path, file: &mut File, mut outputs: String) -> io::Result<()> {
     if lacks_line_break(path) {
-        // Else our line would become the tail of the value before it.
+        // Otherwise our line would be appended to the value before it.
         outputs.insert(0, '\n');
     }
     let length_before = file.metadata()?.len();
@@ -171,7 +170,7 @@ fn append(path: &Path, file: &mut File, mut outputs: String) -> io::Result<()> {
     })
 }
 
-/// True where the file's last line was not ended. What can't be read is taken to be in order.
+/// True if the file's last line has no line break. A file that can't be read counts as complete.
 fn lacks_line_break(path: &Path) -> bool {
     let last_byte = || {
         let mut file = File::open(path)?;
@@ -190,12 +189,12 @@ fn env_lines(minted: &Minted, index: &Index) -> String {
     lines.collect()
 }
 
-/// In single quotes nothing is special to a POSIX shell but the single quote itself.
+/// In single quotes, only the single quote itself is special to a POSIX shell.
 fn shell_quote(text: &str) -> String {
     format!("'{}'", text.replace('\'', r"'\''"))
 }
 
-/// Neither a token nor an origin has a character that JSON would want escaped.
+/// Neither a token nor an origin has a character that has to be escaped in JSON.
 fn json_object(minted: &Minted, index: &Index) -> String {
     let expires = minted.expires_unix_secs.map_or("null".to_owned(), |secs| secs.to_string());
     let token = minted.token.reveal();

@@ -1,4 +1,4 @@
-//! Which CI system vouches for this job, and how its ID token is had.
+//! The CI system that issues this job's ID token, and how to get that.
 //!
 //! Each system has a file of its own below, and a line in [`PROVIDERS`].
 
@@ -16,31 +16,31 @@ use crate::messages;
 use crate::net::http::Http;
 use crate::secret::IdToken;
 
-/// The CI systems, in the order in which they are looked for. Google comes last: a runner of any other system may be a
-/// machine of Google's.
+/// The CI systems, in the order in which they are tried. Google comes last: a runner of any other system may be a
+/// virtual machine of Google's.
 const PROVIDERS: [Provider; 5] =
     [github::PROVIDER, gitlab::PROVIDER, buildkite::PROVIDER, circleci::PROVIDER, google::PROVIDER];
 
 /// A CI system.
 pub struct Provider {
     name: &'static str,
-    /// What it is recognised by, for people.
+    /// How it is recognised, in words.
     detected_by: &'static str,
     find: fn(&Env) -> Found,
-    /// The variables that hold an ID token for an audience, or let whoever has them ask for one.
+    /// The variables that hold an ID token for an audience, or that are enough to request one.
     variables: fn(&str) -> Vec<String>,
 }
 
-/// Where this job's ID tokens come from; `None` outside the system that was looked for. An error where the system is there,
-/// but not all that it takes. Nothing was sent.
+/// The source of this job's ID tokens; `None` if this is not the system's job. An error if it is, and something is missing.
+/// Nothing was sent.
 type Found = Result<Option<Box<dyn IdTokenSource>>>;
 
-/// Where a job's ID tokens come from.
+/// The source of a job's ID tokens.
 trait IdTokenSource {
     /// An ID token for `audience`.
     fn id_token(&self, audience: &str, env: &Env, http: &Http) -> Result<IdToken>;
 
-    /// False where there is one ID token for the whole job.
+    /// False if there is one ID token for the whole job.
     fn can_reissue(&self) -> bool {
         true
     }
@@ -65,38 +65,38 @@ pub fn recognise(id_token_env: Option<&str>, env: &Env) -> Result<Identity> {
             return Ok(Identity { how: format!("asking {name} for an ID token"), source });
         }
     }
-    Err(messages::no_identity(&known_systems()))
+    Err(if env.get("CI").is_some() { messages::no_identity(&known_systems()) } else { messages::no_ci_job() })
 }
 
-/// Each system with what it is recognised by.
+/// Each system and how it is recognised.
 fn known_systems() -> String {
     let providers = PROVIDERS.iter().map(|Provider { name, detected_by, .. }| format!("{name} by {detected_by}"));
     providers.collect::<Vec<_>>().join(", ")
 }
 
-/// What has to be taken from the environment of a program that shall have no ID token for `audience`, wherever it runs.
+/// The variables to remove from the environment of a program that must not get an ID token for `audience`.
 pub fn variables(id_token_env: Option<&str>, audience: &str) -> Vec<String> {
     let of_providers = PROVIDERS.iter().flat_map(|Provider { variables, .. }| variables(audience));
     of_providers.chain(id_token_env.map(str::to_owned)).collect()
 }
 
 impl Identity {
-    /// An ID token for `audience`. It can be exchanged once. Each call gives a fresh one, if [`Identity::can_reissue`].
+    /// An ID token for `audience`. It can be exchanged once. Each call gives a new one, if [`Identity::can_reissue`].
     pub fn id_token(&self, audience: &str, env: &Env, http: &Http) -> Result<IdToken> {
         self.source.id_token(audience, env, http)
     }
 
-    /// True if a second ID token would be another one.
+    /// True if a second call gives another ID token.
     pub fn can_reissue(&self) -> bool {
         self.source.can_reissue()
     }
 
-    /// True if the ID token is not at hand at once.
+    /// True if the ID token has to be requested.
     pub fn takes_time(&self) -> bool {
         self.source.can_reissue()
     }
 
-    /// How the ID token is had, in words.
+    /// How the ID token is got, in words.
     pub fn how(&self) -> &str {
         &self.how
     }
@@ -182,7 +182,11 @@ mod tests {
     #[test]
     fn without_a_sign_there_is_no_identity() {
         for name in ["GITHUB_ACTIONS", "GITLAB_CI", "BUILDKITE", "CIRCLECI"] {
-            assert_eq!(recognised(Env::from([(name, "false")])).unwrap_err().exit_status(), 3, "{name}");
+            let error = recognised(Env::from([(name, "false")])).unwrap_err();
+            assert_eq!(
+                (error.exit_status(), &*error.to_string()),
+                (3, "this is not a CI job, so there is no identity to exchange")
+            );
         }
         let unknown = recognised(Env::from([("CI", "true")])).unwrap_err();
         assert!(unknown.to_string().starts_with("this is not a job of a CI system"));

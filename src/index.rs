@@ -1,4 +1,4 @@
-//! A package index: a value. What it is called, where it is, and which audience it takes.
+//! A package index as a value: its name, its address and its audience.
 
 use std::fmt;
 
@@ -6,10 +6,10 @@ use crate::net::url::{Url, UrlError};
 
 const UPLOAD_PATH: &str = "/legacy/";
 
-/// The indexes whose audience has been fixed for years and needs no asking.
+/// The indexes whose audience is fixed, so they need not be asked for it.
 struct WellKnown {
     name: &'static str,
-    /// What `--index` calls it, too.
+    /// Also its name in `--index`.
     audience: &'static str,
     origin: &'static str,
     upload_origin: &'static str,
@@ -33,7 +33,7 @@ pub struct Index {
 }
 
 impl Index {
-    /// `pypi`, `testpypi`, or a URL. Of a URL the scheme and authority count, so an upload URL will do.
+    /// `pypi`, `testpypi`, or a URL. Only a URL's scheme and authority count, so an upload URL works, too.
     ///
     /// # Errors
     /// [`UrlError`]
@@ -53,7 +53,7 @@ impl Index {
         self.url.with_path(path)
     }
 
-    /// True if the URL that was given is one that installers read from.
+    /// True if the URL is one that installers read from.
     pub fn is_for_installers(&self) -> bool {
         matches!(self.url.path().trim_end_matches('/').rsplit('/').next(), Some("simple" | "+simple"))
     }
@@ -63,7 +63,7 @@ impl Index {
         self.url.origin()
     }
 
-    /// Where upload clients send files: what was given, where it has a path; else the path that PyPI uses.
+    /// The upload URL: the URL that was given if it has a path; else PyPI's path.
     pub fn upload_url(&self) -> String {
         match self.well_known {
             Some(known) => format!("{}{UPLOAD_PATH}", known.upload_origin),
@@ -72,13 +72,13 @@ impl Index {
         }
     }
 
-    /// True if both are one index, by whatever address.
+    /// True if both are the same index, even at different addresses.
     pub fn is_same_as(&self, other: &Index) -> bool {
         self.origin() == other.origin() || self.well_known.is_some() && self.site() == other.site()
     }
 
-    /// PyPI or TestPyPI, if an API token that names this host is for that one and this index is the other. Of any other index
-    /// nobody knows what its tokens say.
+    /// PyPI or TestPyPI, if an API token that names this host is for one of them, and this index is the other one. What other
+    /// indexes' tokens name is not known.
     pub fn other_with_tokens_of(&self, host: &str) -> Option<Index> {
         let other = Index::parse(&format!("https://{host}")).ok()?;
         let both_known = self.well_known.is_some() && other.well_known.is_some();
@@ -100,12 +100,12 @@ impl Index {
         self.well_known.map_or(self.origin(), |known| known.name)
     }
 
-    /// Where the index's own pages are, for PyPI and TestPyPI.
+    /// The address of the index's web pages, for PyPI and TestPyPI.
     pub fn site(&self) -> Option<&'static str> {
         self.well_known.map(|known| known.origin)
     }
 
-    /// The audience, where it needs no asking.
+    /// The audience, if it is known without a request.
     pub fn known_audience(&self) -> Option<String> {
         self.well_known.map(|known| known.audience.to_owned())
     }

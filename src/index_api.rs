@@ -15,9 +15,9 @@ const AUDIENCE_PATH: &str = "/_/oidc/audience";
 const MINT_PATH: &str = "/_/oidc/mint-token";
 const BURN_PATH: &str = "/_/oidc/burn-token";
 
-/// The year 10000. An expiry from there on is a mistake, and no date that a person could read.
+/// The year 10000. A later expiry is a mistake.
 const YEAR_10000_UNIX_SECS: u64 = 253_402_300_800;
-/// The most tokens in an unusable reply that are revoked. One is usual.
+/// The most tokens of an unusable reply that are revoked. Usually there is one.
 const MAX_UNUSABLE: usize = 4;
 
 /// What a successful exchange gives.
@@ -28,18 +28,19 @@ pub struct Minted {
     pub expires_unix_secs: Option<u64>,
 }
 
-/// What came of a request to mint. A token is live as soon as the index has made it, so none that can be made out gets lost.
+/// The result of a request to mint. A token is valid as soon as the index has made it, so every token that can be found in the
+/// reply is here.
 pub struct MintReply {
     /// API tokens in a reply that can't be used.
     pub unusable: Vec<UnusableToken>,
-    /// The one that can be used.
+    /// The token that can be used.
     pub minted: Result<Minted>,
-    /// The time at which it expires is no time.
+    /// Its time of expiry makes no sense.
     pub has_bad_expiry: bool,
 }
 
 impl Index {
-    /// The audience that an ID token for this index has to have. Costs a request, but for PyPI and TestPyPI.
+    /// The audience that an ID token for this index has to have. It takes a request, except for PyPI and TestPyPI.
     pub fn audience(&self, http: &Http) -> Result<String> {
         if let Some(audience) = self.known_audience() {
             return Ok(audience);
@@ -48,7 +49,7 @@ impl Index {
         self.read_audience(&reply.map_err(|error| self.request(Endpoint::Audience).no_reply(&error))?)
     }
 
-    /// What the index answers to that.
+    /// Reads the reply to that.
     pub fn read_audience(&self, reply: &Reply) -> Result<String> {
         let request = self.request(Endpoint::Audience);
         if reply.status != 200 {
@@ -64,25 +65,25 @@ impl Index {
         http.connect_early(&self.at(MINT_PATH));
     }
 
-    /// Exchanges an ID token for an API token. The ID token is spent by it, even when the reply is lost.
+    /// Exchanges an ID token for an API token. The ID token is used up, even if the reply is lost.
     ///
     /// # Errors
-    /// Where nothing came. What is wrong with a reply is in it.
+    /// If there is no reply. What is wrong with a reply is part of the result.
     pub fn mint(&self, id_token: &IdToken, http: &Http) -> Result<MintReply> {
-        // An ID token has no character that JSON would want escaped: its type sees to that.
+        // An ID token has no character that has to be escaped in JSON: its type ensures that.
         let json = format!("{{\"token\":\"{}\"}}", id_token.reveal());
         let reply = http.post_json_for_any_part(&self.at(MINT_PATH), &[], json);
         Ok(self.read_minted(reply.map_err(|error| self.request(Endpoint::Mint).no_reply(&error))?, id_token))
     }
 
-    /// Reads what came of a request to mint: perhaps a part of the reply.
+    /// Reads the reply to a request to mint, which may be incomplete.
     pub fn read_minted(&self, mut reply: Reply, id_token: &IdToken) -> MintReply {
         let request = self.request(Endpoint::Mint);
         let object = Object::read(&reply.body);
         let token = match (reply.error.take(), &object) {
             (Some(error), _) => Err(request.no_reply(&error)),
             (None, _) if reply.status != 200 => Err(request.unexpected(&reply, |text| id_token.redact(text))),
-            // As far as can be told, it is not whole.
+            // It is probably incomplete.
             (None, Err(error)) if !reply.is_surely_whole && !error.is_well_formed() => {
                 Err(request.no_reply(&HttpError::cut_off()))
             }
@@ -95,7 +96,7 @@ impl Index {
             _ => vec![],
         };
         let unusable = unusable.into_iter().filter(|token| !token.is_empty() && token != id_token.reveal());
-        // Whatever is wrong with its expiry, the token is not less valid.
+        // A token with a bad time of expiry is valid all the same.
         let expires = object.as_ref().ok().filter(|object| !matches!(object.json("expires"), None | Some("null")));
         let expires = expires.map(|object| object.get("expires").ok().filter(|secs| *secs < YEAR_10000_UNIX_SECS));
         MintReply {
@@ -105,15 +106,15 @@ impl Index {
         }
     }
 
-    /// Asks the index to revoke an API token. True if the index took the request, which is all that PyPI says of it; false if it
-    /// has no such endpoint, as older ones.
+    /// Asks the index to revoke an API token. True if the index accepted the request; PyPI says no more. False if it has no such
+    /// endpoint, like older ones.
     pub fn burn(&self, token: &str, http: &Http) -> Result<bool> {
         let json = format!("{{\"token\":{}}}", json::quoted(token));
         let reply = http.post_json(&self.at(BURN_PATH), &[], json);
         self.read_burnt(&reply.map_err(|error| self.request(Endpoint::Burn).no_reply(&error))?, token)
     }
 
-    /// What the index answers to that.
+    /// Reads the reply to that.
     pub fn read_burnt(&self, reply: &Reply, token: &str) -> Result<bool> {
         match reply.status {
             202 => Ok(true),
@@ -127,7 +128,7 @@ impl Index {
     }
 }
 
-/// True for what can be passed on as an audience, be it to a program, which takes no zero byte.
+/// True for text that can be passed on as an audience. A program's argument can't contain a zero byte.
 pub fn is_audience(text: &str) -> bool {
     !text.is_empty() && !text.contains(char::is_control)
 }

@@ -41,9 +41,12 @@ use os::log::Log;
 use os::{memory, signals};
 use retry::Retry;
 use settings::Settings;
+use text::sanitize;
 
-/// How long a stdout that is full is waited for, where there are no settings.
+/// How long to wait for a full stdout, if there are no settings.
 const TO_PRINT: Duration = Duration::from_secs(120);
+/// The most that is shown of a program's name.
+const MAX_NAME_CHARS: usize = 100;
 
 fn main() -> ExitCode {
     memory::forbid_dumps_and_ptrace();
@@ -53,8 +56,9 @@ fn main() -> ExitCode {
     match run(&env) {
         Ok(status) => ExitCode::from(status),
         Err(error) => {
-            report::failure(&error.explanation, &env);
-            ExitCode::from(error.exit_status())
+            let status = error.exit_status();
+            report::failure(&messages::of_failure(error, &env), &env);
+            ExitCode::from(status)
         }
     }
 }
@@ -75,7 +79,7 @@ fn run(env: &Env) -> Result<u8> {
     Ok(0)
 }
 
-/// Mints an API token and hands it over to whoever started us.
+/// Mints an API token and hands it over to the program that started us.
 fn hand_over(settings: &Settings, env: &Env) -> Result<u8> {
     let exchange = Exchange::prepare(settings, env)?;
     let mut handover = Handover::plan(settings.format, env)?;
@@ -93,6 +97,7 @@ fn hand_over(settings: &Settings, env: &Env) -> Result<u8> {
 /// Mints an API token, runs an upload tool with it, and revokes it.
 fn upload(argv: Vec<OsString>, settings: &Settings, env: &Env) -> Result<u8> {
     let exchange = Exchange::prepare(settings, env)?;
+    let name = argv.first().map(|name| sanitize(&name.to_string_lossy(), MAX_NAME_CHARS)).unwrap_or_default();
     let upload = Upload::plan(argv, &settings.index, env)?;
     let proof = exchange.request_id_token()?;
     let withheld = exchange.identity_variables(&proof);
@@ -100,7 +105,14 @@ fn upload(argv: Vec<OsString>, settings: &Settings, env: &Env) -> Result<u8> {
     let ended = upload.run(&minted, &withheld, exchange.deadline(), exchange.log);
     minted.revoke();
     let ended = ended?;
-    exchange.log.line(&ended.how);
+    match ended.status {
+        0 => exchange.log.line(&ended.how),
+        // The program's own status. From 128 on, a status mostly stands for a signal.
+        status @ ..128 => {
+            report::failure(&messages::upload_failed(&format!("{name} exited with status {status}")), env)
+        }
+        _ => report::failure(&messages::upload_failed(&ended.how), env),
+    }
     Ok(ended.status)
 }
 
@@ -108,11 +120,11 @@ fn upload(argv: Vec<OsString>, settings: &Settings, env: &Env) -> Result<u8> {
 fn check(settings: &Settings, env: &Env) -> Result<u8> {
     let exchange = Exchange::prepare(settings, env)?;
     let name = settings.index.name();
-    exchange.log.line(&format!("a pending publisher is used up by this: its project comes into being on {name}"));
     let proof = exchange.request_id_token()?;
     let minted = exchange.mint(proof)?;
     minted.revoke();
     exchange.log.line(&format!("{name} mints API tokens for this job: a release from it would work"));
+    exchange.log.line(&format!("if the publisher was a pending one, {name} has created its project just now"));
     Ok(0)
 }
 
@@ -133,7 +145,7 @@ fn burn(settings: &Settings, env: &Env) -> Result<()> {
     Ok(())
 }
 
-/// Shows the identity of this job. The index is asked for nothing.
+/// Shows the identity of this job. Nothing is sent to the index.
 fn show_claims(settings: &Settings, env: &Env) -> Result<()> {
     if !matches!(settings.format, None | Some(Format::Json)) {
         return Err(messages::bad_setting("--format (TOKEN_MINT_FORMAT)", "with claims, it can be json only"));
@@ -141,7 +153,7 @@ fn show_claims(settings: &Settings, env: &Env) -> Result<()> {
     let exchange = Exchange::prepare(settings, env)?;
     let proof = exchange.request_id_token_to_look_at()?;
     let claims = Claims::of(&proof.id_token).ok_or_else(messages::no_claims)?;
-    exchange.with_job(&proof, |job| report::identity(&causes::explain_claims(job), env));
+    exchange.with_job(&proof, |job| report::identity(&messages::worded(causes::explain_claims(job), env), env));
     match settings.format {
         Some(Format::Json) => handover::print(&claims.to_json(), exchange.deadline()),
         _ => Ok(()),

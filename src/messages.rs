@@ -1,14 +1,15 @@
-//! What is said of each failure: the fact, what it means and what to do stand side by side, with the exit status. Only the causes
-//! of a refusal are elsewhere, in `explain/causes.rs`.
+//! The message for each failure: what happened, what it means, what to do, and the exit status. Only the causes of a refusal are
+//! elsewhere, in `explain/causes.rs`.
 //!
-//! Rules of speech: plain words, no blame, no apology, and never a step that makes the project less safe. A hint is one thing to
-//! know or to try.
+//! Rules for messages: plain words, no blame, no apology, and never a step that makes the project less safe. A hint is one thing
+//! to know or to try.
 
 use std::fmt::{self, Display};
 use std::io;
 
-use crate::cli::{SEE_HELP, UsageError};
-use crate::error::{Error, Kind, Reason};
+use crate::cli::{self, UsageError};
+use crate::env::Env;
+use crate::error::{Error, Explanation, Kind, Reason};
 use crate::json::{JsonError, Object};
 use crate::net::http::Reply;
 use crate::net::http_error::HttpError;
@@ -17,12 +18,16 @@ use crate::net::url::UrlError;
 use crate::secret::SecretError;
 use crate::text::sanitize;
 
-/// Far more reasons than an index ever gave.
+/// Far more reasons than any index gives.
 const MAX_REASONS: usize = 20;
 const MAX_CODE_CHARS: usize = 40;
 const MAX_DESCRIPTION_CHARS: usize = 1000;
+const MAX_ADDRESS_CHARS: usize = 200;
 
-const AGAIN: &str = "nothing was handed over. This often passes: run the job again";
+/// The address of the folder `docs`. The action sets it, so it also says that the action runs us.
+const DOCS: &str = "TOKEN_MINT_DOCS";
+
+const AGAIN: &str = "nothing was handed over. Such a failure often passes: run the job again";
 const NOT_MINTED: &str = "nothing was minted";
 const LOST: &str = "an API token was minted, but it could not be handed over. It was not used";
 const CONTAINER: &str = "with `docker run`, pass these on: -e GITHUB_ACTIONS -e ACTIONS_ID_TOKEN_REQUEST_URL -e \
@@ -37,39 +42,72 @@ give the job that publishes this permission, in the workflow's file:
           contents: read   # naming one permission drops the others, and checkout needs this one
 ";
 
+// The reader
+
+/// The explanation of a failure, with a link to the section of the documentation that lists such failures. Only the action knows
+/// its address.
+pub fn of_failure(error: Error, env: &Env) -> Explanation {
+    let section = match error.kind {
+        Kind::Usage => "configuration",
+        Kind::NoIdentity => "no-identity",
+        Kind::Refused => "the-index-refused",
+        Kind::Trouble => "network-and-servers",
+        Kind::NoHandOver => "handing-over",
+        Kind::Signal(_) => "signals",
+    };
+    let docs = env.get(DOCS).map(|docs| sanitize(&docs.to_string_lossy(), MAX_ADDRESS_CHARS));
+    let mut explanation = worded(*error.explanation, env);
+    explanation.hints.extend(docs.map(|docs| format!("more on this: {docs}/troubleshooting.md#{section}")));
+    explanation
+}
+
+/// The explanation in the reader's words: a user of the action knows its inputs, not the options.
+pub fn worded(mut explanation: Explanation, env: &Env) -> Explanation {
+    if env.is_set(DOCS) {
+        let Explanation { fact, causes, hints, .. } = &mut explanation;
+        let causes = causes.iter_mut().map(|cause| &mut cause.text);
+        for text in [fact].into_iter().chain(causes).chain(hints) {
+            *text = cli::with_inputs(text);
+        }
+    }
+    explanation
+}
+
 // Usage and configuration
 
-/// The command line makes no sense.
+/// The command line is wrong.
 pub fn usage(error: &UsageError) -> Error {
     Error::new(Kind::Usage, &error.fact).hint(&error.hint)
 }
 
+const CORRECT: &str = "correct this value, or leave it out";
+
 /// An option or a variable has a value that can't be used.
 pub fn bad_setting(place: &str, error: impl Display) -> Error {
-    Error::new(Kind::Usage, format!("{place}: {error}")).hint(SEE_HELP)
+    Error::new(Kind::Usage, format!("{place}: {error}")).hint(CORRECT)
 }
 
-/// `--index` names no index.
+/// `--index` is not an index.
 pub fn bad_index(place: &str, error: &UrlError) -> Error {
     let fact = format!("{place}: pypi, testpypi or the URL of an index is expected: {error}");
     Error::new(Kind::Usage, fact).hint(match error {
         UrlError::UserInfo => "trusted publishing needs no user and no password",
         UrlError::NotAbsolute => "write pypi or testpypi in lower case, or a whole URL such as https://example.org",
-        _ => SEE_HELP,
+        _ => CORRECT,
     })
 }
 
 /// `--index` is almost the name of an index.
 pub fn misspelt_index(place: &str, meant: &str) -> Error {
-    let fact = format!("{place}: pypi, testpypi or the URL of an index is expected: did you mean {meant}?");
-    Error::new(Kind::Usage, fact)
-        .hint("write pypi or testpypi in lower case, or a whole URL such as https://example.org")
+    let fact = format!("{place}: pypi, testpypi or the URL of an index is expected");
+    Error::new(Kind::Usage, fact).hint(format!("did you mean {meant}?"))
 }
 
-/// `--index` names what installers read.
+/// `--index` is the URL that installers read from.
 pub fn installer_url(place: &str) -> Error {
-    let fact = format!("{place}: installers read from a URL that ends in /simple/; nothing can be uploaded there");
-    let hint = "name the URL that upload tools send to, or scheme and host alone: https://example.org";
+    let fact =
+        format!("{place}: a URL that ends in /simple/ is for installers such as pip; nothing can be uploaded there");
+    let hint = "give the URL that upload tools use, or only scheme and host: https://example.org";
     Error::new(Kind::Usage, fact).hint(hint)
 }
 
@@ -81,53 +119,59 @@ pub fn other_index(variable: &str, index: &impl Display) -> Error {
     ))
 }
 
-/// A proxy variable names no proxy that can be used.
+/// A proxy variable's value can't be used.
 pub fn bad_proxy(variable: &str, error: &ProxyError) -> Error {
     Error::new(Kind::Usage, format!("{variable}: this proxy can't be used: {error}"))
         .hint("the variable is used as curl uses it: http://USER:PASSWORD@HOST:PORT. To go without a proxy, unset it")
 }
 
-/// The program after `--` is nowhere.
+/// The program after `--` was not found.
 pub fn no_program(name: &str) -> Error {
     Error::new(Kind::Usage, format!("there is no program {name} that could be run")).hint(format!(
-        "{NOT_MINTED}. What follows -- is the program and its arguments, each by itself and not in quotes together; it is run \
-         without a shell. For pipes and the like: `-- sh -c '…'`"
+        "{NOT_MINTED}. After -- come the program and its arguments as separate words, not one quoted string. No shell runs \
+         them; for pipes and the like: `-- sh -c '…'`"
     ))
 }
 
-/// The program after `--` is there, and can't be run: `why`.
+/// The program after `--` was found, and can't be run: `why`.
 pub fn unfit_program(path: &str, why: &str) -> Error {
     Error::new(Kind::Usage, format!("{path} can't be run: {why}"))
-        .hint(format!("{NOT_MINTED}. Have it, or its interpreter, installed in this job so that this user may run it"))
+        .hint(format!("{NOT_MINTED}. Install it, or its interpreter, so that this user may run it"))
 }
 
-/// `burn` was given nothing.
+/// `burn` got no API token.
 pub fn no_api_token() -> Error {
     let fact = "no API token was given: TOKEN_MINT_API_TOKEN is not set, and stdin is empty or does not end";
     Error::new(Kind::Usage, fact)
         .hint("pipe the API token in, or set TOKEN_MINT_API_TOKEN in the environment of this one command")
 }
 
-/// `burn` was given an API token that says that it is for the other one of PyPI and TestPyPI, which `--index` calls `name`.
+/// `burn` got an API token of PyPI for TestPyPI, or the other way round. `name` is the right value of `--index`.
 pub fn token_of_other_index(index: &impl Display, other: &impl Display, name: &str) -> Error {
     Error::new(Kind::Usage, format!("the API token is for {other}, so {index} can't revoke it"))
-        .hint(format!("nothing was sent. Name the index that minted it: --index {name}; in the action, index: {name}"))
+        .hint(format!("nothing was sent. Name the index that minted the token: --index {name}"))
 }
 
 // The identity
 
-/// No CI system is recognised; `known`: each with what it is detected by.
+/// This is not a CI job.
+pub fn no_ci_job() -> Error {
+    Error::new(Kind::NoIdentity, "this is not a CI job, so there is no identity to exchange")
+        .hint("upload with an API token instead, which you create in your account on the index")
+}
+
+/// A CI job of an unknown system. `known` lists the known ones and how each is recognised.
 pub fn no_identity(known: &str) -> Error {
     Error::new(Kind::NoIdentity, "this is not a job of a CI system that token-mint knows")
-        .hint(format!(
-            "run it in a CI job: on a machine of your own there is no identity to show. A CI system is recognised by a \
-             variable: {known}. Where another system gives the job an ID token, and the index takes it, put it in a variable \
-             and name that with --id-token-env"
-        ))
+        .hint(format!("a CI system is recognised by a variable: {known}"))
+        .hint(
+            "if this system gives the job an ID token, and the index accepts its issuer, name the variable that holds the ID \
+             token: --id-token-env NAME",
+        )
         .hint(CONTAINER)
 }
 
-/// A job on GitHub without the permission to ask for an ID token: these variables are not set.
+/// A GitHub job without the permission to request an ID token: these variables are not set.
 pub fn no_permission(missing: &[&str], is_from_fork: bool) -> Error {
     let fact = format!("this job may not ask GitHub for an ID token: not set: {}", missing.join(", "));
     let failure = Error::new(Kind::NoIdentity, fact);
@@ -146,12 +190,12 @@ pub fn no_permission(missing: &[&str], is_from_fork: bool) -> Error {
     }
     failure
         .hint(PERMISSION)
-        .hint("in a workflow that another one calls, the calling job needs the permission, too")
+        .hint("if this workflow is called by another one, the calling job needs the permission, too")
         .hint("a pull request from a fork never gets it: publish from a push, a tag or a release instead")
         .hint(CONTAINER)
 }
 
-/// A job on GitLab that declares no ID token for this audience.
+/// A GitLab job that declares no ID token for this audience.
 pub fn no_gitlab_token(variable: &str, audience: &str) -> Error {
     let fact = format!("this GitLab job has no ID token for the audience {audience}: not set: {variable}");
     Error::new(Kind::NoIdentity, fact).hint(format!(
@@ -168,12 +212,12 @@ pub fn no_gitlab_token(variable: &str, audience: &str) -> Error {
 /// The variable that `--id-token-env` names is not set.
 pub fn no_id_token_in(variable: &str) -> Error {
     Error::new(Kind::NoIdentity, format!("there is no ID token in the variable {variable}: it is not set")).hint(
-        "--id-token-env (TOKEN_MINT_ID_TOKEN_ENV) names the variable that the ID token is in. Where it is left out, the CI \
-         system is recognised",
+        "--id-token-env (TOKEN_MINT_ID_TOKEN_ENV) names the variable that holds the ID token. Without it, the CI system is \
+         asked",
     )
 }
 
-/// The CI system's own program, which alone has its ID tokens, gave none.
+/// The CI system's own program gave no ID token. There is no other way to get one.
 pub struct Helper {
     pub provider: &'static str,
     pub program: &'static str,
@@ -187,15 +231,15 @@ impl Helper {
     /// It could not be started.
     pub fn not_started(&self, error: &io::Error) -> Error {
         self.failed(Kind::NoIdentity, format!("can't be run: {error}")).hint(
-            "that program is the CI system's own, and is the only way to its ID tokens. In a container, put it in and pass the \
-             job's environment on; or have the job get the ID token, and name the variable with --id-token-env",
+            "that program is the CI system's own, and the only way to its ID tokens. A container needs the program and the \
+             job's environment. Or let the job get the ID token, and name its variable with --id-token-env",
         )
     }
 
-    /// It ended so, and said this.
+    /// It ended with this status, and printed this.
     pub fn ended_badly(&self, status: &impl Display, said: &str) -> Error {
         self.failed(Kind::NoIdentity, format!("failed ({status}): {said}")).hint(
-            "what follows it are the program's own words. The CI system's documentation on OIDC says which jobs get ID tokens",
+            "the text after the colon is the program's own. The CI system's documentation on OIDC says which jobs get ID tokens",
         )
     }
 
@@ -204,22 +248,23 @@ impl Helper {
         self.failed(Kind::Trouble, format!("did not end within the timeout of {secs} seconds")).hint(AGAIN)
     }
 
-    /// It printed something else.
+    /// It printed something other than an ID token.
     pub fn printed_no_token(&self, error: SecretError) -> Error {
-        self.failed(Kind::Trouble, format!("printed something else: {error}")).hint(OTHER_PROVIDER)
+        self.failed(Kind::Trouble, format!("printed no ID token: {error}")).hint(OTHER_PROVIDER)
     }
 }
 
-const OTHER_PROVIDER: &str = "that is not how this CI system issues an ID token: does the job run where it seems to?";
+const OTHER_PROVIDER: &str =
+    "this CI system issues ID tokens in another form: is something else answering in its place?";
 
-/// `claims` got an ID token that is none.
+/// `claims` got something other than an ID token.
 pub fn no_claims() -> Error {
-    Error::new(Kind::Trouble, "the ID token is no JSON Web Token with claims in it").hint(OTHER_PROVIDER)
+    Error::new(Kind::Trouble, "the ID token is not a JSON Web Token with claims in it").hint(OTHER_PROVIDER)
 }
 
 // Requests
 
-/// What is asked for.
+/// The endpoint of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Endpoint {
     /// GitHub's, for an ID token.
@@ -245,15 +290,16 @@ impl Endpoint {
         }
     }
 
-    /// What to know where the reply is another one than the protocol has.
+    /// The hint for a reply that is not the protocol's.
     fn nonsense(self) -> &'static str {
         match self {
             Endpoint::GitHub => {
-                "that is not how GitHub's endpoint answers: is ACTIONS_ID_TOKEN_REQUEST_URL as the runner set it?"
+                "GitHub's endpoint answers in another form: is ACTIONS_ID_TOKEN_REQUEST_URL as the runner set it?"
             }
             Endpoint::GoogleMetadata | Endpoint::GoogleIam => OTHER_PROVIDER,
             Endpoint::Audience | Endpoint::Mint | Endpoint::Burn => {
-                "that is not how a package index with trusted publishing answers: a web page, or another service? Check --index"
+                "a package index with trusted publishing answers in another form: is this a web page, or another service? \
+                 Check --index"
             }
         }
     }
@@ -276,12 +322,12 @@ pub struct Request {
     pub endpoint: Endpoint,
     /// Scheme and authority.
     pub server: String,
-    /// What the server is called.
+    /// The server's name for people.
     pub name: String,
 }
 
-const METADATA: &str = "Google's metadata server is on every machine of Google Cloud, and nowhere else. With no service account \
-                        attached, such a machine has no identity. Is GOOGLE_SERVICE_ACCOUNT_NAME set elsewhere by mistake?";
+const METADATA: &str = "only machines of Google Cloud have Google's metadata server, and a machine without a service account \
+                        has no identity. Is GOOGLE_SERVICE_ACCOUNT_NAME set by mistake?";
 const SERVICE_ACCOUNT: &str = "the account that the job runs as needs the role Service Account Token Creator for the account \
                                that GOOGLE_SERVICE_ACCOUNT_NAME names, and the project needs the IAM Service Account \
                                Credentials API";
@@ -291,7 +337,7 @@ impl Request {
         Error::new(Kind::Trouble, format!("{} ({}): {how}", self.endpoint, self.server))
     }
 
-    /// No whole reply came.
+    /// There was no complete reply.
     pub fn no_reply(&self, error: &HttpError) -> Error {
         let failure = Error {
             is_transient: error.is_transient(),
@@ -309,18 +355,18 @@ impl Request {
                 })
                 .hint("a clock that is wrong makes a good certificate look bad: check this machine's date"),
             (_, Endpoint::Burn) => failure.hint(STILL_VALID),
-            (HttpError::ProxyCredentials, _) => failure.hint(
-                "in https_proxy, they go in front of the host, percent-encoded: http://USER:PASSWORD@HOST:PORT",
-            ),
+            (HttpError::ProxyCredentials(variable), _) => failure.hint(format!(
+                "in {variable}, they stand before the host, percent-encoded: http://USER:PASSWORD@HOST:PORT"
+            )),
             (HttpError::ProxyRefused(_), _) => failure.hint(
-                "the proxy does not let this job connect to that server: ask whoever runs it, or put the server into no_proxy",
+                "the proxy does not let this job connect to that server: ask whoever runs the proxy, or name the server in no_proxy",
             ),
             (_, Endpoint::GoogleMetadata) => failure.hint(METADATA).hint(AGAIN),
             _ => failure.hint(AGAIN),
         }
     }
 
-    /// A reply with a status other than the one that was due. `redact` takes secrets out, should they be sent back.
+    /// A reply with an unexpected status. `redact` removes secrets that the server sends back.
     pub fn unexpected(&self, reply: &Reply, redact: impl Fn(&str) -> String) -> Error {
         let said = reply.message(&redact).map_or_else(String::new, |message| format!(": {message}"));
         let (status, name) = (reply.status, &self.name);
@@ -344,16 +390,16 @@ impl Request {
                 let has_reasons = !failure.explanation.reasons.is_empty();
                 return failure.hint(match (self.endpoint, status) {
                     (Endpoint::Burn, _) => {
-                        "the API token may still be valid. Is it of this index (--index)? PyPI itself takes every request to \
-                         revoke"
+                        "the API token may still be valid. Did this index mint it (--index)? PyPI itself accepts every request \
+                         to revoke"
                     }
                     (Endpoint::Mint, _) if has_reasons => "the index's own documentation says what its reasons mean",
                     (Endpoint::Audience, 403) => {
                         "trusted publishing is switched off on this index. Its operators can switch it on"
                     }
                     (_, 404) => {
-                        "what answers there knows no trusted publishing: an older or another kind of package index, or none at \
-                         all. Check --index; its operators know whether it could"
+                        "that server has no trusted publishing: it may be an older index, another kind of index, or none. Check \
+                         --index"
                     }
                     (endpoint, _) => endpoint.nonsense(),
                 });
@@ -380,19 +426,19 @@ impl Request {
         })
     }
 
-    /// A reply with the right status, which is not the JSON that was due. Half a text or a web page may be better next time; not so
-    /// a reply to a request to mint, which may have made a token.
+    /// A reply with the right status that is not the expected JSON. After half a text or a web page, another attempt may help. A
+    /// request to mint is not repeated: it may have made a token.
     pub fn bad_json(&self, error: &JsonError) -> Error {
         let is_transient = !error.is_well_formed() && self.endpoint != Endpoint::Mint;
         Error { is_transient, ..self.nonsense(format!("its reply is not what was asked for: {error}")) }
     }
 
-    /// The token in the reply can't be one.
+    /// The token in the reply has the wrong form.
     pub fn bad_token(&self, error: SecretError) -> Error {
         self.nonsense(format!("the token in its reply is unusable: {error}"))
     }
 
-    /// The audience in the reply can't be one.
+    /// The audience in the reply has the wrong form.
     pub fn bad_audience(&self) -> Error {
         self.nonsense("the audience in its reply is empty, or has a control character")
     }
@@ -419,17 +465,17 @@ fn reasons(reply: &Reply, redact: impl Fn(&str) -> String) -> Vec<Reason> {
     shown.chain((unshown > 0).then_some(more)).collect()
 }
 
-/// The time at which an API token expires is no time.
+/// The time of expiry in a reply is unusable.
 pub const BAD_EXPIRY: &str = "the time in the index's reply at which the token expires makes no sense";
 
 // The hand-over
 
-/// A job on GitHub without a file for the step's outputs.
+/// A GitHub job without a file for the step outputs.
 pub fn no_step_output() -> Error {
     Error::new(Kind::NoHandOver, "there is no file for the step's outputs: GITHUB_OUTPUT is not set").hint(STEP_OUTPUT)
 }
 
-/// The file for the step's outputs can't be opened; nothing was minted.
+/// The file for the step outputs can't be opened; nothing was minted.
 pub fn step_output_not_opened(path: &str, error: &io::Error) -> Error {
     Error::new(Kind::NoHandOver, format!("the step output can't be written to {path}: {error}")).hint(STEP_OUTPUT)
 }
@@ -437,28 +483,29 @@ pub fn step_output_not_opened(path: &str, error: &io::Error) -> Error {
 const STEP_OUTPUT: &str = "GitHub's runner sets GITHUB_OUTPUT to a file for each step. In a container, that file has to be \
                            there, too. To have the API token on stdout instead, use --format token";
 
-/// The API token was minted, and the file for the step's outputs does not take it.
+/// The API token was minted, and can't be written to the file for the step outputs.
 pub fn step_output_not_written(path: &str, error: &io::Error) -> Error {
     Error::new(Kind::NoHandOver, format!("the step output can't be written to {path}: {error}")).hint(LOST)
 }
 
-/// stdout leads nowhere; nothing was minted.
+/// Nobody reads stdout; nothing was minted.
 pub fn no_stdout() -> Error {
     let fact = "the API token would be lost: stdout is closed, not open for writing, or /dev/null";
-    Error::new(Kind::NoHandOver, fact)
+    Error::new(Kind::NoHandOver, fact).hint(format!("{NOT_MINTED}. Capture stdout: token=$(token-mint --format token)"))
 }
 
-/// The API token was minted, and stdout does not take it.
+/// The API token was minted, and can't be written to stdout.
 pub fn stdout_not_written(error: &io::Error) -> Error {
     Error::new(Kind::NoHandOver, format!("the API token can't be written to stdout: {error}")).hint(LOST)
 }
 
-/// What was asked for, and is no token, could not be written to stdout.
+/// Something other than a token could not be written to stdout.
 pub fn not_printed(error: &io::Error) -> Error {
     Error::new(Kind::NoHandOver, format!("stdout can't be written to: {error}"))
+        .hint("is the disk full, or has the reading program ended?")
 }
 
-/// Masks are due, and stderr leads nowhere; nothing was asked for.
+/// Masks are needed, and nobody reads stderr; nothing was requested.
 pub fn no_stderr() -> Error {
     let fact =
         "the lines that hide tokens in the log would be lost: stderr is closed, not open for writing, or /dev/null";
@@ -470,10 +517,18 @@ pub fn not_masked(error: &io::Error) -> Error {
     Error::new(Kind::NoHandOver, format!("a line that hides tokens in the log can't be written: {error}")).hint(MASKS)
 }
 
-const MASKS: &str = "nothing was handed over. In a GitHub job, leave stderr to the log, and it hides the tokens: for less of it, \
-                     use --quiet, not 2>/dev/null";
+const MASKS: &str = "nothing was handed over. Let stderr go to the job's log, which hides the tokens then. For less output, use \
+                     --quiet, not 2>/dev/null";
 
-/// The program after `--` was found, and could not be started, or not be waited for.
+/// The program after `--` failed; `how` says how it ended.
+pub fn upload_failed(how: &str) -> Explanation {
+    let fact = format!("the upload failed: {how} (see the log above)");
+    let hint = "the API token is of no use any more, so run the job again. The index keeps the files that it has received; an \
+                upload tool's option skips them, such as `twine upload --skip-existing`";
+    Explanation { fact, hints: vec![hint.to_owned()], ..Explanation::default() }
+}
+
+/// The program after `--` was found, but could not be started or waited for.
 pub fn program_not_run(name: &str, error: &io::Error) -> Error {
     Error::new(Kind::NoHandOver, format!("{name} can't be run: {error}")).hint(LOST)
 }

@@ -1,5 +1,5 @@
-//! The project's name: what was named, or what is in `./pyproject.toml`. It is used in explanations and links only, so the file
-//! is read only for one of those.
+//! The project's name: the one that was given, or the one in `./pyproject.toml`. Only explanations and links use it, so the file
+//! is read only for those.
 
 use std::path::Path;
 
@@ -10,7 +10,7 @@ const MAX_FILE_BYTES: u64 = 256 * 1024;
 /// PyPI's own bound (pypi/warehouse, `projects.name`).
 const MAX_NAME_CHARS: usize = 200;
 
-/// A name as PyPI takes them: letters, digits and `-._`, with a letter or digit at both ends (Python Packaging User
+/// True for a name that PyPI accepts: letters, digits and `-._`, with a letter or digit at both ends (Python Packaging User
 /// Guide, "Names and normalization").
 pub fn is_name(text: &str) -> bool {
     let at_end = |c: Option<char>| c.is_some_and(|c| c.is_ascii_alphanumeric());
@@ -20,18 +20,18 @@ pub fn is_name(text: &str) -> bool {
         && at_end(text.chars().next_back())
 }
 
-/// The project, as far as it is known.
+/// The project's name, if it is known.
 pub fn known(named: Option<&str>) -> Option<String> {
     named.map(str::to_owned).or_else(in_file)
 }
 
-/// The name in `./pyproject.toml`; `None` where there is no such file, or none that is understood.
+/// The name in `./pyproject.toml`; `None` if there is no such file or no name is found in it.
 fn in_file() -> Option<String> {
     let text = String::from_utf8(file::read(Path::new("pyproject.toml"), MAX_FILE_BYTES)?).ok()?;
     in_table(&text, "project").or_else(|| in_table(&text, "tool.poetry"))
 }
 
-/// `name = "…"` in one table of a TOML text. Enough of TOML for a name; whatever else stands there is passed over.
+/// `name = "…"` in one table of a TOML text. It understands just enough TOML for that, and skips everything else.
 fn in_table(text: &str, table: &str) -> Option<String> {
     let mut here = false;
     for line in text.lines().map(str::trim) {

@@ -1,4 +1,4 @@
-//! Tries a step again where that may help: up to four attempts, with a longer pause after each, all before the deadline.
+//! Repeats a step if that may help: up to four attempts, with a longer pause after each, all before the deadline.
 
 use std::collections::hash_map::RandomState;
 use std::hash::{BuildHasher, Hasher};
@@ -13,7 +13,7 @@ const MAX_ATTEMPTS: u32 = 4;
 /// many jobs that failed together don't come back together.
 const FIRST_PAUSE: Duration = Duration::from_millis(500);
 
-/// What all steps of a run have in common.
+/// What all steps of a run share.
 #[derive(Clone, Copy)]
 pub struct Retry {
     pub deadline: Deadline,
@@ -21,8 +21,8 @@ pub struct Retry {
 }
 
 impl Retry {
-    /// What `attempt` gives, which is told how many there were before, or its last error. A pause that the server asks for
-    /// (`Retry-After`) is made; where that, or ours, would outlast the deadline, there is no further attempt.
+    /// The result of `attempt`, or its last error. `attempt` gets the number of failed attempts. A pause that the server asks for
+    /// (`Retry-After`) is respected. If a pause would last beyond the deadline, there is no further attempt.
     ///
     /// # Errors
     /// Those of `attempt`, or that a signal came.
@@ -57,7 +57,7 @@ fn pause_after(failed: u32) -> Duration {
     pause + pause.mul_f64(f64::from(random()) / f64::from(u32::MAX) / 2.0)
 }
 
-/// Seeded by the operating system (`RandomState` in std's documentation). No secret depends on it.
+/// A random number, seeded by the operating system (`RandomState` in std's documentation). No secret depends on it.
 fn random() -> u32 {
     RandomState::new().build_hasher().finish() as u32
 }

@@ -1,10 +1,10 @@
-//! The secrets: each is checked against its alphabet when it is made, revealed on purpose only, redacted everywhere
-//! else, and wiped when it is dropped (by `os/memory.rs`, as are all copies of it).
+//! The secrets. Each is checked against its alphabet when it is made, is revealed only on purpose, and is redacted everywhere
+//! else. It is wiped when it is dropped, and so are all its copies (by `os/memory.rs`).
 //!
 //! # Security
 //!
-//! These are all the places that reveal a secret, or write to a file or a stream. A test counts them (`tests/it/house.rs`): a
-//! new place has to be put on the list.
+//! These are all the places that reveal a secret, or write to a file or a stream. A test counts them (`tests/it/house.rs`), so
+//! a new place has to be added here.
 //!
 //! | file | reveals | writes | why |
 //! |---|---|---|---|
@@ -14,7 +14,7 @@
 //! | `handover/upload_clients.rs` | 1 | 0 | the API token in the variables of an upload tool |
 //! | `identity/github.rs` | 1 | 0 | the request token in the header of the request for an ID token |
 //! | `identity/google.rs` | 1 | 0 | Google's access token in the header of the request for an ID token |
-//! | `index_api.rs` | 2 | 0 | the ID token in the body of the mint; and it is told apart from what a reply holds |
+//! | `index_api.rs` | 2 | 0 | the ID token in the body of the request to mint; the same, to tell it from tokens in the reply |
 //! | `main.rs` | 2 | 0 | `burn` has its API token masked and revoked |
 //! | `explain/report.rs` | 0 | 1 | the job summary |
 //! | `net/connection.rs` | 0 | 1 | CONNECT, to a proxy |
@@ -30,36 +30,35 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 /// What takes a secret's place in any text.
 const REDACTED: &str = "***";
 
-/// Shorter than any real secret, in bytes. Something this short is left alone in a text: it would be found in
-/// the middle of plain words.
+/// Shorter than any real secret, in bytes. Text this short is not redacted: it would be found in the middle of words.
 const MIN_REDACTED_BYTES: usize = 8;
 
-/// Why a text is not the secret that it should be. Never quotes the text.
+/// Why a text can't be the secret that it should be. Never quotes the text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SecretError {
-    /// Nothing there.
+    /// It is empty.
     Empty,
-    /// A character that such a secret never has.
+    /// It has a character that such a secret never has.
     Alphabet,
-    /// Not three non-empty parts with dots between them, as an ID token has.
+    /// It is not three non-empty parts joined by dots, as an ID token is.
     Parts,
 }
 
-/// A bearer token that lets a job ask for ID tokens: GitHub's (`$ACTIONS_ID_TOKEN_REQUEST_TOKEN`), or Google's access token.
+/// A bearer token that lets a job request ID tokens: GitHub's (`$ACTIONS_ID_TOKEN_REQUEST_TOKEN`), or Google's access token.
 pub struct RequestToken(String);
 
-/// An ID token: a JSON Web Token in which the CI system vouches for the job.
+/// An ID token: a JSON Web Token in which the CI system states the job's identity.
 pub struct IdToken(String);
 
-/// An API token of the index: whoever holds it may upload.
+/// An API token of the index: its holder may upload.
 pub struct ApiToken(String);
 
-/// An API token as it came, whatever is in it. It is good for being revoked only.
+/// An API token as it came, unchecked. It can only be revoked.
 pub struct UnusableToken(String);
 
 impl RequestToken {
     /// # Errors
-    /// A character that could end the header line it travels in, or none at all.
+    /// It is empty, or has a character that could end the header line that it is sent in.
     pub fn new(text: &str) -> Result<RequestToken, SecretError> {
         checked(text, |b| b.is_ascii_graphic())?;
         Ok(RequestToken(text.to_owned()))
@@ -70,7 +69,7 @@ impl RequestToken {
         &self.0
     }
 
-    /// `text` without this secret or any other token, should a server send one back.
+    /// `text` without this secret or any other token: a server may send one back.
     pub fn redact(&self, text: &str) -> String {
         redact(text, &self.0)
     }
@@ -93,7 +92,7 @@ impl IdToken {
         &self.0
     }
 
-    /// `text` without this secret, its signature or any other token, should a server send one back.
+    /// `text` without this secret, its signature or any other token: a server may send one back.
     pub fn redact(&self, text: &str) -> String {
         let signature = self.0.rsplit('.').next().unwrap_or(&self.0);
         redact(&without(text, &self.0), signature)
@@ -102,9 +101,9 @@ impl IdToken {
 
 impl ApiToken {
     /// # Errors
-    /// A character outside the alphabet of bearer tokens (RFC 6750, section 2.1). That alphabet has no blank,
-    /// quote, colon or line break, so the token is safe in a step output, in a mask, in JSON and in quotes of
-    /// a shell. PyPI's tokens are `pypi-` and base64url.
+    /// A character outside the alphabet of bearer tokens (RFC 6750, section 2.1). That alphabet has no space,
+    /// quote, colon or line break. So the token is safe in a step output, in a mask, in JSON and in a shell's quotes.
+    /// PyPI's tokens are `pypi-` and base64url.
     pub fn new(text: String) -> Result<ApiToken, SecretError> {
         checked(&text, |b| is_base64url(b) || b".~+/=".contains(&b))?;
         Ok(ApiToken(text))
@@ -115,14 +114,14 @@ impl ApiToken {
         &self.0
     }
 
-    /// The host name of the index that minted it, where it says so: PyPI's tokens are macaroons (version 2, binary), which
-    /// begin with their location.
+    /// The host name of the index that minted it, if the token contains it. PyPI's tokens are macaroons (version 2, binary),
+    /// which begin with their location.
     pub fn index_host(&self) -> Option<String> {
         const VERSION: u8 = 2;
         const LOCATION: u8 = 1;
         let macaroon = URL_SAFE_NO_PAD.decode(self.0.strip_prefix("pypi-")?).ok()?;
         let [VERSION, LOCATION, length, rest @ ..] = &macaroon[..] else { return None };
-        // A longer one would have a length of two bytes, the first of them over 127, and be no index that we know.
+        // A length over 127 takes two bytes; no known index has such a long name.
         let host = rest.get(..usize::from(*length)).filter(|_| *length < 128)?;
         let is_host_char = |b: &u8| b.is_ascii_alphanumeric() || b"-.".contains(b);
         let host = std::str::from_utf8(host).ok().filter(|host| host.bytes().all(|b| is_host_char(&b)))?;
@@ -131,7 +130,7 @@ impl ApiToken {
 }
 
 impl UnusableToken {
-    /// Any text.
+    /// Any text is accepted.
     pub fn new(text: String) -> UnusableToken {
         UnusableToken(text)
     }
@@ -142,14 +141,14 @@ impl UnusableToken {
     }
 }
 
-/// `text` without this secret or anything that looks like a token, should a server send one back.
+/// `text` without this secret or anything that looks like a token: a server may send one back.
 pub fn redact(text: &str, secret: &str) -> String {
     redact_tokens(&without(text, secret))
 }
 
-/// `text` without anything that looks like a PyPI API token or a JSON Web Token, whoever's it may be.
+/// `text` without anything that looks like a PyPI API token or a JSON Web Token, no matter whose.
 pub fn redact_tokens(text: &str) -> String {
-    // Something may be glued to its front.
+    // Other text may stand directly before it.
     let is_token = |word: &str| {
         word.len() > MIN_REDACTED_BYTES
             && (word.contains("pypi-Ag") || word.split(['.', '-', '_']).any(|part| part.starts_with("eyJ")))

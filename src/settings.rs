@@ -1,4 +1,4 @@
-//! What a run was told: the command line wins over the environment, and the environment over the default.
+//! The settings of a run: the command line wins over the environment, and the environment over the default.
 
 use std::ffi::OsStr;
 use std::time::Duration;
@@ -17,7 +17,7 @@ use crate::pyproject;
 
 const MAX_TIMEOUT_SECS: u64 = 3600;
 
-/// Everything that a run was told, checked; `None` where neither the user nor the default says anything.
+/// All settings, checked. `None`: neither the user nor a default gives a value.
 #[derive(Debug)]
 pub struct Settings {
     pub index: Index,
@@ -27,7 +27,7 @@ pub struct Settings {
     pub format: Option<Format>,
     /// For explanations and links only.
     pub project: Option<String>,
-    /// For everything together, but for what a COMMAND takes.
+    /// For everything except COMMAND.
     pub timeout: Duration,
     pub keep_identity: bool,
     pub verbosity: Verbosity,
@@ -36,7 +36,7 @@ pub struct Settings {
 
 impl Settings {
     /// # Errors
-    /// They name the option or variable at fault.
+    /// They name the option or variable that is wrong.
     pub fn resolve(given: &Given, env: &Env) -> Result<Settings> {
         let setting = |name| Setting::find(name, given, env);
         let is_given = |name| given.contains_key(name);
@@ -96,7 +96,7 @@ impl SettingError {
 
 type Parsed<T> = std::result::Result<T, SettingError>;
 
-/// A value, or the default, which may be empty. With it the place that a complaint names.
+/// A value, or the default, which may be empty; and the name of its source, for messages.
 struct Setting<'a> {
     place: &'static str,
     value: &'a OsStr,
@@ -140,7 +140,7 @@ fn parse_index(text: &str) -> Parsed<Index> {
 }
 
 fn parse_timeout(text: &str) -> Parsed<Duration> {
-    // `parse` would take a plus sign.
+    // `parse` alone would accept a plus sign.
     let secs = text.bytes().all(|b| b.is_ascii_digit()).then(|| text.parse().ok()).flatten();
     let secs = secs.filter(|secs| (1..=MAX_TIMEOUT_SECS).contains(secs));
     secs.map(Duration::from_secs).ok_or(SettingError::Timeout)
@@ -223,9 +223,9 @@ mod tests {
             ("PyPI", "did you mean pypi?"),
             ("pipy", "did you mean pypi?"),
             ("example.org", "a whole URL such as https://example.org"),
-            ("https://pypi.org/simple/", "scheme and host alone"),
-            ("https://pypi.org/simple", "installers read"),
-            ("https://example.org/root/pypi/+simple/?x", "installers read"),
+            ("https://pypi.org/simple/", "only scheme and host"),
+            ("https://pypi.org/simple", "is for installers"),
+            ("https://example.org/root/pypi/+simple/?x", "is for installers"),
         ] {
             let error = resolve(&["--index", value], &Env::from([])).unwrap_err();
             assert!(error.starts_with("--index: ") && error.contains(piece), "{error}");

@@ -1,13 +1,13 @@
 //! GitHub's text formats: workflow commands and step outputs, and text from outside made harmless.
 //!
-//! The runner takes any line of a step's output that begins with `::name` (after blanks, in any case) for a
-//! command, `##[name]` anywhere in a line too, and ends a line at a lone CR (actions/runner 258d6c8,
+//! For the runner, a line of a step's output is a command if it begins with `::name` (after spaces, in upper or lower case),
+//! or if it contains `##[name]`. A lone CR ends a line (actions/runner 258d6c8,
 //! `src/Runner.Common/ActionCommand.cs` and `src/Runner.Worker`). A step output is a line `name=value` in the
 //! file `$GITHUB_OUTPUT` (GitHub Docs, "Workflow commands for GitHub Actions").
 
 use crate::secret::redact_tokens;
 
-/// A line that the runner obeys.
+/// A workflow command: a line that the runner executes.
 pub struct Command(String);
 
 impl Command {
@@ -17,26 +17,26 @@ impl Command {
     }
 }
 
-/// Has the runner hide `secret` in all later log lines. `secret` holds no line break, by its type.
+/// Makes the runner hide `secret` in all later log lines. The types of secrets allow no line break.
 pub fn mask(secret: &str) -> Command {
     Command(format!("::add-mask::{secret}"))
 }
 
-/// A step output's line. `value` holds no line break: it is a number or a checked token.
+/// The line for a step output. `value` has no line break: it is a number or a checked token.
 pub fn output(name: &str, value: &str) -> String {
     format!("{name}={value}\n")
 }
 
-/// An annotation, which the runner shows on the job's page. `kind` is `error` or `warning`; title and message may hold
-/// any text, which is made harmless (the escapes are those of actions/toolkit, `packages/core/src/command.ts`).
+/// An annotation, which the runner shows on the job's page. `kind` is `error` or `warning`. Title and message may be
+/// any text; it is made harmless (the escapes are those of actions/toolkit, `packages/core/src/command.ts`).
 pub fn annotation(kind: &str, title: &str, message: &str) -> Command {
     let escape = |text: &str| harmless(text).replace('%', "%25").replace('\n', "%0A");
     Command(format!("::{kind} title={}::{}", escape(title).replace(':', "%3A").replace(',', "%2C"), escape(message)))
 }
 
-/// Text as Markdown that shows it as it is, on one line: every punctuation mark is escaped (CommonMark, section 2.4), so it
-/// can start no link, image, table cell, HTML tag or code. It is made harmless first: a token with backslashes in it would not
-/// be known for one.
+/// Markdown that shows the text as it is, on one line. Every punctuation mark is escaped (CommonMark, section 2.4), so the text
+/// can't start a link, image, table cell, HTML tag or code. The text is made harmless before that: a token with backslashes in
+/// it would not be recognised.
 pub fn markdown(text: &str) -> String {
     let mut escaped = String::with_capacity(text.len() * 2);
     for c in harmless(text).chars() {
@@ -49,9 +49,9 @@ pub fn markdown(text: &str) -> String {
     escaped
 }
 
-/// JSON that means the same, on one line, with no workflow command in it and no character that moves the cursor or hides text.
-/// All that is escaped here can only stand in a string, where an escape means the same (RFC 8259, section 7); the blanks that are
-/// replaced can only stand between strings.
+/// Equivalent JSON on one line, without workflow commands and without characters that move the cursor or hide text.
+/// The characters that are escaped can only be in strings, where an escape means the same (RFC 8259, section 7). The white space
+/// that is replaced can only be between strings.
 pub fn json(text: &str) -> String {
     let mut escaped = String::with_capacity(text.len());
     for c in text.chars() {
@@ -64,7 +64,7 @@ pub fn json(text: &str) -> String {
     escaped.replace("::", ":\\u003a").replace("##[", "#\\u0023[")
 }
 
-/// Text from outside, made fit for a place in a line: harmless, on one line, and at most `max_chars` characters of it.
+/// Text from outside for use in a line: harmless, without line breaks, and at most `max_chars` characters.
 pub fn sanitize(text: &str, max_chars: usize) -> String {
     let mut line: String = text.trim().chars().take(max_chars).map(|c| if c == '\n' { ' ' } else { c }).collect();
     if text.trim().chars().nth(max_chars).is_some() {
@@ -73,8 +73,8 @@ pub fn sanitize(text: &str, max_chars: usize) -> String {
     harmless(&line)
 }
 
-/// Text without anything that looks like a token, without workflow commands, and without characters that move the cursor, end a
-/// line (but for its line feeds), reorder the text or show nothing.
+/// Text without anything that looks like a token, without workflow commands, and without characters that are invisible, move the
+/// cursor or reorder text. Line feeds stay; other line breaks don't.
 pub fn harmless(text: &str) -> String {
     let plain = |c| match c {
         '\n' => '\n',
@@ -83,7 +83,7 @@ pub fn harmless(text: &str) -> String {
         _ => '\u{fffd}',
     };
     let plain: String = redact_tokens(text).chars().map(plain).collect();
-    // Of three colons or more, the first time leaves pairs.
+    // After the first time, pairs are left where there were three colons or more.
     plain.replace("::", ":\u{b7}:").replace("::", ":\u{b7}:").replace("##[", "#\u{b7}#[")
 }
 
@@ -91,8 +91,8 @@ fn is_plain(c: char) -> bool {
     !c.is_control() && !is_invisible(c)
 }
 
-/// Characters that show nothing, or change how others show: soft hyphen, zero-width, bidirectional controls,
-/// variation selectors, tags, and the line breaks beside the usual.
+/// Characters that are invisible or change how others look: soft hyphen, zero-width, bidirectional controls,
+/// variation selectors, tags, and unusual line breaks.
 fn is_invisible(c: char) -> bool {
     matches!(c,
         '\u{ad}' | '\u{34f}' | '\u{61c}' | '\u{115f}' | '\u{1160}' | '\u{17b4}' | '\u{17b5}'

@@ -1,8 +1,8 @@
-//! Points in time: until when an API token lives, in words, and the dates of HTTP.
+//! Times: an API token's expiry in words, and the dates of HTTP.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
-/// What the clock says, in Unix seconds.
+/// The current time in Unix seconds.
 pub fn now_unix_secs() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
 }
@@ -32,8 +32,8 @@ pub fn utc(unix_secs: u64) -> String {
     format!("{year:04}-{month:02}-{day:02} {hour:02}:{minute:02}:{second:02} UTC")
 }
 
-/// The Unix seconds of `Sun, 06 Nov 1994 08:49:37 GMT`, the one form of a date that servers may send (RFC 9110, section
-/// 5.6.7). `None` for anything else, and for a year that nobody will see.
+/// The Unix seconds of `Sun, 06 Nov 1994 08:49:37 GMT`, the only form of a date that servers may send (RFC 9110, section
+/// 5.6.7). `None` for anything else, and for years far in the future.
 pub fn of_http_date(text: &str) -> Option<u64> {
     const MONTHS: [&str; 12] = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
     let [_, day, month, year, time, "GMT"] = text.split(' ').collect::<Vec<_>>()[..] else { return None };
@@ -42,7 +42,7 @@ pub fn of_http_date(text: &str) -> Option<u64> {
     let (day, year) = (number(day, 31)?, number(year, 9999).filter(|year| *year >= 1970)?);
     let [hour, minute, second] = time.split(':').collect::<Vec<_>>()[..] else { return None };
     let time = number(hour, 23)? * 3600 + number(minute, 59)? * 60 + number(second, 60)?;
-    // As in `utc`, the other way round (`days_from_civil`).
+    // The reverse of `utc` (`days_from_civil`).
     let (year, month) = if month > 2 { (year, month - 3) } else { (year - 1, month + 9) };
     let days = year * 365 + year / 4 - year / 100 + year / 400 + (153 * month + 2) / 5 + day.checked_sub(1)?;
     Some((days - 719_468) * 86_400 + time)

@@ -1,4 +1,4 @@
-//! What upload clients read: the variables that carry an API token, and those that name the index it is for.
+//! The variables that upload clients read: for the API token, and for the index.
 //!
 //! Each row was looked up in the client's documentation and source, and each client is run by `make test-clients`: twine 7,
 //! uv 0.13, flit 4, hatch 1.18, PDM 2.29, maturin 1.16, Poetry 2.5.
@@ -11,8 +11,8 @@ use crate::messages;
 
 /// An upload client, as the variables that it reads.
 ///
-/// An option of COMMAND may name another index than the one that the token is for. That shall end in an error, or at that other
-/// index, which refuses the token: so the index is given where it does not beat an option.
+/// An option of COMMAND may name another index than the one that the token is for. Then the upload must fail, or go to that other
+/// index, which refuses the token. So the index is given in a variable that does not win over the option.
 struct Client {
     /// Where it reads a user's name.
     user: Option<&'static str>,
@@ -23,12 +23,12 @@ struct Client {
     name: Option<&'static str>,
     /// Its names for PyPI and TestPyPI.
     names: Option<[&'static str; 2]>,
-    /// What would contradict our variables.
+    /// Variables that would contradict ours.
     unset: &'static [&'static str],
 }
 
 const CLIENTS: [Client; 7] = [
-    // The URL beats the option `--repository`, the name does not.
+    // The URL wins over the option `--repository`, the name does not.
     Client {
         user: Some("TWINE_USERNAME"),
         token: "TWINE_PASSWORD",
@@ -82,7 +82,7 @@ const CLIENTS: [Client; 7] = [
         names: Some(["pypi", "testpypi"]),
         unset: &[],
     },
-    // This token is for the repository `token-mint` alone (`poetry publish -r token-mint`).
+    // This token is only for the repository `token-mint` (`poetry publish -r token-mint`).
     Client {
         user: None,
         token: "POETRY_PYPI_TOKEN_TOKEN_MINT",
@@ -104,7 +104,7 @@ impl Client {
     }
 }
 
-/// Credentials and index alike, so that no client sends the token to another index. A variable without a value is to be unset.
+/// Both credentials and index, so that no client sends the token to another index. A variable without a value is unset.
 pub fn variables(minted: &Minted, index: &Index) -> Vec<(&'static str, Option<String>)> {
     let token = || Some(minted.token.reveal().to_owned());
     let mut variables = vec![];
@@ -126,7 +126,7 @@ pub fn variables(minted: &Minted, index: &Index) -> Vec<(&'static str, Option<St
     variables
 }
 
-/// Checks that no variable names another index than this one: whoever set it would be surprised by where the upload goes.
+/// Checks that no variable names another index: the user would be surprised where the upload goes.
 pub fn check_index(index: &Index, env: &Env) -> Result<()> {
     for client in &CLIENTS {
         let takes_names = client.name.unwrap_or(client.url);
@@ -145,7 +145,7 @@ fn is_url_of(index: &Index, value: &str) -> bool {
     value.contains("://") && Index::parse(value).is_ok_and(|named| named.is_same_as(index))
 }
 
-/// True if the user has set this variable, to the URL of the right index by [`check_index`]; it may be a longer path than
+/// True if the user has set this variable. [`check_index`] has checked that it is the right index. Its path may differ from
 /// ours, so it stays.
 pub fn is_users_url(variable: &str, env: &Env) -> bool {
     let has_url = || env.text(variable).ok().flatten().is_some_and(|value| value.contains("://"));

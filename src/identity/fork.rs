@@ -1,4 +1,4 @@
-//! The event that started the job, as far as it explains a missing permission.
+//! The event that started the job: a pull request from a fork explains a missing permission.
 
 use std::path::Path;
 
@@ -9,7 +9,7 @@ use crate::os::file;
 /// A longer event is not read. GitHub's pull request events are some tens of kilobytes.
 const MAX_EVENT_BYTES: u64 = 1024 * 1024;
 
-/// True if the job runs for a pull request from a fork. Where that can't be told, false.
+/// True if the job runs for a pull request from a fork; false if that is not known.
 pub fn is_pull_request_from_fork(env: &Env) -> bool {
     pull_request_from_fork(env) == Some(true)
 }
@@ -19,10 +19,10 @@ fn pull_request_from_fork(env: &Env) -> Option<bool> {
     let pull_request = Object::read(&event).ok()?.object("pull_request")?;
     let side = |name| pull_request.object(name)?.object("repo");
     let (Some(head), Some(base)) = (side("head"), side("base")) else {
-        // A fork that was deleted meanwhile has no repository.
+        // A deleted fork has no repository.
         return Some(pull_request.object("head")?.json("repo")? == "null");
     };
-    // A repository may be a fork itself, with pull requests of its own.
+    // The repository itself may be a fork, with pull requests of its own.
     Some(head.get("fork").ok()? && head.get::<String>("full_name") != base.get::<String>("full_name"))
 }
 

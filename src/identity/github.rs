@@ -12,10 +12,10 @@ use crate::net::http::{Http, Reply};
 use crate::net::url::Url;
 use crate::secret::{IdToken, RequestToken};
 
-/// What it is called.
+/// Its name for people.
 pub const NAME: &str = "GitHub";
 
-/// Recognised by the endpoint's variables alone, too: that is all that a container has that a job starts by itself.
+/// Also recognised by the endpoint's variables alone: a container that a job starts may have nothing else.
 pub const PROVIDER: Provider = Provider {
     name: NAME,
     detected_by: "GITHUB_ACTIONS=true",
@@ -23,7 +23,7 @@ pub const PROVIDER: Provider = Provider {
     variables: |_| [REQUEST_URL, REQUEST_TOKEN].map(str::to_owned).to_vec(),
 };
 
-/// Where and as whom to ask for an ID token.
+/// The address of the endpoint and the request token.
 struct GitHub {
     url: Url,
     request_token: RequestToken,
@@ -54,12 +54,12 @@ impl IdTokenSource for GitHub {
     }
 }
 
-/// What is asked of the endpoint at this server.
+/// A request to the endpoint, for messages.
 pub fn request(server: &str) -> Request {
     Request { endpoint: Endpoint::GitHub, server: server.to_owned(), name: NAME.to_owned() }
 }
 
-/// What the endpoint answers.
+/// Reads the endpoint's reply.
 pub fn read_id_token(reply: &Reply, request: &Request, request_token: &RequestToken) -> Result<IdToken> {
     if reply.status != 200 {
         return Err(request.unexpected(reply, |text| request_token.redact(text)));

@@ -9,8 +9,8 @@ use crate::net::http::Http;
 use crate::secret::IdToken;
 use crate::text::sanitize;
 
-/// The most that is shown of an audience and of the variable named after it: it may be a server's word, or a secret that was
-/// put into the wrong place.
+/// The most that is shown of an audience and of the variable named after it. A server may have sent it, or it may be a secret
+/// in the wrong place.
 const MAX_NAME_CHARS: usize = 100;
 
 pub const PROVIDER: Provider = Provider {

@@ -1,5 +1,5 @@
-//! Google Cloud: the machine's metadata server issues an ID token of its service account; for another service account, it
-//! gives an access token, with which Google's IAM issues that account's (Google Cloud Docs, "Verify the identity of a VM",
+//! Google Cloud: the metadata server issues an ID token of the machine's service account. For another service account, it
+//! issues an access token, and Google's IAM issues an ID token for that (Google Cloud Docs, "Verify the identity of a VM",
 //! "Create short-lived credentials for a service account").
 
 use std::path::Path;
@@ -14,7 +14,7 @@ use crate::net::url::Url;
 use crate::os::file;
 use crate::secret::{IdToken, RequestToken, redact_tokens};
 
-/// After all others: see [`super::PROVIDERS`].
+/// The last one: see [`super::PROVIDERS`].
 pub const PROVIDER: Provider = Provider {
     name: NAME,
     detected_by: "GOOGLE_SERVICE_ACCOUNT_NAME, or by the machine's maker",
@@ -22,12 +22,12 @@ pub const PROVIDER: Provider = Provider {
     variables: |_| vec![], // the metadata server answers every program on the machine
 };
 
-/// What it is called.
+/// Its name for people.
 pub const NAME: &str = "Google Cloud";
 
 /// The service account to act as, instead of the machine's own.
 const SERVICE_ACCOUNT: &str = "GOOGLE_SERVICE_ACCOUNT_NAME";
-/// What the machine's maker calls it (Google Cloud Docs, "Detect if a VM is running in Compute Engine").
+/// The machine's product name (Google Cloud Docs, "Detect if a VM is running in Compute Engine").
 const PRODUCT_NAME: &str = "/sys/class/dmi/id/product_name";
 const PRODUCT_NAMES: [&str; 2] = ["Google", "Google Compute Engine"];
 
@@ -53,7 +53,7 @@ fn find(env: &Env) -> Found {
     Ok(Some(Box::new(Google { account: account.map(str::to_owned) })))
 }
 
-/// An e-mail address or a number, fit for a path.
+/// True for an e-mail address or a number: it can be part of a path.
 fn is_account(text: &str) -> bool {
     text.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.@".contains(&b)) && !text.starts_with('.')
 }
@@ -85,21 +85,21 @@ fn ask(http: &Http, url: &Url) -> Result<Reply> {
     http.get(url, &[("Metadata-Flavor", "Google".to_owned())]).map_err(|error| request(url).no_reply(&error))
 }
 
-/// What is asked of this URL's server.
+/// A request to this URL's server, for messages.
 fn request(url: &Url) -> Request {
-    // The metadata server is the one without TLS.
+    // Only the metadata server has no TLS.
     let endpoint = if url.is_https() { Endpoint::GoogleIam } else { Endpoint::GoogleMetadata };
     Request { endpoint, server: url.origin().to_owned(), name: NAME.to_owned() }
 }
 
-/// What the metadata server answers: the bare ID token.
+/// Reads the metadata server's reply, which is the ID token alone.
 pub fn read_id_token(reply: &Reply, url: &Url) -> Result<IdToken> {
     accepted(reply, url, redact_tokens)?;
     let text = String::from_utf8_lossy(&reply.body);
     IdToken::new(text.trim().to_owned()).map_err(|error| request(url).bad_token(error))
 }
 
-/// What the metadata server answers where an access token is asked for.
+/// Reads the metadata server's reply to a request for an access token.
 pub fn read_access_token(reply: &Reply, url: &Url) -> Result<RequestToken> {
     accepted(reply, url, redact_tokens)?;
     RequestToken::new(&member(reply, "access_token", url)?).map_err(|error| request(url).bad_token(error))
@@ -115,7 +115,7 @@ fn impersonate(account: &str, audience: &str, access_token: &RequestToken, http:
     read_generated(&reply.map_err(|error| request(&url).no_reply(&error))?, &url, access_token)
 }
 
-/// What IAM answers.
+/// Reads IAM's reply.
 pub fn read_generated(reply: &Reply, url: &Url, access_token: &RequestToken) -> Result<IdToken> {
     accepted(reply, url, |text| access_token.redact(text))?;
     IdToken::new(member(reply, "token", url)?).map_err(|error| request(url).bad_token(error))

@@ -17,10 +17,10 @@ use crate::text::sanitize;
 
 /// The most that is kept of each stream. An ID token has some two thousand bytes.
 const MAX_OUTPUT_BYTES: usize = 64 * 1024;
-/// The most that is shown of what it says on stderr; the end tells most.
+/// The most that is shown of its stderr. The end is the most useful part.
 const MAX_WORDS_CHARS: usize = 600;
-/// How long the rest of its output is waited for once it has ended. Its streams end then, unless a program that it left behind
-/// holds them open.
+/// How long to wait for the rest of its output after it has ended. Its streams end then, unless a program that it started
+/// keeps them open.
 const REST_TIMEOUT: Duration = Duration::from_millis(500);
 
 /// A program that prints an ID token.
@@ -32,7 +32,7 @@ pub struct Helper {
 }
 
 impl IdTokenSource for Helper {
-    /// A signal ends it at once, whatever grace there is for the API token: this is not it.
+    /// A signal ends it at once. The grace for a reply with an API token does not apply to it.
     fn id_token(&self, audience: &str, _: &Env, http: &Http) -> Result<IdToken> {
         let text = self.output(audience, http.deadline().with_grace(Duration::ZERO))?;
         IdToken::new(text.trim().to_owned()).map_err(|error| self.message().printed_no_token(error))
@@ -40,7 +40,7 @@ impl IdTokenSource for Helper {
 }
 
 impl Helper {
-    /// What it prints, if it ends well and in time. If not, it is killed, with all that it has started.
+    /// Its output, if it succeeds in time. Otherwise it is killed, with everything that it has started.
     fn output(&self, audience: &str, deadline: Deadline) -> Result<String> {
         let mut command = Command::new(self.program);
         command.args((self.arguments)(audience));
@@ -66,7 +66,7 @@ impl Helper {
     }
 }
 
-/// The end of what it said, fit for a line. Tokens are taken out first: half a one would not be recognised.
+/// The end of its stderr, on one line. Tokens are redacted before the text is cut: half a token would not be recognised.
 fn last_words(bytes: &[u8]) -> String {
     let text = redact_tokens(&String::from_utf8_lossy(bytes));
     let start = text.chars().count().saturating_sub(MAX_WORDS_CHARS);

@@ -1,8 +1,8 @@
-//! A connection to a server, made by this program itself. The only file that opens one.
+//! A connection to a server. This is the only file that opens one.
 //!
-//! minreq 3.0.0 can't be told to set TCP_NODELAY, tries a host's addresses one after another with all the time there is, takes
+//! minreq 3.0.0 can't be told to set TCP_NODELAY, gives a host's first address all of the time, takes
 //! proxies from the environment by rules of its own, and reads a proxy's answer wrongly. So connections are made here: directly or
-//! through a proxy, with TCP_NODELAY, and as soon as it is known that one will be needed. `relay.rs` lets minreq use them.
+//! through a proxy, with TCP_NODELAY, and before they are needed if possible. `relay.rs` lets minreq use them.
 
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream, ToSocketAddrs};
@@ -18,18 +18,18 @@ use crate::net::url::Url;
 
 /// The most that is read of a proxy's answer to CONNECT.
 const MAX_HEAD_BYTES: usize = 16 * 1024;
-/// How long one of a host's addresses has to answer, before the next is tried.
+/// How long to wait for one of a host's addresses before trying the next.
 const ADDRESS_TIMEOUT: Duration = Duration::from_secs(5);
-/// How long a server that is next door has to answer: whatever takes longer is not there.
+/// How long to wait for a server on the machine's own network: a slower one is not there.
 const NEXT_DOOR_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// Which server, and by way of what.
+/// The server, and the way to it.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Route {
     host: String,
     port: u16,
     proxy: Option<Proxy>,
-    /// It is next door, or nowhere: Google's metadata server.
+    /// It is Google's metadata server, on the machine's own network or not there at all.
     is_next_door: bool,
 }
 
@@ -45,7 +45,7 @@ impl Route {
 pub struct Connection {
     route: Route,
     deadline: Deadline,
-    /// It is made before it is needed.
+    /// It is opened before it is needed.
     is_early: bool,
     /// To look up a name can't be interrupted, so a thread does it.
     connecting: io::Result<Background<Result<TcpStream, HttpError>>>,
@@ -69,7 +69,7 @@ impl Connection {
         self.route == *route
     }
 
-    /// The connection, once it is made. One that was to be made early, and failed or was closed by now, is made again.
+    /// Waits for the connection. If it was opened early, and failed or is closed by now, it is opened again.
     ///
     /// # Errors
     /// [`HttpError`]; nothing was sent.
@@ -106,7 +106,8 @@ fn connect_by(route: Route, deadline: Deadline) -> Result<TcpStream, HttpError> 
 }
 
 fn connect_through(proxy: &Proxy, address: &str, deadline: Deadline) -> Result<TcpStream, HttpError> {
-    let of_proxy = |error: io::Error| HttpError::Proxy(HttpError::text(&error));
+    let named = |text: &str| format!("{text} (it is named by {})", proxy.variable);
+    let of_proxy = |error: io::Error| HttpError::Proxy(named(&HttpError::text(&error)));
     let stream = connect(&proxy.host, proxy.port, deadline).map_err(of_proxy)?;
     let credentials = proxy.credentials.as_ref().map(|credentials| {
         // A user without a password is `user:` (RFC 7617, section 2).
@@ -124,16 +125,18 @@ fn connect_through(proxy: &Proxy, address: &str, deadline: Deadline) -> Result<T
         {
             Ok(stream)
         }
-        (Some(version), Some("407")) if version.starts_with("HTTP/1.") => Err(HttpError::ProxyCredentials),
+        (Some(version), Some("407")) if version.starts_with("HTTP/1.") => {
+            Err(HttpError::ProxyCredentials(proxy.variable))
+        }
         (_, status) => {
-            let text = format!("it answered: {}", HttpError::text(&proxy.redact(status_line)));
+            let text = named(&format!("it answered: {}", HttpError::text(&proxy.redact(status_line))));
             let is_ours = status.is_some_and(|status| status.starts_with('4'));
             Err(if is_ours { HttpError::ProxyRefused(text) } else { HttpError::Proxy(text) })
         }
     }
 }
 
-/// Tries a host's addresses one after another, IPv6 and IPv4 in turn: it is not rare that one of the two leads nowhere.
+/// Tries a host's addresses one after another, IPv6 and IPv4 in turn: often one of the two does not work.
 fn connect(host: &str, port: u16, deadline: Deadline) -> io::Result<TcpStream> {
     let (v6, v4): (Vec<SocketAddr>, Vec<SocketAddr>) = (host, port).to_socket_addrs()?.partition(SocketAddr::is_ipv6);
     let pairs = (0..v6.len().max(v4.len())).flat_map(|n| [v6.get(n), v4.get(n)]);

@@ -25,17 +25,17 @@ pub enum HttpError {
     Signal(i32),
     /// No connection could be made.
     Unreachable(String),
-    /// Nobody listens at a server that is next door, or there is none.
+    /// Google's metadata server is not there.
     Absent(String),
     /// The proxy can't be reached, or does not connect us.
     Proxy(String),
-    /// The proxy does not connect us, and says that this is our fault.
+    /// The proxy refused with a 4xx status: the fault is in the request.
     ProxyRefused(String),
-    /// The proxy wants credentials, or others.
-    ProxyCredentials,
+    /// The proxy wants credentials, or others than those in this variable.
+    ProxyCredentials(&'static str),
     /// The server's certificate is not one that we trust.
     Certificate(String),
-    /// The connection broke, or what came is no whole reply by HTTP's rules. It says how.
+    /// The connection broke, or the reply is not complete or not HTTP. The text says how.
     Broken(String),
 }
 
@@ -69,7 +69,7 @@ impl HttpError {
     /// False if no byte of the request left for the server.
     pub fn may_have_reached_server(&self) -> bool {
         use HttpError::{Absent, Proxy, ProxyCredentials, ProxyRefused, Unreachable};
-        !matches!(self, Unreachable(_) | Absent(_) | Proxy(_) | ProxyRefused(_) | ProxyCredentials)
+        !matches!(self, Unreachable(_) | Absent(_) | Proxy(_) | ProxyRefused(_) | ProxyCredentials(_))
     }
 
     /// What is shown of a library's or a server's text.
@@ -101,9 +101,12 @@ impl From<io::Error> for HttpError {
     fn from(error: io::Error) -> HttpError {
         let text = HttpError::text(&error);
         match (error.kind(), text.strip_prefix(BAD_CERTIFICATE)) {
+            (_, Some("UnknownIssuer")) => {
+                HttpError::Certificate("it is of an unknown certificate authority".to_owned())
+            }
             (_, Some(complaint)) => HttpError::Certificate(complaint.to_owned()),
             (ErrorKind::InvalidData, None) => no_tls(&error),
-            // minreq wraps what it finds wrong with a chunk in an error of this kind, and what the network did there.
+            // In this kind of error, minreq wraps malformed chunks and network errors between them.
             (ErrorKind::Other, None) => match error.get_ref().and_then(|inner| inner.downcast_ref()) {
                 Some(minreq::Error::IoError(error)) => network_trouble(error),
                 _ => HttpError::malformed(&error),
@@ -133,7 +136,9 @@ impl fmt::Display for HttpError {
             HttpError::Signal(signal) => write!(f, "no whole answer before {}", signals::name(*signal)),
             HttpError::Unreachable(text) | HttpError::Absent(text) => write!(f, "network trouble: {text}"),
             HttpError::Proxy(text) | HttpError::ProxyRefused(text) => write!(f, "the proxy can't be used: {text}"),
-            HttpError::ProxyCredentials => f.write_str("the proxy asks for a user and a password, or for others"),
+            HttpError::ProxyCredentials(variable) => {
+                write!(f, "the proxy asks for a user and a password, or for others than {variable} has")
+            }
             HttpError::Certificate(text) => write!(f, "its certificate is not trusted: {text}"),
             HttpError::Broken(text) => f.write_str(text),
         }

@@ -1,5 +1,5 @@
-//! The reply that follows an interim one (1xx), which a client has to read on for (RFC 9110, section 15.2). minreq 3.0.0 stops at
-//! the interim reply, and takes what follows for its body. That is read here, by the rules of RFC 9112.
+//! The final reply after an interim one (1xx). A client has to read on after an interim reply (RFC 9110, section 15.2). minreq 3.0.0
+//! stops there, and takes the rest for its body. The rest is read here, by the rules of RFC 9112.
 
 use std::io::{self, ErrorKind, Read};
 
@@ -15,7 +15,7 @@ pub struct Head {
     pub headers: Vec<(String, String)>,
 }
 
-/// Reads the head of the next reply that is not interim. (101 is: nothing that we know follows it.)
+/// Reads the head of the next reply that is not interim. (101 counts as final: what follows it is not HTTP.)
 ///
 /// # Errors
 /// [`HttpError`]

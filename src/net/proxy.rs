@@ -9,13 +9,13 @@ use base64::engine::general_purpose::STANDARD;
 use crate::env::Env;
 use crate::net::url::{Url, parse_port};
 
-/// In the order in which they count. curl takes the lower-case ones first, too.
+/// The first one that is set counts. curl, too, reads the lower-case ones first.
 const PROXY_VARIABLES: [&str; 4] = ["https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY"];
 const NO_PROXY_VARIABLES: [&str; 2] = ["no_proxy", "NO_PROXY"];
-/// curl's, for a proxy that names none.
+/// curl's default port for a proxy.
 const DEFAULT_PORT: u16 = 1080;
 
-/// What the environment says of proxies.
+/// The proxy settings from the environment.
 #[derive(Clone, Debug)]
 pub struct Proxies {
     proxy: Option<Proxy>,
@@ -30,9 +30,11 @@ pub struct Proxy {
     pub port: u16,
     /// `user:password`, decoded.
     pub credentials: Option<String>,
+    /// The variable that names it.
+    pub variable: &'static str,
 }
 
-/// Why a variable's value is no proxy that can be used. Never quotes it: it may hold a password.
+/// Why a variable's value can't be used as a proxy. Never quotes the value: it may contain a password.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ProxyError {
     /// A scheme other than `http`.
@@ -41,8 +43,8 @@ pub enum ProxyError {
     Host,
     /// Not a number from 1 to 65535.
     Port,
-    /// A percent sign without two hexadecimal digits, or what it stands for is not UTF-8 text or a control character. Or a
-    /// character that has to be encoded, since the host could be taken to end there.
+    /// Bad percent-encoding: not two hexadecimal digits, not UTF-8, or a control character. Or a character that is not
+    /// encoded and could end the host.
     Credentials,
 }
 
@@ -55,13 +57,13 @@ impl Proxies {
         let first = |names: &[&'static str]| names.iter().find_map(|name| Some((*name, env.get(name)?)));
         let proxy = first(&PROXY_VARIABLES).map(|(name, value)| {
             let value = value.to_str().ok_or((name, ProxyError::Host))?;
-            Proxy::parse(value).map_err(|error| (name, error))
+            Proxy::parse(name, value).map_err(|error| (name, error))
         });
         let no_proxy = first(&NO_PROXY_VARIABLES).map(|(_, value)| value.to_string_lossy().into_owned());
         Ok(Proxies { proxy: proxy.transpose()?, no_proxy: no_proxy.unwrap_or_default() })
     }
 
-    /// The proxy for a URL. What is not https goes to this machine or next door, and needs none.
+    /// The proxy for a URL. A URL that is not https is on this machine or its own network, and needs none.
     pub fn for_url(&self, url: &Url) -> Option<&Proxy> {
         let direct = !url.is_https() || url.is_loopback() || is_exempt(url.host(), url.port(), &self.no_proxy);
         self.proxy.as_ref().filter(|_| !direct)
@@ -70,7 +72,7 @@ impl Proxies {
 
 impl Proxy {
     /// `[http://][user[:password]@]host[:port][/]`
-    fn parse(text: &str) -> Result<Proxy, ProxyError> {
+    fn parse(variable: &'static str, text: &str) -> Result<Proxy, ProxyError> {
         let authority = match text.split_once("://") {
             Some((scheme, rest)) if scheme.eq_ignore_ascii_case("http") => rest,
             Some(_) => return Err(ProxyError::Scheme),
@@ -78,7 +80,7 @@ impl Proxy {
         };
         let authority = authority.strip_suffix('/').unwrap_or(authority);
         let (credentials, address) = match authority.rsplit_once('@') {
-            // For curl, the host ends at the first of these.
+            // For curl, the host ends at the first of these characters.
             Some((credentials, _)) if credentials.contains(['/', '?', '#']) => return Err(ProxyError::Credentials),
             Some((credentials, address)) => (Some(decode(credentials).ok_or(ProxyError::Credentials)?), address),
             None => (None, authority),
@@ -97,10 +99,10 @@ impl Proxy {
         if host.is_empty() || !host.bytes().all(in_host) {
             return Err(ProxyError::Host);
         }
-        Ok(Proxy { host: host.to_owned(), port, credentials })
+        Ok(Proxy { host: host.to_owned(), port, credentials, variable })
     }
 
-    /// The proxy's own text without the credentials, should it send them back.
+    /// The proxy's text without the credentials, which it may send back.
     pub fn redact(&self, text: &str) -> String {
         let Some(credentials) = &self.credentials else { return text.to_owned() };
         let password = credentials.split_once(':').map_or("", |(_, password)| password);
@@ -110,7 +112,7 @@ impl Proxy {
     }
 }
 
-/// Text with its percent-encoding undone (RFC 3986, section 2.1). `None` for what could leave its place in a header, too.
+/// Percent-decoded text (RFC 3986, section 2.1). Also `None` for characters that could end a header line.
 fn decode(text: &str) -> Option<String> {
     let mut bytes = Vec::with_capacity(text.len());
     let mut rest = text.bytes();
@@ -126,15 +128,15 @@ fn decode(text: &str) -> Option<String> {
     String::from_utf8(bytes).ok().filter(|text| !text.chars().any(char::is_control))
 }
 
-/// True if a list such as `example.org, .example.net:8443` names the host: itself, or a domain that it is in, and the
-/// port, where there is one. `*` names all.
+/// True if a list such as `example.org, .example.net:8443` contains the host or a domain of it, and the port if the entry has
+/// one. `*` matches every host.
 fn is_exempt(host: &str, port: u16, list: &str) -> bool {
     let plain = |name: &str| {
         let name = name.strip_prefix('.').unwrap_or(name);
         name.strip_suffix('.').unwrap_or(name).to_ascii_lowercase()
     };
     if host.parse::<std::net::Ipv4Addr>().is_ok() {
-        // An address is in no domain, and goes without a port.
+        // An address has no domain, and its entry has no port.
         return list.split([',', ' ', '\t']).any(|entry| entry == "*" || entry == host);
     }
     list.split([',', ' ', '\t']).filter(|entry| !entry.is_empty()).any(|entry| {
@@ -149,7 +151,7 @@ fn is_exempt(host: &str, port: u16, list: &str) -> bool {
 impl fmt::Display for ProxyError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            ProxyError::Scheme => "a proxy is spoken to by http://, no other way is supported",
+            ProxyError::Scheme => "only a proxy that is spoken to in plain HTTP is supported: http://HOST:PORT",
             ProxyError::Host => "it is not http://HOST:PORT",
             ProxyError::Port => "its port is not a number from 1 to 65535",
             ProxyError::Credentials => "its user or password is not properly percent-encoded",
@@ -169,7 +171,9 @@ mod tests {
 
     #[test]
     fn a_proxy_is_a_host_and_a_port_and_perhaps_credentials() {
-        let parsed = |text| Proxy::parse(text).map(|Proxy { host, port, credentials }| (host, port, credentials));
+        let parsed = |text| {
+            Proxy::parse("https_proxy", text).map(|Proxy { host, port, credentials, .. }| (host, port, credentials))
+        };
         let proxy =
             |host: &str, port, credentials: Option<&str>| Ok((host.to_owned(), port, credentials.map(str::to_owned)));
         assert_eq!(parsed("proxy.example:3128"), proxy("proxy.example", 3128, None));

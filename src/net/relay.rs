@@ -1,6 +1,6 @@
-//! Lets minreq use a connection that this program has made: it is given a proxy that is this very process, on loopback, and what
-//! it sends and gets is passed on here. So this is where the deadline, signals and the bound on a reply's bytes act: each ends the
-//! connection, and minreq notices.
+//! Lets minreq use a connection that this program has opened. For minreq, this process is a proxy on loopback, which passes on what
+//! minreq and the server send. So the deadline, signals and the bound on a reply's bytes act here: each closes the connection, and
+//! minreq notices.
 
 use std::collections::hash_map::RandomState;
 use std::hash::{BuildHasher, Hasher};
@@ -17,23 +17,23 @@ use rustix::io::Errno;
 use crate::net::deadline::Deadline;
 use crate::net::http_error::HttpError;
 
-/// The most that may come from a server in one connection: a reply's header and body, and TLS around them.
+/// The most that a server may send in one connection: a reply's header and body, and TLS around them.
 const MAX_RECEIVED_BYTES: usize = 256 * 1024;
-/// The most that a caller may say before it names the password.
+/// The most that a caller may send before the password.
 const MAX_GREETING_BYTES: usize = 1024;
-/// The most callers at once that have not named the password yet.
+/// The most callers at a time that have not sent the password yet.
 const MAX_CALLERS: usize = 64;
-/// How long minreq may take to connect and to say the password. It may fail before, and there is nothing to notice that by.
+/// How long to wait for minreq to connect and to send the password. It may fail before that without a sign.
 const GREETING_TIMEOUT: Duration = Duration::from_secs(2);
-/// How often to look at deadline and signals while nothing comes.
+/// How often to check the deadline and signals while nothing comes.
 const POLL: Duration = Duration::from_millis(20);
 
 /// A proxy on loopback, for one connection.
 pub struct Relay {
-    /// What minreq has to be given.
+    /// The proxy to give to minreq.
     pub as_proxy: minreq::Proxy,
     listener: TcpListener,
-    /// What minreq says and nobody else can. Other users of this machine can connect, but don't know the password.
+    /// The password that minreq sends. Other users of this machine can connect, but don't know it.
     greeting: String,
 }
 
@@ -51,7 +51,7 @@ impl Relay {
         Ok(Relay { as_proxy, listener, greeting: STANDARD.encode(format!("relay:{password}")) })
     }
 
-    /// Passes on what minreq and the server say, until minreq has closed its end, or if it never came.
+    /// Passes on what minreq and the server send, until minreq has closed its end, or did not connect in time.
     ///
     /// # Errors
     /// [`HttpError`], if something else ended it: the deadline, a signal, or the bound on bytes.
@@ -72,14 +72,14 @@ impl Relay {
                 return Err(HttpError::too_long(MAX_RECEIVED_BYTES));
             }
             let ends = [(&local, up.to_read() | down.to_write()), (remote, down.to_read() | up.to_write())];
-            // One that is closed, and of which nothing is wanted, would always be ready.
+            // A closed end that is not waited for would always be ready.
             let ends = ends.iter().filter(|(_, flags)| !flags.is_empty());
             let mut ends: Vec<_> = ends.map(|(end, flags)| PollFd::new(*end, *flags)).collect();
             wait(&mut ends, deadline)?;
         }
     }
 
-    /// The connection of the caller who names the password, if there is one in time. A stranger keeps nobody waiting.
+    /// The connection of the caller that sends the password, if it comes in time. A stranger can't delay it.
     fn caller_with_password(&self, deadline: Deadline) -> Result<Option<TcpStream>, HttpError> {
         let mut callers: Vec<Caller> = vec![];
         let start = Instant::now();
@@ -113,7 +113,7 @@ impl Relay {
 struct Caller {
     stream: TcpStream,
     said: Vec<u8>,
-    /// It has said enough not to be minreq.
+    /// It has sent something that minreq would not send.
     is_done: bool,
 }
 
@@ -140,11 +140,11 @@ impl Caller {
     }
 }
 
-/// What one end has said and the other has not been told yet.
+/// Bytes that one end has sent and the other has not got yet.
 struct Pipe {
-    /// On the heap, where what was freed is wiped.
+    /// On the heap: freed memory is wiped there.
     buffer: Vec<u8>,
-    /// What is in it and not passed on.
+    /// The part that is not passed on yet.
     start: usize,
     end: usize,
     /// Nothing more can come or go.
@@ -156,7 +156,7 @@ impl Pipe {
         Pipe { buffer: vec![0; 16 * 1024], start: 0, end: 0, is_over: false }
     }
 
-    /// Passes on what there is, and returns how many bytes came.
+    /// Passes on the bytes that are there, and returns how many came.
     fn pass(&mut self, mut from: &TcpStream, mut to: &TcpStream) -> usize {
         let mut came = 0;
         while !self.is_over {
@@ -190,8 +190,8 @@ impl Pipe {
     }
 }
 
-/// Waits until one of these is ready, or a moment has passed. Where the system has no memory to wait with, there may still be a
-/// reply on its way, with a token in it: a moment passes, too.
+/// Waits until one of these is ready, or for a moment. If the system has no memory for that, it waits for a moment, too: a reply
+/// with a token may still be on its way.
 fn wait(ends: &mut [PollFd], deadline: Deadline) -> Result<(), HttpError> {
     if let Some(ended) = deadline.ended() {
         return Err(ended.into());
@@ -205,8 +205,8 @@ fn wait(ends: &mut [PollFd], deadline: Deadline) -> Result<(), HttpError> {
     Ok(())
 }
 
-/// minreq does not set TCP_NODELAY on its own end, so it sends a request only once what it sent before was acknowledged, for which
-/// Linux takes 40 ms where it may. It forgets this setting (`tcp(7)`).
+/// Acknowledges at once. minreq does not set TCP_NODELAY on its end, so it waits for an acknowledgement before it sends the request,
+/// and Linux may delay that by 40 ms. Linux resets this setting by itself (`tcp(7)`), so it is set again and again.
 #[cfg(target_os = "linux")]
 fn acknowledge_at_once(local: &TcpStream) {
     let _ = rustix::net::sockopt::set_tcp_quickack(local, true);

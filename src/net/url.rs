@@ -1,8 +1,8 @@
 //! A URL that a request may be sent to, checked before any library sees it.
 //!
-//! minreq 3.0.0 (`src/http_url.rs`) takes what it is given: a port that does not parse becomes 443, one over
-//! 65535 is truncated, user info becomes part of the host's name, and CR or LF pass into the request. So a
-//! URL is refused here unless each part is plainly what it seems.
+//! minreq 3.0.0 (`src/http_url.rs`) checks little: a port that does not parse becomes 443, one over
+//! 65535 is truncated, user info becomes part of the host's name, and CR or LF get into the request. So a
+//! URL is refused here unless each part has its plain form.
 
 use std::fmt;
 use std::net::Ipv4Addr;
@@ -13,21 +13,21 @@ const HTTP_PORT: u16 = 80;
 /// An absolute `https` URL, or an `http` one whose host is this very machine.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Url {
-    /// Scheme, host and port, in one spelling of many, so that they can be compared: lower case, no usual port, no slash at the
-    /// end: `https://example.org:8443`.
+    /// Scheme, host and port in one spelling, so that they can be compared: lower case, no default port, no slash at the end,
+    /// for example `https://example.org:8443`.
     origin: String,
-    /// Begins with `/`; holds the query too.
+    /// Begins with `/`, and includes the query.
     path_and_query: String,
 }
 
-/// Why a text is not a URL that we send anything to. Holds no part that could be a password.
+/// Why a URL is refused. It contains no part that could be a password.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum UrlError {
     /// No `://` in it.
     NotAbsolute,
     /// A scheme other than `https` and `http`.
     Scheme,
-    /// Plain `http` to another machine: anyone on the way could read the tokens.
+    /// Plain `http` to another machine: anyone between could read the tokens.
     PlainHttp,
     /// `user@` or `user:password@`.
     UserInfo,
@@ -37,9 +37,9 @@ pub enum UrlError {
     Ipv6,
     /// Not a number from 1 to 65535.
     Port,
-    /// A blank, a control character or one outside ASCII.
+    /// A space, a control character or a character outside ASCII.
     Character,
-    /// `#…`: it is never sent, so what follows it would be lost.
+    /// `#…`: it is never sent.
     Fragment,
 }
 
@@ -104,7 +104,7 @@ impl Url {
         self.authority().split(':').next().unwrap_or_default()
     }
 
-    /// The port, said or not.
+    /// The port, given or the default.
     pub fn port(&self) -> u16 {
         let usual = if self.is_https() { HTTPS_PORT } else { HTTP_PORT };
         self.authority().split_once(':').and_then(|(_, port)| port.parse().ok()).unwrap_or(usual)
@@ -124,7 +124,7 @@ impl Url {
         Url { path_and_query: path.to_owned(), ..self.clone() }
     }
 
-    /// The same URL with one parameter more. `name` is ours; `value` may be any text.
+    /// The same URL with one more parameter. `name` is ours; `value` may be any text.
     pub fn with_parameter(&self, name: &str, value: &str) -> Url {
         let separator = match self.path_and_query.split_once('?') {
             None => "?",
@@ -135,7 +135,7 @@ impl Url {
         Url { path_and_query, ..self.clone() }
     }
 
-    /// Scheme, authority and path, without the query: what a log line may show.
+    /// Scheme, authority and path without the query, for log lines.
     pub fn without_query(&self) -> String {
         format!("{}{}", self.origin, self.path())
     }
@@ -171,8 +171,8 @@ impl fmt::Display for UrlError {
     }
 }
 
-/// An IPv4 address, or the labels of a host name. rustls takes no other, and a last label that is a number could be an
-/// address in disguise (`127.1`, `0x7f000001`).
+/// True for an IPv4 address or a host name. rustls accepts nothing else. A last label that is a number could be another form of
+/// an address (`127.1`, `0x7f000001`).
 fn is_host(host: &str) -> bool {
     let is_label = |label: &str| {
         (1..=63).contains(&label.len())
@@ -186,19 +186,19 @@ fn is_host(host: &str) -> bool {
     is_name || host.parse::<Ipv4Addr>().is_ok()
 }
 
-/// What resolvers and browsers may take for a number: digits alone, or `0x` and hexadecimal digits, if any.
+/// True for what resolvers and browsers may read as a number: only digits, or `0x` and hexadecimal digits.
 fn is_number(label: &str) -> bool {
     label.bytes().all(|b| b.is_ascii_digit())
         || label.strip_prefix("0x").is_some_and(|rest| rest.bytes().all(|b| b.is_ascii_hexdigit()))
 }
 
-/// A number from 1 to 65535, in digits alone.
+/// A number from 1 to 65535, with digits only.
 pub fn parse_port(text: &str) -> Option<u16> {
     let digits = text.bytes().all(|b| b.is_ascii_digit());
     text.parse().ok().filter(|port| digits && *port != 0)
 }
 
-/// `localhost` or 127.0.0.0/8 in four plain numbers. Anything less plain is not taken for loopback.
+/// True for `localhost`, and for 127.0.0.0/8 in four plain numbers. Other forms do not count as loopback.
 fn is_loopback(host: &str) -> bool {
     host == "localhost" || host.parse::<Ipv4Addr>().is_ok_and(|address| address.is_loopback())
 }

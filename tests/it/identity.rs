@@ -141,7 +141,7 @@ fn a_helper_that_prints_no_id_token_is_an_error() {
     let servers = StandIn::start(Setup::default());
     for script in ["true", "echo hello-hello-hello", "echo a.b.c d", "yes | head -c 1000000"] {
         let step = elsewhere(&servers).env("BUILDKITE", "true").with_program("buildkite-agent", script);
-        step.secret("hello-hello-hello").run_with(&servers).assert_failed(5, &["printed something else"]);
+        step.secret("hello-hello-hello").run_with(&servers).assert_failed(5, &["printed no ID token"]);
     }
 }
 
@@ -209,7 +209,7 @@ fn what_a_helper_leaves_behind_holds_nothing_up() {
     let outcome = with_helper("sleep 20 & echo 'no such audience' >&2; exit 4").run();
     outcome.assert_failed(3, &["buildkite-agent failed (exit status: 4): no such audience"]);
     assert!(outcome.elapsed < SLACK, "{outcome}");
-    with_helper("sleep 20 & exit 0").run().assert_failed(5, &["printed something else"]);
+    with_helper("sleep 20 & exit 0").run().assert_failed(5, &["printed no ID token"]);
 }
 
 /// The second ID token is asked for after the index was, but there is no API token yet that could be lost.
@@ -233,7 +233,7 @@ fn what_a_helper_prints_is_not_all_kept() {
     let step = step.with_program("buildkite-agent", "exec head -c 2000000000 /dev/zero");
     let output = output(&mut step.command_in_shell("ulimit -v 1000000; exec \"$0\" \"$@\""));
     let stderr = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.code() == Some(5) && stderr.contains("printed something else"), "{stderr}");
+    assert!(output.status.code() == Some(5) && stderr.contains("printed no ID token"), "{stderr}");
 }
 
 #[test]
@@ -249,8 +249,8 @@ fn a_helper_does_not_eat_the_commands_stdin() {
 }
 
 #[test]
-fn outside_every_system_it_says_which_there_are() {
-    let outcome = Step::bare().env("TOKEN_MINT_INDEX", NOWHERE).run();
+fn in_an_unknown_ci_system_it_says_which_are_known() {
+    let outcome = Step::bare().env("CI", "true").env("TOKEN_MINT_INDEX", NOWHERE).run();
     let signs =
         ["GITHUB_ACTIONS=true", "GITLAB_CI=true", "BUILDKITE=true", "CIRCLECI=true", "GOOGLE_SERVICE_ACCOUNT_NAME"];
     outcome.assert_failed(3, &signs);

@@ -73,8 +73,16 @@ fn step() -> Step {
 fn a_proxy_that_refuses_or_fails_is_an_error_and_says_why() {
     // What is tried again: a proxy in trouble, and what is no proxy at all; not one that says that this is our fault.
     let cases = [
-        (1, "HTTP/1.1 407 No\r\nContent-Length: 0\r\n\r\n", "the proxy asks for a user and a password"),
-        (1, "HTTP/1.1 403 Forbidden\r\n\r\n", "the proxy can't be used: it answered: HTTP/1.1 403 Forbidden"),
+        (
+            1,
+            "HTTP/1.1 407 No\r\nContent-Length: 0\r\n\r\n",
+            "the proxy asks for a user and a password, or for others than https_proxy has",
+        ),
+        (
+            1,
+            "HTTP/1.1 403 Forbidden\r\n\r\n",
+            "the proxy can't be used: it answered: HTTP/1.1 403 Forbidden (it is named by https_proxy)",
+        ),
         (4, "HTTP/1.1 502 Bad Gateway\r\n\r\n<html>", "the proxy can't be used: it answered: HTTP/1.1 502 Bad Gateway"),
         (4, "HTTP/1.1 502 ::error::x\r\n\r\n", "HTTP/1.1 502 :\u{b7}:error:\u{b7}:x"),
         (4, "HTTP/1.1 302 Found\r\nLocation: https://evil.example/\r\n\r\n", "it answered: HTTP/1.1 302 Found"),
@@ -138,7 +146,7 @@ fn a_proxy_that_is_not_there_is_never_passed_by() {
     step.run().assert_failed(5, &["the proxy can't be used"]);
     step_with_bad_proxy(
         "socks5://127.0.0.1:1",
-        "https_proxy: this proxy can't be used: a proxy is spoken to by http://",
+        "https_proxy: this proxy can't be used: only a proxy that is spoken to in plain HTTP",
     );
     step_with_bad_proxy("http://127.0.0.1:99999", "https_proxy: this proxy can't be used: its port");
 }
@@ -152,7 +160,7 @@ fn a_proxys_credentials_are_decoded_and_show_nowhere() {
     let proxy = ScriptedServer::answering("HTTP/1.1 407 No\r\n\r\n");
     let url = proxy.url().replace("http://", "http://me:hunter2%2Dhunter2%3A@");
     let step = step().secret("hunter2").secret("aHVudGVy").env("HTTPS_PROXY", &url).args(&["--verbose"]);
-    step.run().assert_failed(5, &["http://USER:PASSWORD@HOST:PORT"]);
+    step.run().assert_failed(5, &["in HTTPS_PROXY, they stand before the host", "http://USER:PASSWORD@HOST:PORT"]);
     // `me:hunter2-hunter2:`
     let credentials = "Basic bWU6aHVudGVyMi1odW50ZXIyOg==";
     assert_eq!(proxy.requests()[0].header("Proxy-Authorization"), Some(credentials));
@@ -164,7 +172,7 @@ fn a_proxys_credentials_are_decoded_and_show_nowhere() {
     );
     let url = echo.url().replace("http://", "http://me:hunter2%2Dhunter2%3A@");
     let step = self::step().secret("hunter2").secret("aHVudGVy").env("https_proxy", &url);
-    step.run().assert_failed(5, &["it answered: HTTP/1.1 403 *** *** ***", "ask whoever runs it"]);
+    step.run().assert_failed(5, &["it answered: HTTP/1.1 403 *** *** ***", "ask whoever runs the proxy"]);
     // `me:`
     assert_eq!(proxy.requests()[1].header("Proxy-Authorization"), Some("Basic bWU6"));
     let bad = self::step().secret("hunter2").env("https_proxy", "http://me:hunter2%zz@p:1");

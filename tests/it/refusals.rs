@@ -29,7 +29,11 @@ fn a_missing_permission_is_named_with_the_yaml_to_paste() {
 
 #[test]
 fn outside_a_known_ci_system_there_is_no_identity() {
-    Step::bare().run().assert_failed(3, &["not a job of a CI system", "GITHUB_ACTIONS=true"]);
+    let outcome = Step::bare().run();
+    outcome.assert_failed(3, &["this is not a CI job, so there is no identity to exchange", "an API token instead"]);
+    assert!(!outcome.stderr.contains("docker"), "{outcome}");
+    let unknown = Step::bare().env("CI", "true").run();
+    unknown.assert_failed(3, &["not a job of a CI system", "GITHUB_ACTIONS=true", "--id-token-env NAME", "docker"]);
 }
 
 #[test]

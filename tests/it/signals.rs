@@ -280,7 +280,7 @@ fn a_second_signal_has_the_token_revoked_at_once() {
     let mut said = vec![0; 4096];
     let length = child.stderr.take().unwrap().read(&mut said).unwrap();
     let said = String::from_utf8_lossy(&said[..length]).into_owned();
-    assert!(said.contains("token-mint: sh goes on after SIGINT, and is not waited for"), "{said}");
+    assert!(said.contains("the upload failed: sh goes on after SIGINT, and is not waited for"), "{said}");
 }
 
 /// And what it has started after it.

@@ -27,9 +27,9 @@ fn wrong_usage_sends_nothing_and_names_the_option() {
         (&["--timeout", "99999999999999999999"], "--timeout"),
         (&["--index", "PyPI"], "--index: pypi, testpypi or the URL"),
         (&["--index", "ftp://127.0.0.1/"], "--index"),
-        (&["--index", "https://pypi.org/simple/"], "--index: installers read"),
+        (&["--index", "https://pypi.org/simple/"], "--index: a URL that ends in /simple/"),
         (&["dist/*"], "argument 1 belongs to no option"),
-        (&["twine", "upload", "dist/*"], "token-mint -- twine …"),
+        (&["twine", "upload", "dist/*"], "put -- before it: token-mint -- twine …"),
         (&["help"], "did you mean --help?"),
         (&["-vq"], "--quiet and --verbose contradict each other"),
         (&["--"], "the command to run is missing"),
@@ -46,6 +46,22 @@ fn wrong_usage_sends_nothing_and_names_the_option() {
         Step::of(&servers).env(name, value).run_with(&servers).assert_failed(2, &[name]);
     }
     assert_eq!(servers.requests(), [""; 0]);
+}
+
+#[test]
+fn in_the_action_a_failure_names_inputs_and_the_page_that_lists_it() {
+    let docs = "https://github.com/octo-org/token-mint-action/blob/v0.1.0/docs";
+    let step = || Step::on_github().env("TOKEN_MINT_DOCS", docs);
+    let outcome = step().env("TOKEN_MINT_INDEX", "testpipy").run();
+    outcome
+        .assert_failed(2, &["error: `index:` pypi, testpypi or", &format!("{docs}/troubleshooting.md#configuration")]);
+    // "test.pypi.org" as a macaroon has it.
+    let token = "pypi-AgENdGVzdC5weXBpLm9yZwIkMDAw";
+    let outcome = step().args(&["burn"]).env("TOKEN_MINT_INDEX", "pypi").env("TOKEN_MINT_API_TOKEN", token).run();
+    outcome.assert_failed(2, &["Name the index that minted the token: `index:` testpypi\n"]);
+    step().run().assert_failed(3, &[&format!("{docs}/troubleshooting.md#no-identity")]);
+    let elsewhere = Step::on_github().run();
+    assert!(!elsewhere.stderr.contains("troubleshooting"), "{elsewhere}");
 }
 
 #[test]
