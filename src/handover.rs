@@ -5,7 +5,7 @@ pub mod command;
 pub mod upload_clients;
 
 use std::fmt;
-use std::fs::File;
+use std::fs::{File, OpenOptions};
 use std::io::{self, IsTerminal, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
@@ -167,7 +167,8 @@ fn append(path: &Path, file: &mut File, mut outputs: String) -> io::Result<()> {
     }
     let length_before = file.metadata()?.len();
     file.write_all(outputs.as_bytes()).inspect_err(|_| {
-        let _ = file.set_len(length_before);
+        // By a handle of its own: on Windows, one that can only append may not shorten a file.
+        let _ = OpenOptions::new().write(true).open(path).and_then(|file| file.set_len(length_before));
     })
 }
 
