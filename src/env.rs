@@ -21,7 +21,7 @@ pub const REQUEST_URL: &str = "ACTIONS_ID_TOKEN_REQUEST_URL";
 /// The bearer token for that endpoint.
 pub const REQUEST_TOKEN: &str = "ACTIONS_ID_TOKEN_REQUEST_TOKEN";
 
-/// A snapshot of the environment's variables.
+/// A snapshot of the environment's variables, by their names as [`key`] has them.
 pub struct Env(HashMap<OsString, OsString>);
 
 /// A value is not UTF-8, where text is needed.
@@ -42,12 +42,12 @@ impl Env {
 
     /// A variable's value; `None` when it is unset or empty, which mean the same here.
     pub fn get(&self, name: &str) -> Option<&OsStr> {
-        self.0.get(OsStr::new(name)).map(OsString::as_os_str).filter(|value| !value.is_empty())
+        self.0.get(&key(OsStr::new(name))).map(OsString::as_os_str).filter(|value| !value.is_empty())
     }
 
     /// True if there is such a variable, empty or not.
     pub fn is_set(&self, name: &str) -> bool {
-        self.0.contains_key(OsStr::new(name))
+        self.0.contains_key(&key(OsStr::new(name)))
     }
 
     /// A variable's value, as text.
@@ -72,13 +72,33 @@ impl Env {
 
 impl FromIterator<(OsString, OsString)> for Env {
     fn from_iter<I: IntoIterator<Item = (OsString, OsString)>>(variables: I) -> Env {
-        Env(variables.into_iter().collect())
+        Env(variables.into_iter().map(|(name, value)| (key(&name), value)).collect())
     }
+}
+
+/// A variable's name as it is compared. On Windows, upper and lower case are the same there: most shells call `PATH` `Path`.
+fn key(name: &OsStr) -> OsString {
+    if cfg!(windows) { name.to_ascii_uppercase() } else { name.to_owned() }
 }
 
 #[cfg(test)]
 impl<const N: usize> From<[(&str, &str); N]> for Env {
     fn from(variables: [(&str, &str); N]) -> Env {
         variables.into_iter().map(|(name, value)| (name.into(), value.into())).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn upper_and_lower_case_are_the_same_on_windows_alone() {
+        let env = Env::from([("Path", "x"), ("https_proxy", "y")]);
+        for name in ["PATH", "path", "Https_Proxy"] {
+            assert_eq!(env.get(name).is_some(), cfg!(windows), "{name}");
+            assert_eq!(env.is_set(name), cfg!(windows), "{name}");
+        }
+        assert_eq!(env.get("Path"), Some(OsStr::new("x")));
     }
 }

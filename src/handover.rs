@@ -5,7 +5,7 @@ pub mod command;
 pub mod upload_clients;
 
 use std::fmt;
-use std::fs::File;
+use std::fs::{self, File, OpenOptions};
 use std::io::{self, IsTerminal, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
@@ -159,14 +159,15 @@ fn outputs(minted: &Minted) -> String {
 }
 
 /// Appends all step outputs, or leaves the file as it was: a mask would not hide half a token.
-fn append(path: &Path, file: &mut File, mut outputs: String) -> io::Result<()> {
+fn append(path: &Path, file: &mut impl Write, mut outputs: String) -> io::Result<()> {
     if lacks_line_break(path) {
         // Otherwise our line would be appended to the value before it.
         outputs.insert(0, '\n');
     }
-    let length_before = file.metadata()?.len();
+    let length_before = fs::metadata(path)?.len();
     file.write_all(outputs.as_bytes()).inspect_err(|_| {
-        let _ = file.set_len(length_before);
+        // By a handle of its own: on Windows, one that can only append may not shorten a file.
+        let _ = OpenOptions::new().write(true).open(path).and_then(|file| file.set_len(length_before));
     })
 }
 
@@ -208,7 +209,6 @@ mod tests {
     use proptest::collection::vec;
     use proptest::prelude::*;
     use std::collections::BTreeMap;
-    use std::fs;
     #[cfg(unix)]
     use std::process::Command;
 
@@ -220,6 +220,29 @@ mod tests {
     fn quotes_in_an_upload_url_stay_inside_their_quotes() {
         let lines = env_lines(&minted(), &Index::parse("https://example.org/a';touch$IFS'b").unwrap());
         assert!(lines.contains("export UV_PUBLISH_URL='https://example.org/a'\\'';touch$IFS'\\''b'\n"), "{lines}");
+    }
+
+    /// A disk that has room for half of it.
+    struct HalfFull(File);
+
+    impl Write for HalfFull {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.write_all(&bytes[..bytes.len() / 2])?;
+            Err(io::ErrorKind::StorageFull.into())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn half_a_token_is_taken_back() {
+        let place = tempfile::NamedTempFile::new().unwrap();
+        fs::write(place.path(), "a=b\n").unwrap();
+        let mut file = HalfFull(file::open_to_append(place.path()).unwrap());
+        append(place.path(), &mut file, outputs(&minted())).unwrap_err();
+        assert_eq!(fs::read_to_string(place.path()).unwrap(), "a=b\n");
     }
 
     /// Any API token there can be.

@@ -346,12 +346,14 @@ impl Request {
         };
         match (error, self.endpoint) {
             (HttpError::Certificate(_), _) => failure
-                .hint(if cfg!(feature = "system-roots") {
-                    "this build trusts the system's certificate authorities. SSL_CERT_FILE or SSL_CERT_DIR names others"
-                } else {
+                .hint(if cfg!(not(feature = "system-roots")) {
                     "this build trusts the certificate authorities that Mozilla's Firefox trusts, and none of the system's. If \
                      a proxy of your organisation opens TLS connections, use a build of token-mint with \
                      `--no-default-features --features system-roots`"
+                } else if cfg!(any(windows, target_os = "macos")) {
+                    "this build trusts the certificate authorities that the system trusts, and no others: add yours to them"
+                } else {
+                    "this build trusts the system's certificate authorities. SSL_CERT_FILE or SSL_CERT_DIR names others"
                 })
                 .hint("a clock that is wrong makes a good certificate look bad: check this machine's date"),
             (_, Endpoint::Burn) => failure.hint(STILL_VALID),

@@ -29,7 +29,10 @@ const SECOND_SIGNAL_AFTER: Duration = Duration::from_secs(1);
 
 /// A program that is about to be run.
 pub struct Upload<'a> {
+    /// As it was named.
     program: OsString,
+    /// The file that was found, which is what runs: Windows would look in other places first.
+    file: PathBuf,
     arguments: Vec<OsString>,
     index: &'a Index,
     env: &'a Env,
@@ -41,8 +44,8 @@ impl Upload<'_> {
         upload_clients::check_index(index, env)?;
         let mut argv = argv.into_iter();
         let program = argv.next().unwrap_or_default();
-        find(&program, env)?;
-        Ok(Upload { program, arguments: argv.collect(), index, env })
+        let file = find(&program, env)?;
+        Ok(Upload { program, file, arguments: argv.collect(), index, env })
     }
 
     /// Runs it to its end, without the variables `withheld`.
@@ -52,7 +55,7 @@ impl Upload<'_> {
             return Err(Error::signal(signal));
         }
         log.line(&format!("running {name} with the API token in its environment"));
-        let mut command = Command::new(&self.program);
+        let mut command = Command::new(&self.file);
         command.args(&self.arguments);
         for variable in withheld {
             command.env_remove(variable);
@@ -123,14 +126,14 @@ fn code(status: ExitStatus) -> u8 {
     }
 }
 
-#[cfg(not(unix))]
+#[cfg(windows)]
 fn code(status: ExitStatus) -> u8 {
     status.code().and_then(|code| u8::try_from(code).ok()).unwrap_or(u8::MAX)
 }
 
-/// Looks for the program as `execvp` will: in the folders of `PATH`, or at the path that it is. The first file that can be run
+/// Looks for the program as `execvp` does: in the folders of `PATH`, or at the path that it is. The first file that can be run
 /// counts; should there be none, the first that can't.
-fn find(name: &OsStr, env: &Env) -> Result<()> {
+fn find(name: &OsStr, env: &Env) -> Result<PathBuf> {
     let path = Path::new(name);
     let is_path = path.components().count() > 1 || path.is_absolute() || name.as_encoded_bytes().contains(&b'/');
     let default = if env.is_set("PATH") { "" } else { DEFAULT_PATH };
@@ -140,10 +143,10 @@ fn find(name: &OsStr, env: &Env) -> Result<()> {
         false => std::env::split_paths(folders).map(|folder| folder.join(name)).collect(),
     };
     let mut first = None;
-    for candidate in candidates.iter().filter(|path| is_file(path)) {
-        match why_not_run(candidate) {
-            None => return Ok(()),
-            Some(why) => first = first.or(Some(messages::unfit_program(&printable(candidate.as_os_str()), &why))),
+    for file in candidates.into_iter().flat_map(files).filter(|file| file.is_file()) {
+        match why_not_run(&file) {
+            None => return Ok(file),
+            Some(why) => first = first.or(Some(messages::unfit_program(&printable(file.as_os_str()), &why))),
         }
     }
     Err(first.unwrap_or_else(|| messages::no_program(&printable(name))))
@@ -155,7 +158,7 @@ fn why_not_run(path: &Path) -> Option<String> {
         return Some("this user may not execute it, or its file system is `noexec`".to_owned());
     }
     let interpreter = interpreter(path)?;
-    let what = match (is_file(&interpreter), is_runnable(&interpreter)) {
+    let what = match (interpreter.is_file(), is_runnable(&interpreter)) {
         (true, true) => return None,
         (true, false) => "can't be run either",
         (false, _) => "is not there",
@@ -183,24 +186,31 @@ fn interpreter(path: &Path) -> Option<PathBuf> {
     Some(OsString::from_vec(word.to_vec()).into())
 }
 
-#[cfg(not(unix))]
+/// The files that a path may stand for.
+#[cfg(unix)]
+fn files(path: PathBuf) -> [PathBuf; 1] {
+    [path]
+}
+
+#[cfg(windows)]
 fn is_runnable(_: &Path) -> bool {
     true
 }
 
-#[cfg(not(unix))]
+#[cfg(windows)]
 fn interpreter(_: &Path) -> Option<PathBuf> {
     None
 }
 
-#[cfg(unix)]
-fn is_file(path: &Path) -> bool {
-    path.is_file()
-}
-
-#[cfg(not(unix))]
-fn is_file(path: &Path) -> bool {
-    [path.to_owned(), path.with_extension("exe")].iter().any(|path| path.is_file())
+/// There, its extension says that a file can be run, and a path without one of these stands for the files that have one, in
+/// this order.
+#[cfg(windows)]
+fn files(path: PathBuf) -> Vec<PathBuf> {
+    const EXTENSIONS: [&str; 4] = ["com", "exe", "bat", "cmd"];
+    if path.extension().is_some_and(|extension| EXTENSIONS.iter().any(|known| extension.eq_ignore_ascii_case(known))) {
+        return vec![path];
+    }
+    EXTENSIONS.iter().map(|extension| [path.as_os_str(), extension.as_ref()].join(OsStr::new(".")).into()).collect()
 }
 
 fn printable(name: &OsStr) -> String {
@@ -231,5 +241,33 @@ mod tests {
         }
         assert!(!found(&text) && !found(folder.path().as_os_str()));
         assert!(find(OsStr::new("sh"), &Env::from([])).is_ok(), "without PATH, the usual folders");
+    }
+}
+
+#[cfg(all(test, windows))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_program_is_found_as_windows_finds_it() {
+        let folder = tempfile::tempdir().unwrap();
+        for name in ["both.exe", "both.cmd", "tool3.12.exe", "script.CMD", "text"] {
+            std::fs::write(folder.path().join(name), "").unwrap();
+        }
+        let path = format!("C:\\nonexistent;{}", folder.path().display());
+        for (name, expected) in [
+            ("both", Some("both.exe")),
+            ("both.cmd", Some("both.cmd")),
+            ("tool3.12", Some("tool3.12.exe")),
+            ("tool3", None),
+            ("script", Some("script.cmd")),
+            ("text", None),
+            (".", None),
+        ] {
+            let expected = expected.map(|file| folder.path().join(file));
+            assert_eq!(find(OsStr::new(name), &Env::from([("Path", path.as_str())])).ok(), expected, "{name}");
+            let whole = folder.path().join(name).into_os_string();
+            assert_eq!(find(&whole, &Env::from([])).ok(), expected, "{name}");
+        }
     }
 }

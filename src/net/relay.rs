@@ -197,7 +197,7 @@ fn wait(ends: &mut [PollFd], deadline: Deadline) -> Result<(), HttpError> {
         return Err(ended.into());
     }
     let moment = POLL.min(deadline.remaining());
-    let timeout = Timespec { tv_sec: 0, tv_nsec: moment.subsec_nanos().into() };
+    let timeout = Timespec { tv_sec: 0, tv_nsec: moment.subsec_nanos() as _ }; // its type is the system's
     match poll(ends, Some(&timeout)) {
         Ok(_) | Err(Errno::INTR) => {}
         Err(_) => thread::sleep(moment),

@@ -183,7 +183,7 @@ mod platform {
 }
 
 /// On Windows, Ctrl-C reaches all programs of a console, so there is nothing to forward.
-#[cfg(not(unix))]
+#[cfg(windows)]
 mod platform {
     use std::io;
     use std::process::{Child, Command};

@@ -82,9 +82,11 @@ mod platform {
     }
 }
 
-#[cfg(not(unix))]
+#[cfg(windows)]
 mod platform {
-    use std::io::Write;
+    use std::fs::File;
+    use std::io::{IsTerminal, Write};
+    use std::os::windows::io::AsHandle;
 
     use super::{Deadline, Stream, io};
 
@@ -95,13 +97,31 @@ mod platform {
     pub fn write(stream: Stream, text: &str, deadline: Deadline) -> io::Result<()> {
         let text = text.to_owned();
         deadline.wait_for(move || match stream {
+            _ if !is_terminal(stream) => file(stream)?.write_all(text.as_bytes()),
+            // std knows how a console wants its text.
             Stream::Stdout => io::stdout().write_all(text.as_bytes()).and_then(|()| io::stdout().flush()),
             Stream::Stderr => io::stderr().write_all(text.as_bytes()),
         })?
     }
 
-    /// Not known here.
-    pub fn leads_nowhere(_: Stream) -> bool {
-        false
+    /// True where the stream can't be written to, or is NUL: there is no other device but for consoles that programs are given.
+    pub fn leads_nowhere(stream: Stream) -> bool {
+        let written_to = file(stream).and_then(|mut file| file.write(&[]).and_then(|_| winapi_util::file::typ(&file)));
+        !is_terminal(stream) && !written_to.is_ok_and(|place| !place.is_char())
+    }
+
+    fn is_terminal(stream: Stream) -> bool {
+        match stream {
+            Stream::Stdout => io::stdout().is_terminal(),
+            Stream::Stderr => io::stderr().is_terminal(),
+        }
+    }
+
+    fn file(stream: Stream) -> io::Result<File> {
+        let handle = match stream {
+            Stream::Stdout => io::stdout().as_handle().try_clone_to_owned(),
+            Stream::Stderr => io::stderr().as_handle().try_clone_to_owned(),
+        };
+        handle.map(File::from)
     }
 }

@@ -22,8 +22,12 @@ pub const REPOSITORY: &str = "octo-org/token-mint-action";
 const OUTER: &str = "somebody-else/outer@v1";
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");
 /// What the action calls this machine.
-pub const TARGET: &str =
-    if cfg!(target_arch = "x86_64") { "x86_64-unknown-linux-musl" } else { "aarch64-unknown-linux-musl" };
+pub const TARGET: &str = match (cfg!(target_os = "macos"), cfg!(target_arch = "x86_64")) {
+    (false, true) => "x86_64-unknown-linux-musl",
+    (false, false) => "aarch64-unknown-linux-musl",
+    (true, true) => "x86_64-apple-darwin",
+    (true, false) => "aarch64-apple-darwin",
+};
 
 /// The action pinned to the executable under test, and that executable as a release's asset.
 pub struct Pinned {

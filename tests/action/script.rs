@@ -5,18 +5,20 @@ use std::fs;
 use std::os::unix::fs::symlink;
 use std::os::unix::process::ExitStatusExt;
 use std::path::PathBuf;
-use std::process::{Child, Command, ExitStatus};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::thread;
 use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::harness::{ScriptedServer, spawned, wait_until};
-use crate::job::{TARGET, VERSION, executable, pinned};
+use crate::job::{TARGET, VERSION, executable, pinned, run};
 
-/// How runners start a script: GitHub's for `shell: sh`, the same where sh is busybox's, and for `shell: bash`.
-const SHELLS: [&[&str]; 3] =
-    [&["dash", "-e"], &["busybox", "sh", "-e"], &["bash", "--noprofile", "--norc", "-e", "-o", "pipefail"]];
+/// How runners start a script: GitHub's for `shell: sh`, for `shell: bash`, and the first where sh is busybox's, which macOS lacks.
+const SHELLS: &[&[&str]] = if cfg!(target_os = "macos") { &[DASH, BASH] } else { &[DASH, BASH, BUSYBOX] };
+const DASH: &[&str] = &["dash", "-e"];
+const BASH: &[&str] = &["bash", "--noprofile", "--norc", "-e", "-o", "pipefail"];
+const BUSYBOX: &[&str] = &["busybox", "sh", "-e"];
 
 /// The script, in a job whose tool cache has token-mint, with a server that is endpoint and index.
 struct Script {
@@ -28,16 +30,16 @@ struct Script {
 impl Script {
     /// The server never answers.
     fn that_hangs(shell: &'static [&'static str]) -> Script {
-        let script = Script {
-            dir: tempfile::tempdir().unwrap(),
-            shell,
-            server: ScriptedServer::serving(|_| thread::sleep(Duration::from_secs(60))),
-        };
+        Script::with(shell, ScriptedServer::serving(|_| thread::sleep(Duration::from_secs(60))))
+    }
+
+    fn with(shell: &'static [&'static str], server: ScriptedServer) -> Script {
+        let script = Script { dir: tempfile::tempdir().unwrap(), shell, server };
         let cached = script.dir.path().join(format!("tools/token-mint/{VERSION}/{TARGET}/token-mint"));
         executable(&cached, &fs::read(pinned().asset()).unwrap());
         let action = pinned().action_yml();
-        let run = action.split("      run: |\n").nth(1).unwrap();
-        let lines = run.lines().map(|line| format!("{}\n", line.strip_prefix("        ").unwrap_or_default()));
+        let script_lines = action.split("      run: |\n").nth(1).unwrap().lines();
+        let lines = script_lines.map(|line| format!("{}\n", line.strip_prefix("        ").unwrap_or_default()));
         fs::write(script.dir.path().join("script"), lines.collect::<String>()).unwrap();
         fs::write(script.dir.path().join("output"), "").unwrap();
         fs::create_dir(script.temp()).unwrap();
@@ -53,6 +55,15 @@ impl Script {
         fs::read_dir(self.temp()).unwrap().map(|entry| entry.unwrap().path()).collect()
     }
 
+    /// A `PATH` that has the same shell as `sh`.
+    fn path_with_sh(&self) -> String {
+        let folder = self.dir.path().join("bin");
+        fs::create_dir(&folder).unwrap();
+        let shell = run(Command::new("sh").args(["-c", "command -v \"$0\"", self.shell[0]]));
+        symlink(shell.trim_end(), folder.join("sh")).unwrap();
+        format!("{}:{}", folder.display(), std::env::var("PATH").unwrap())
+    }
+
     /// Starts it with these inputs in place of the defaults.
     fn start(&self, inputs: &[(&str, &str)]) -> Child {
         let url = self.server.url();
@@ -64,6 +75,7 @@ impl Script {
         command.env("ACTIONS_ID_TOKEN_REQUEST_URL", format!("{url}/idtoken?api-version=2.0"));
         command.env("GITHUB_OUTPUT", self.dir.path().join("output")).env("RUNNER_TEMP", self.temp());
         command.env("RUNNER_TOOL_CACHE", self.dir.path().join("tools")).env("PATH", std::env::var_os("PATH").unwrap());
+        command.stdout(fs::File::create(self.dir.path().join("stdout")).unwrap()).stdin(Stdio::null());
         spawned(command.envs(inputs.iter().copied()))
     }
 
@@ -83,6 +95,40 @@ impl Script {
     }
 }
 
+/// Windows's shells change what looks like a path, in arguments and in variables, for a program that is not one of theirs; and
+/// they split such a program's arguments at line breaks.
+#[test]
+fn what_is_to_be_run_arrives_as_it_is_and_is_no_argument() {
+    let lines = "/bin/echo one
+echo \"it's\" 'a \"quote\"' $((1 + 1)) \\
+  continued
+cat <<END
+  $TWINE_PASSWORD, \\, `echo x`
+END
+printf '<%s>\\n' carriage-return\r
+# a 'comment
+/bin/ps -o args= -p $PPID >arguments
+cat
+false
+echo never
+
+
+";
+    let printed = "one\nit's a \"quote\" 2 continued\n  pypi-abc, \\, x\n<carriage-return\r>\n";
+    for &shell in SHELLS {
+        let script = Script::with(shell, ScriptedServer::replying(200, r#"{"value":"a.b.c","token":"pypi-abc"}"#));
+        let mut child = script.start(&[("TOKEN_MINT_RUN", lines), ("PATH", &script.path_with_sh())]);
+        let status = ended(&mut child);
+        let stdout = fs::read_to_string(script.dir.path().join("stdout")).unwrap();
+        assert_eq!((status.code(), &*stdout), (Some(1), printed), "{shell:?}");
+        let arguments = fs::read_to_string(script.dir.path().join("arguments")).unwrap();
+        let [_, "--", "sh", "-e", file] = arguments.split_whitespace().collect::<Vec<_>>()[..] else {
+            panic!("{arguments}")
+        };
+        assert!(file.starts_with(script.temp().to_str().unwrap()), "{arguments}");
+    }
+}
+
 fn ended(child: &mut Child) -> ExitStatus {
     wait_until(|| child.try_wait().unwrap().is_some());
     child.wait().unwrap()
@@ -98,7 +144,7 @@ fn a_cancelled_jobs_signal_reaches_token_mint_whatever_it_does() {
         &[("TOKEN_MINT_COMMAND", "check")],
         &[("TOKEN_MINT_COMMAND", "claims")],
     ];
-    for shell in SHELLS {
+    for &shell in SHELLS {
         for inputs in inputs {
             for (signal, number) in [(Signal::INT, 2), (Signal::TERM, 15)] {
                 let script = Script::that_hangs(shell);
@@ -114,7 +160,7 @@ fn a_cancelled_jobs_signal_reaches_token_mint_whatever_it_does() {
 
 #[test]
 fn what_an_earlier_process_left_is_removed_and_a_running_ones_copy_stays() {
-    for shell in SHELLS {
+    for &shell in SHELLS {
         let script = Script::that_hangs(shell);
         script.run_to_the_end();
         let first = script.left();
@@ -133,7 +179,7 @@ fn what_an_earlier_process_left_is_removed_and_a_running_ones_copy_stays() {
 
 #[test]
 fn a_link_that_looks_like_an_earlier_copy_is_not_followed() {
-    for shell in SHELLS {
+    for &shell in SHELLS {
         let script = Script::that_hangs(shell);
         let precious = script.dir.path().join("precious");
         fs::create_dir(&precious).unwrap();

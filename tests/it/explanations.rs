@@ -61,6 +61,7 @@ fn outside_github_there_is_stderr_alone() {
 }
 
 #[test]
+#[cfg_attr(windows, ignore = "pipes with names")]
 fn a_summary_page_that_can_not_take_it_changes_nothing_else() {
     let servers = StandIn::start(Setup { publisher: None, ..Setup::default() });
     let step = || Step::of(&servers);
@@ -90,6 +91,7 @@ fn a_summary_page_that_can_not_take_it_changes_nothing_else() {
 
 /// Opening a pipe that nobody writes to would wait for ever.
 #[test]
+#[cfg_attr(windows, ignore = "pipes with names")]
 fn files_that_are_pipes_are_not_read() {
     let servers = StandIn::start(Setup { publisher: None, ..Setup::default() });
     let with_pipe = |step: Step, name: &str| {
@@ -102,6 +104,7 @@ fn files_that_are_pipes_are_not_read() {
 }
 
 #[test]
+#[cfg_attr(not(target_os = "linux"), ignore = "leases of files")]
 fn a_file_that_can_not_be_opened_is_not_waited_for() {
     let servers = StandIn::start(Setup { publisher: None, ..Setup::default() });
     let with_file = |step: Step, name: &str| {

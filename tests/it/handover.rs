@@ -8,6 +8,7 @@ use crate::harness::{SLACK, Step, blocked, full_pipe, output, said_by, spawned, 
 use crate::stand_in::{Setup, StandIn};
 
 #[test]
+#[cfg_attr(not(target_os = "linux"), ignore = "/dev/full")]
 fn tokens_are_masked_on_stderr_before_the_output_is_written() {
     let servers = StandIn::start(Setup::default());
     let outcome = Step::of(&servers).run_with(&servers);
@@ -38,6 +39,7 @@ fn the_step_output_is_appended_on_a_line_of_its_own() {
 }
 
 #[test]
+#[cfg_attr(windows, ignore = "/dev/full")]
 fn a_step_output_that_can_not_be_written_is_noticed_before_anything_is_sent() {
     let servers = StandIn::start(Setup::default());
     let step = || Step::of(&servers);
@@ -60,6 +62,7 @@ fn a_step_output_that_can_not_be_written_is_noticed_before_anything_is_sent() {
 }
 
 #[test]
+#[cfg_attr(windows, ignore = "it runs scripts for sh")]
 fn a_write_that_fails_halfway_is_no_success_and_leaves_no_half_token() {
     let servers = StandIn::start(Setup::default());
     let step = Step::of(&servers);
@@ -75,6 +78,7 @@ fn a_write_that_fails_halfway_is_no_success_and_leaves_no_half_token() {
 }
 
 #[test]
+#[cfg_attr(windows, ignore = "it runs scripts for sh")]
 fn stdout_that_can_not_be_written_to_is_no_success() {
     let servers = StandIn::start(Setup::default());
     let step = Step::of(&servers).args(&["--format", "token"]);
@@ -90,6 +94,7 @@ fn stdout_that_can_not_be_written_to_is_no_success() {
 }
 
 #[test]
+#[cfg_attr(not(target_os = "linux"), ignore = "/dev/full")]
 fn stdout_that_leads_nowhere_is_noticed_before_anything_is_sent() {
     let servers = StandIn::start(Setup::default());
     let step = Step::of(&servers).args(&["--format", "token"]);
@@ -104,6 +109,7 @@ fn stdout_that_leads_nowhere_is_noticed_before_anything_is_sent() {
 }
 
 #[test]
+#[cfg_attr(not(target_os = "linux"), ignore = "/dev/full")]
 fn masks_that_lead_nowhere_are_noticed_before_anything_is_sent() {
     let servers = StandIn::start(Setup::default());
     for redirected in ["2>&-", "2>/dev/null", "2</dev/zero", "2</", "2>/dev/full"] {
@@ -125,6 +131,7 @@ fn masks_that_lead_nowhere_are_noticed_before_anything_is_sent() {
 }
 
 #[test]
+#[cfg_attr(not(target_os = "linux"), ignore = "/dev/full")]
 fn a_token_is_revoked_whether_it_can_be_masked_or_not() {
     let servers = StandIn::start(Setup::default());
     let outcome = Step::of(&servers).run_with(&servers);
@@ -135,6 +142,7 @@ fn a_token_is_revoked_whether_it_can_be_masked_or_not() {
 }
 
 #[test]
+#[cfg_attr(windows, ignore = "it runs scripts for sh")]
 fn a_mask_begins_a_line_even_after_half_a_line_of_somebody_else() {
     let servers = StandIn::start(Setup::default());
     let step = Step::of(&servers).args(&["-q"]);
@@ -157,6 +165,7 @@ fn githubs_endpoint_alone_makes_it_githubs_job() {
 }
 
 #[test]
+#[cfg_attr(not(target_os = "linux"), ignore = "leases of files")]
 fn a_step_output_that_can_not_be_opened_at_once_is_given_up() {
     let servers = StandIn::start(Setup::default());
     let step = Step::of(&servers);
@@ -170,6 +179,7 @@ fn a_step_output_that_can_not_be_opened_at_once_is_given_up() {
 }
 
 #[test]
+#[cfg_attr(windows, ignore = "signals")]
 fn a_stdout_that_nobody_reads_is_given_up_at_the_deadline_and_at_a_signal() {
     let servers = StandIn::start(Setup::default());
     let (_reader, full) = full_pipe();
@@ -191,6 +201,7 @@ fn a_stdout_that_nobody_reads_is_given_up_at_the_deadline_and_at_a_signal() {
 }
 
 #[test]
+#[cfg_attr(windows, ignore = "/bin")]
 fn a_stderr_that_nobody_reads_holds_it_for_a_second() {
     let servers = StandIn::start(Setup::default());
     let (_reader, full) = full_pipe();
@@ -236,6 +247,7 @@ fn the_json_format_is_one_object() {
 }
 
 #[test]
+#[cfg_attr(windows, ignore = "it runs scripts for sh")]
 fn the_env_format_is_safe_for_eval() {
     let servers = StandIn::start(Setup::default());
     let hostile = servers.index.url("/legacy/'$(touch${IFS}broken)`touch${IFS}broken`\";touch${IFS}broken;'\\");

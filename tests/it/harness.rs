@@ -3,7 +3,6 @@
 use std::fmt;
 use std::io::{BufRead, BufReader, PipeReader, PipeWriter, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
-use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, Output, Stdio};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -11,6 +10,7 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use rustix::fd::OwnedFd;
 use rustix::net::{AddressFamily, SocketType};
 
 use crate::stand_in::StandIn;
@@ -28,10 +28,13 @@ pub const OTHER_EXE: &str = "TOKEN_MINT_TEST_EXE";
 pub const NOWHERE: &str = "http://127.0.0.1:9";
 
 /// No test's run may take longer: it is killed, and the test fails.
-const PATIENCE: Duration = Duration::from_secs(30);
+const PATIENCE: Duration = Duration::from_secs(30 * SLOWER);
+
+/// How much more time everything is given: wine's one server takes its time while many programs use the network.
+pub const SLOWER: u64 = if cfg!(windows) { 4 } else { 1 };
 
 /// What a busy machine may add to a run, on top of its deadline.
-pub const SLACK: Duration = Duration::from_secs(2);
+pub const SLACK: Duration = Duration::from_secs(if cfg!(windows) { 30 } else { 2 });
 
 /// A step that is about to run token-mint.
 pub struct Step {
@@ -134,6 +137,8 @@ impl Step {
     pub fn command(&self) -> Command {
         let mut command = Command::new(std::env::var_os(OTHER_EXE).unwrap_or(BUILT_EXE.into()));
         command.args(&self.args).env_clear().envs(self.env.iter().map(|(n, v)| (n, v))).current_dir(self.dir.path());
+        // Without it there is neither a network nor randomness on Windows.
+        command.envs(std::env::var_os("SystemRoot").map(|folder| ("SystemRoot", folder)));
         command.stdin(Stdio::null());
         command
     }
@@ -242,7 +247,8 @@ pub fn wait_until(mut is_so: impl FnMut() -> bool) {
 /// Starts it by way of these words, and waits until the command has said `ready`. The tests may run where some signals are
 /// ignored.
 pub fn started(step: &Step, words: &[&str]) -> (Child, BufReader<ChildStdout>) {
-    let mut command = wrapped(&[words, &["env", "--default-signal"]].concat(), &step.command());
+    let env = if cfg!(target_os = "linux") { &["env", "--default-signal"][..] } else { &["env"] };
+    let mut command = wrapped(&[words, env].concat(), &step.command());
     let mut child = spawned(command.stdout(Stdio::piped()));
     let mut stdout = BufReader::new(child.stdout.take().unwrap());
     let mut line = String::new();
@@ -408,11 +414,12 @@ fn reader(mut stream: impl Read + Send + 'static) -> thread::JoinHandle<String> 
     })
 }
 
-/// Does this for each item, many at a time: most of a run that fails is waiting.
+/// Does this for each item, many at a time: most of a run that fails is waiting. Wine can't do as many without being late.
 pub fn at_once<T: Sync>(items: &[T], work: impl Fn(&T) + Sync) {
+    const MOST: usize = if cfg!(windows) { 8 } else { 32 };
     let next = AtomicUsize::new(0);
     thread::scope(|scope| {
-        let workers: Vec<_> = (0..items.len().min(32))
+        let workers: Vec<_> = (0..items.len().min(MOST))
             .map(|_| {
                 scope.spawn(|| {
                     while let Some(item) = items.get(next.fetch_add(1, Ordering::SeqCst)) {
@@ -478,6 +485,8 @@ impl ScriptedServer {
 
     /// A port where nobody listens.
     pub fn refusing() -> ScriptedServer {
+        #[cfg(windows)]
+        rustix::net::wsa_startup().unwrap();
         let socket = rustix::net::socket(AddressFamily::INET, SocketType::STREAM, None).unwrap();
         rustix::net::bind(&socket, &SocketAddr::from(([127, 0, 0, 1], 0))).unwrap();
         let address = rustix::net::getsockname(&socket).unwrap().try_into().unwrap();

@@ -2,12 +2,11 @@
 
 use std::fs;
 use std::io::Write;
-use std::os::unix::fs::PermissionsExt;
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use crate::harness::{
-    NOWHERE, Outcome, SLACK, ScriptedServer, Step, install, output, said_by, send, spawned, status, wait_until, wrapped,
+    NOWHERE, Outcome, SLACK, ScriptedServer, Step, output, said_by, send, spawned, status, wait_until,
 };
 use crate::stand_in::{Setup, StandIn};
 
@@ -64,6 +63,7 @@ fn a_named_variable_that_is_missing_or_no_token_sends_nothing() {
 }
 
 #[test]
+#[cfg_attr(windows, ignore = "it runs scripts for sh")]
 fn an_id_token_in_a_variable_does_not_reach_the_command() {
     let servers = StandIn::start(Setup::default());
     let path = "/usr/bin:/bin";
@@ -86,6 +86,7 @@ const HELPERS: [(&str, &str, &str, &str); 2] = [
 ];
 
 #[test]
+#[cfg_attr(windows, ignore = "it runs scripts for sh")]
 fn a_helper_programs_id_token_is_exchanged() {
     for (system, variable, program, arguments) in HELPERS {
         let servers = StandIn::start(Setup::default());
@@ -103,6 +104,7 @@ fn a_helper_programs_id_token_is_exchanged() {
 }
 
 #[test]
+#[cfg_attr(windows, ignore = "it runs scripts for sh")]
 fn an_audience_can_not_leave_its_place_in_circlecis_claims() {
     let servers = StandIn::start(Setup::default());
     let hostile = "a\", \"x\": \"b\\";
@@ -112,6 +114,7 @@ fn an_audience_can_not_leave_its_place_in_circlecis_claims() {
 }
 
 #[test]
+#[cfg_attr(windows, ignore = "it runs scripts for sh")]
 fn a_helper_that_fails_is_quoted_harmlessly() {
     let servers = StandIn::start(Setup::default());
     let script =
@@ -137,6 +140,7 @@ fn a_helper_that_is_missing_is_an_error_about_its_system() {
 }
 
 #[test]
+#[cfg_attr(windows, ignore = "it runs scripts for sh")]
 fn a_helper_that_prints_no_id_token_is_an_error() {
     let servers = StandIn::start(Setup::default());
     for script in ["true", "echo hello-hello-hello", "echo a.b.c d", "yes | head -c 1000000"] {
@@ -146,6 +150,7 @@ fn a_helper_that_prints_no_id_token_is_an_error() {
 }
 
 #[test]
+#[cfg_attr(windows, ignore = "it runs scripts for sh")]
 fn a_helper_that_does_not_end_is_stopped_at_the_deadline() {
     for script in ["sleep 20", "exec sleep 20", "yes", "yes >&2", "trap '' TERM INT; sleep 20"] {
         let step = Step::bare().env("TOKEN_MINT_INDEX", NOWHERE).env("TOKEN_MINT_AUDIENCE", "pypi");
@@ -163,6 +168,7 @@ fn with_helper(script: &str) -> Step {
 }
 
 #[test]
+#[cfg_attr(windows, ignore = "it runs scripts for sh")]
 fn what_a_late_helper_has_started_is_ended_with_it() {
     let step = with_helper("sleep 100 & echo $! >pid; wait").args(&["--timeout", "1"]);
     let status = {
@@ -176,7 +182,10 @@ fn what_a_late_helper_has_started_is_ended_with_it() {
 
 /// One that another user has become can't be killed. As root, who can make one.
 #[test]
+#[cfg(target_os = "linux")] // setpriv, mount
 fn a_helper_that_can_not_be_killed_is_not_waited_for() {
+    use crate::harness::{install, wrapped};
+    use std::os::unix::fs::PermissionsExt;
     if !rustix::process::geteuid().is_root() {
         return;
     }
@@ -199,6 +208,7 @@ fn a_helper_that_can_not_be_killed_is_not_waited_for() {
 
 /// It holds the helper's streams open.
 #[test]
+#[cfg_attr(windows, ignore = "it runs scripts for sh")]
 fn what_a_helper_leaves_behind_holds_nothing_up() {
     let servers = StandIn::start(Setup::default());
     let script = format!("sleep 20 & printf %s {}", servers.id_token("pypi"));
@@ -214,6 +224,7 @@ fn what_a_helper_leaves_behind_holds_nothing_up() {
 
 /// The second ID token is asked for after the index was, but there is no API token yet that could be lost.
 #[test]
+#[cfg_attr(windows, ignore = "signals")]
 fn a_signal_ends_a_helpers_second_run_at_once() {
     let index = ScriptedServer::answering("HTTP/1.1 503 X\r\nContent-Length: 0\r\n\r\n");
     let step = with_helper("test -e ran && touch runs && exec sleep 20; touch ran; echo a.b.c");
@@ -227,6 +238,7 @@ fn a_signal_ends_a_helpers_second_run_at_once() {
 }
 
 #[test]
+#[cfg_attr(not(target_os = "linux"), ignore = "ulimit -v")]
 fn what_a_helper_prints_is_not_all_kept() {
     let step =
         Step::bare().env("TOKEN_MINT_INDEX", NOWHERE).env("TOKEN_MINT_AUDIENCE", "pypi").env("BUILDKITE", "true");
@@ -237,6 +249,7 @@ fn what_a_helper_prints_is_not_all_kept() {
 }
 
 #[test]
+#[cfg_attr(windows, ignore = "it runs scripts for sh")]
 fn a_helper_does_not_eat_the_commands_stdin() {
     let servers = StandIn::start(Setup::default());
     let script = format!("cat; echo {}", servers.id_token("pypi"));

@@ -15,12 +15,16 @@ mod harness;
 mod hostile_servers;
 mod house;
 mod identity;
+#[cfg(target_os = "linux")] // GNU's env, setpriv, /proc
 mod machine;
 mod proxy;
 mod readme;
 mod refusals;
 mod retries;
+#[cfg(target_os = "linux")] // GNU's env, setsid, /proc
 mod signals;
 mod tls;
 mod upload;
 mod usage;
+#[cfg(windows)]
+mod windows;

@@ -68,6 +68,7 @@ fn commands(job: &str) -> String {
 }
 
 #[test]
+#[cfg_attr(windows, ignore = "it runs scripts for sh")]
 fn the_gitlab_job_publishes() {
     let job = yaml("publish:\n  image:");
     let servers = StandIn::start(Setup::default());
@@ -79,6 +80,7 @@ fn the_gitlab_job_publishes() {
 }
 
 #[test]
+#[cfg_attr(windows, ignore = "it runs scripts for sh")]
 fn the_other_jobs_run_commands_that_work() {
     for start in ["steps:\n  - name: python", "steps:\n  - label", "jobs:\n  publish:\n    docker"] {
         let servers = StandIn::start(Setup::default());
@@ -94,6 +96,7 @@ fn the_other_jobs_run_commands_that_work() {
 
 /// The README's four examples, each as it stands there.
 #[test]
+#[cfg_attr(windows, ignore = "it runs scripts for sh")]
 fn the_readmes_command_lines_work() {
     let block = README.split("```sh\n").find(|block| block.starts_with("token-mint -- ")).unwrap();
     let lines: Vec<&str> = block.split("```").next().unwrap().lines().collect();

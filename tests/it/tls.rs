@@ -93,6 +93,7 @@ mod system_roots {
     }
 
     #[test]
+    #[cfg_attr(windows, ignore = "it runs scripts for sh")]
     fn the_command_and_the_revocation_go_through_the_proxy_too() {
         let (servers, proxy) = (tls_servers(), Proxy::start());
         let step = step_behind(&proxy.url(), &servers).env("PATH", "/usr/bin:/bin").args(&["--", "sh", "-c", "exit 3"]);

@@ -3,12 +3,11 @@
 use std::collections::HashMap;
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
-use std::os::unix::fs::PermissionsExt;
 use std::process::Stdio;
 use std::thread;
 use std::time::{Duration, Instant, SystemTime};
 
-use crate::harness::{Outcome, SLACK, ScriptedServer, Step, install, output, said_by, spawned, status, wrapped};
+use crate::harness::{Outcome, SLACK, ScriptedServer, Step, install, output, said_by, spawned, status};
 use crate::stand_in::{Setup, StandIn};
 
 pub const PATH: &str = "/usr/local/bin:/usr/bin:/bin";
@@ -36,6 +35,7 @@ fn variables(text: &str) -> HashMap<&str, &str> {
 }
 
 #[test]
+#[cfg_attr(windows, ignore = "it runs scripts for sh")]
 fn the_command_gets_the_token_and_the_index_and_nobody_else_does() {
     let servers = StandIn::start(Setup::default());
     let outcome = running(&servers, "env").env("EXTRA", "kept").run_with(&servers);
@@ -78,6 +78,7 @@ fn the_command_gets_the_token_and_the_index_and_nobody_else_does() {
 }
 
 #[test]
+#[cfg_attr(windows, ignore = "it runs scripts for sh")]
 fn the_identity_is_passed_on_only_if_asked_for() {
     let servers = StandIn::start(Setup::default());
     let step = Step::of(&servers).env("PATH", PATH).args(&["--keep-identity", "--", "sh", "-c"]);
@@ -86,6 +87,7 @@ fn the_identity_is_passed_on_only_if_asked_for() {
 }
 
 #[test]
+#[cfg_attr(windows, ignore = "it runs scripts for sh")]
 fn credentials_of_another_kind_do_not_contradict_the_token() {
     let servers = StandIn::start(Setup::default());
     let names = "UV_PUBLISH_USERNAME UV_PUBLISH_PASSWORD";
@@ -98,6 +100,7 @@ fn credentials_of_another_kind_do_not_contradict_the_token() {
 }
 
 #[test]
+#[cfg_attr(windows, ignore = "it runs scripts for sh")]
 fn the_commands_status_is_ours_and_the_token_is_revoked_after_it_has_ended() {
     for (script, status, said) in [
         ("sleep 0.2; touch $ENDED", 0, ""),
@@ -122,6 +125,7 @@ fn the_commands_status_is_ours_and_the_token_is_revoked_after_it_has_ended() {
 }
 
 #[test]
+#[cfg_attr(windows, ignore = "it runs scripts for sh")]
 fn the_command_has_our_stdin_stdout_and_folder() {
     let servers = StandIn::start(Setup::default());
     let step = running(&servers, "pwd >&2; cat");
@@ -136,6 +140,7 @@ fn the_command_has_our_stdin_stdout_and_folder() {
 }
 
 #[test]
+#[cfg_attr(not(target_os = "linux"), ignore = "/proc")]
 fn arguments_arrive_as_they_are_and_no_command_line_holds_a_token() {
     let servers = StandIn::start(Setup::default());
     let script = "printf '<%s>' \"$@\"; grep -c 'pypi-[A]g' /proc/$PPID/cmdline /proc/$PPID/environ; true";
@@ -149,6 +154,7 @@ fn arguments_arrive_as_they_are_and_no_command_line_holds_a_token() {
 
 /// The same, and nobody ends it.
 #[test]
+#[cfg_attr(windows, ignore = "how much a pipe takes")]
 fn a_hand_over_that_waits_for_ever_ends_at_the_deadline() {
     let servers = StandIn::start(Setup::default());
     let (reader, mut full) = std::io::pipe().unwrap();
@@ -162,6 +168,7 @@ fn a_hand_over_that_waits_for_ever_ends_at_the_deadline() {
 
 /// Nobody reads stderr, and the command has filled the pipe.
 #[test]
+#[cfg_attr(windows, ignore = "it runs scripts for sh")]
 fn a_log_that_nobody_reads_does_not_keep_the_token_alive() {
     let servers = StandIn::start(Setup::default());
     let step = running(&servers, "head -c 100000 /dev/zero >&2 & sleep 0.3");
@@ -176,6 +183,7 @@ fn a_log_that_nobody_reads_does_not_keep_the_token_alive() {
 }
 
 #[test]
+#[cfg_attr(windows, ignore = "it runs scripts for sh")]
 fn a_stored_token_for_pypi_does_not_reach_a_command_that_publishes_elsewhere() {
     let servers = StandIn::start(Setup::default());
     let step = running(&servers, "test -z \"${POETRY_PYPI_TOKEN_PYPI+x}\"").env("POETRY_PYPI_TOKEN_PYPI", "pypi-old");
@@ -184,6 +192,7 @@ fn a_stored_token_for_pypi_does_not_reach_a_command_that_publishes_elsewhere() {
 
 /// As some daemons do to all that they start.
 #[test]
+#[cfg_attr(not(target_os = "linux"), ignore = "GNU's env")]
 fn a_status_is_not_lost_where_children_are_ignored() {
     let servers = StandIn::start(Setup::default());
     let step = running(&servers, "exit 5");
@@ -213,6 +222,7 @@ fn write_tool(step: &Step, name: &str, mode: u32, text: &str) {
 
 /// A pending publisher would be used up for nothing.
 #[test]
+#[cfg_attr(windows, ignore = "/bin/sh")]
 fn a_command_that_can_not_be_run_is_noticed_before_anything_is_sent() {
     let servers = StandIn::start(Setup::default());
     for (mode, text, piece) in [
@@ -236,7 +246,10 @@ fn a_command_that_can_not_be_run_is_noticed_before_anything_is_sent() {
 
 /// As root, who can make such files.
 #[test]
+#[cfg(target_os = "linux")] // setpriv, mount
 fn a_command_of_another_user_or_on_a_disk_for_data_is_noticed_before_anything_is_sent() {
+    use crate::harness::wrapped;
+    use std::os::unix::fs::PermissionsExt;
     if !rustix::process::geteuid().is_root() {
         return;
     }
@@ -261,6 +274,7 @@ fn a_command_of_another_user_or_on_a_disk_for_data_is_noticed_before_anything_is
 
 /// As `execvp` does, which then runs the second one.
 #[test]
+#[cfg_attr(windows, ignore = "/bin/sh")]
 fn a_program_that_can_not_be_run_does_not_hide_a_later_one_of_its_name() {
     let servers = StandIn::start(Setup::default());
     for (mode, text) in [(0o644, "#!/bin/sh\nexit 4\n"), (0o755, "#!/nonexistent/sh\nexit 4\n")] {
@@ -275,6 +289,7 @@ fn a_program_that_can_not_be_run_does_not_hide_a_later_one_of_its_name() {
 
 /// Not all can be known before.
 #[test]
+#[cfg_attr(windows, ignore = "it runs scripts for sh")]
 fn a_command_that_can_not_be_started_costs_the_token() {
     let servers = StandIn::start(Setup::default());
     let step = Step::of(&servers).args(&["--", "./tool"]);
@@ -284,6 +299,7 @@ fn a_command_that_can_not_be_started_costs_the_token() {
 }
 
 #[test]
+#[cfg_attr(windows, ignore = "it runs scripts for sh")]
 fn a_client_variable_that_names_another_index_is_noticed_before_anything_is_sent() {
     let servers = StandIn::start(Setup::default());
     let step = |name: &str, value: &str| running(&servers, "true").env(name, value);
@@ -299,6 +315,7 @@ fn a_client_variable_that_names_another_index_is_noticed_before_anything_is_sent
 }
 
 #[test]
+#[cfg_attr(windows, ignore = "it runs scripts for sh")]
 fn a_refusal_runs_nothing() {
     let servers = StandIn::start(Setup { publisher: None, ..Setup::default() });
     let step = running(&servers, "echo ran");
@@ -307,6 +324,7 @@ fn a_refusal_runs_nothing() {
 
 /// An option in COMMAND is its own business: it may be another program's.
 #[test]
+#[cfg_attr(windows, ignore = "it runs scripts for sh")]
 fn an_option_of_the_command_is_no_reason_to_refuse() {
     let servers = StandIn::start(Setup::default());
     let script = "echo -r https://example.org/requirements.txt --repository testpypi";
@@ -320,6 +338,7 @@ fn said_of_revoking(outcome: &Outcome) -> String {
 }
 
 #[test]
+#[cfg_attr(windows, ignore = "it runs scripts for sh")]
 fn an_index_that_can_not_revoke_is_told_of_once_and_quietly() {
     let servers = StandIn::start(Setup { burns: 404, ..Setup::default() });
     let outcome = running(&servers, "exit 3").run_with(&servers);
@@ -330,6 +349,7 @@ fn an_index_that_can_not_revoke_is_told_of_once_and_quietly() {
 }
 
 #[test]
+#[cfg_attr(windows, ignore = "it runs scripts for sh")]
 fn a_token_that_is_not_revoked_is_a_warning_with_its_expiry() {
     for burns in [200, 403, 500] {
         let servers = StandIn::start(Setup { burns, ..Setup::default() });
@@ -347,6 +367,7 @@ fn a_token_that_is_not_revoked_is_a_warning_with_its_expiry() {
 }
 
 #[test]
+#[cfg_attr(windows, ignore = "it runs scripts for sh")]
 fn an_index_that_breaks_at_the_revocation_does_not_change_the_status() {
     let reset = "HTTP/1.1 200 OK\r\nContent-Length: 99\r\n\r\n{".to_owned();
     // minreq panics over this one: see `guards`.
@@ -367,6 +388,7 @@ fn an_index_that_breaks_at_the_revocation_does_not_change_the_status() {
 }
 
 #[test]
+#[cfg_attr(windows, ignore = "it runs scripts for sh")]
 fn a_revocation_has_a_deadline_of_its_own() {
     let index = ScriptedServer::serving_requests(|request, stream| {
         if request.path().ends_with("burn-token") {
@@ -385,6 +407,7 @@ fn a_revocation_has_a_deadline_of_its_own() {
 }
 
 #[test]
+#[cfg_attr(windows, ignore = "it runs scripts for sh")]
 fn a_token_that_can_not_be_masked_is_revoked_and_used_by_nobody() {
     let servers = StandIn::start(Setup { minting_takes: Duration::from_millis(500), ..Setup::default() });
     let step = running(&servers, "touch ran");
@@ -495,6 +518,7 @@ fn burn_does_not_wait_for_stdin_for_ever() {
 }
 
 #[test]
+#[cfg_attr(windows, ignore = "/dev/zero")]
 fn burn_reads_a_bounded_part_of_stdin() {
     let servers = StandIn::start(Setup::default());
     let endless = fs::File::open("/dev/zero").unwrap();
