@@ -625,14 +625,17 @@ mod tests {
     #[test]
     fn a_token_that_could_not_be_verified_is_looked_at() {
         let words = "malformed or invalid token";
-        assert_causes(&causes(&["exp=1789999969"], "invalid-token", words), &["!valid until 2026-09-21 14:12:49 UTC"]);
+        assert_causes(
+            &causes(&["exp=1789999969"], "invalid-token", words),
+            &["!valid until Mon, 21 Sep 2026 14:12:49 GMT"],
+        );
         assert_causes(
             &causes(&["aud=\"testpypi\""], "invalid-token", words),
             &["!for the audience \"testpypi\", and PyPI takes `pypi`"],
         );
         for (change, piece) in [
             (r#"aud=["pypi"]"#, "!audience is a list, [\"pypi\"], and PyPI takes a text only"),
-            ("nbf=1790000031", "!not valid yet by this machine's clock: its claim nbf is 2026-09-21 14:13:51"),
+            ("nbf=1790000031", "!not valid yet by this machine's clock: its claim nbf is Mon, 21 Sep 2026 14:13:51"),
             ("iat=1790000031", "!its claim iat is"),
             ("nbf=1790000030", "?its audience and its time look right"),
             ("exp=1789999970", "?its audience and its time look right"),

@@ -121,7 +121,7 @@ fn stderr_says_who_which_index_and_until_when_and_quiet_nothing() {
     let said = outcome.said();
     assert_eq!(said.lines().count(), 4, "{outcome}");
     assert!(said.lines().all(|line| line.starts_with("token-mint: ")), "{outcome}");
-    for piece in [env!("CARGO_PKG_VERSION"), &servers.index.url(""), "audience pypi", " UTC (15 minutes left)"] {
+    for piece in [env!("CARGO_PKG_VERSION"), &servers.index.url(""), "audience pypi", " GMT (15 minutes left)"] {
         assert!(said.contains(piece), "no {piece} in {outcome}");
     }
     assert_eq!(Step::of(&servers).args(&["-q"]).run_with(&servers).said(), "");
