@@ -14,8 +14,10 @@ DENY ?= bans licenses sources
 IMAGE = $(CARGO_TARGET_DIR)/image
 # The same executable, trusting the system's certificate authorities instead of Mozilla's.
 SYSTEM_ROOTS = --no-default-features --features system-roots
+# What is built and tested on macOS and Windows, too.
+PORTABLE = --bin token-mint --test it --example stand-in
 
-.PHONY: help demo test test-action test-clients fuzz sweep bench screenshot check lint-action static install uninstall dist bom wheels image deny \
+.PHONY: help demo test test-portable test-action test-clients fuzz sweep bench screenshot check lint-action static install uninstall dist bom wheels image deny \
 	reproducible pin release verify clean
 
 help:
@@ -27,6 +29,7 @@ help:
 	@echo 'For developers'
 	@echo '  make check         formatting and lints'
 	@echo '  make test          all tests but those below; then open a pull request'
+	@echo '  make test-portable lints and tests, as far as macOS and Windows have them, too; on those'
 	@echo '  make test-action   tests of the action (see tests/action/main.rs); downloads a workflow runner'
 	@echo '  make test-clients  tests with real upload clients (see tests/clients/main.rs); downloads them'
 	@echo '  make lint-action   lint action.yml, the workflows and the scripts of .ci; downloads the linters'
@@ -57,6 +60,12 @@ test:
 	$(CARGO) test --locked $(SYSTEM_ROOTS) --test it tls:: -- --test-threads 4
 	$(CARGO) test --locked -- --test-threads 4
 	$(CARGO) test --locked --test leaks
+
+# Each test that is left out on macOS or Windows says why.
+test-portable:
+	$(CARGO) clippy --locked $(PORTABLE) -- -D warnings
+	$(CARGO) test --locked $(SYSTEM_ROOTS) --test it tls:: -- --test-threads 4
+	$(CARGO) test --locked $(PORTABLE) -- --test-threads 4
 
 test-action:
 	$(CARGO) test --locked --test action -- --test-threads 4

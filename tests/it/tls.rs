@@ -46,7 +46,17 @@ fn a_server_without_tls_is_told_so() {
     outcome.assert_failed(5, &["asking GitHub", "no secure connection"]);
 }
 
-#[cfg(feature = "system-roots")]
+#[cfg(all(feature = "system-roots", not(target_os = "linux")))]
+#[test]
+fn the_systems_authorities_count_alone_and_no_variable_names_others() {
+    let servers = tls_servers();
+    trusting_step(&servers)
+        .run_with(&servers)
+        .assert_failed(5, &["its certificate is not trusted", "add yours to them"]);
+}
+
+/// Only there, variables name authorities.
+#[cfg(all(feature = "system-roots", target_os = "linux"))]
 mod system_roots {
     use std::net::{Shutdown, TcpStream};
     use std::sync::Arc;
@@ -93,7 +103,6 @@ mod system_roots {
     }
 
     #[test]
-    #[cfg_attr(windows, ignore = "it runs scripts for sh")]
     fn the_command_and_the_revocation_go_through_the_proxy_too() {
         let (servers, proxy) = (tls_servers(), Proxy::start());
         let step = step_behind(&proxy.url(), &servers).env("PATH", "/usr/bin:/bin").args(&["--", "sh", "-c", "exit 3"]);
