@@ -10,7 +10,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::harness::ScriptedServer;
-use crate::job::{Job, TARGET, busybox, executable, pinned, run};
+use crate::job::{Job, REPOSITORY, TARGET, VERSION, busybox, executable, pinned, run};
 use crate::stand_in::Setup;
 
 /// A job that downloads from this server.
@@ -220,14 +220,15 @@ fn a_copy_of_the_action_that_is_not_pinned_says_so() {
 #[test]
 fn a_missing_permission_is_explained() {
     let job = Job::new().without("ACTIONS_ID_TOKEN_REQUEST_URL").without("ACTIONS_ID_TOKEN_REQUEST_TOKEN");
-    let outcome = job.assert_fails(&["this job may not ask GitHub for an ID token", "id-token: write"]);
+    let page = format!("https://github.com/{REPOSITORY}/blob/v{VERSION}/docs/troubleshooting.md#no-identity");
+    let outcome = job.assert_fails(&["this job may not ask GitHub for an ID token", "id-token: write", &page]);
     assert!(outcome.log.contains("exit status 3"), "{outcome}");
 }
 
 /// The project's name is checked, and used for links to PyPI's pages alone, so an odd one shows that it arrives.
 #[test]
 fn the_projects_name_reaches_the_executable() {
-    Job::new().with("project: a/b").assert_fails(&["TOKEN_MINT_PROJECT: a project's name is expected"]);
+    Job::new().with("project: a/b").assert_fails(&["`project:` a project's name is expected"]);
 }
 
 #[test]

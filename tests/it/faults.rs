@@ -252,7 +252,7 @@ fn faults_of_replies() -> Vec<Fault> {
         fault("a token beside 40 brackets", FINAL, "nested deeper", reply(200, "", format!(r#"{{"token":"pypi-AgEIsecret-secret","x":{}}}"#, "[".repeat(40)))).with_tokens(1),
         fault("a token with a line break", [Once(5), Never, Once(5)], "unusable", reply(200, "", tokens(r"eyJ.b.c\nexpires=1"))).with_tokens(1),
         fault("a token with `::`", [Once(5), Never, Once(5)], "unusable", reply(200, "", tokens("eyJ.b.c::add-mask::"))).with_tokens(1),
-        fault("a token with a blank", [Once(5), Never, Once(5)], "unusable", reply(200, "", tokens("eyJ. b.c"))).with_tokens(1),
+        fault("a token with a space", [Once(5), Never, Once(5)], "unusable", reply(200, "", tokens("eyJ. b.c"))).with_tokens(1),
         fault("an empty token", [Once(5), Never, Once(5)], "unusable: it is empty", reply(200, "", tokens(""))),
         fault("a token of 60 KiB", [Never, Never, Once(0)], "", reply(200, "", token_of_60_kib)),
         fault("an empty audience", [Never, Once(5), Never], "the audience in its reply is empty", reply(200, "", r#"{"audience":""}"#)),
