@@ -47,12 +47,12 @@ fn requests_are_what_the_protocol_says() {
     for request in servers.github.requests().iter().chain(&servers.index.requests()) {
         let agent = format!("token-mint/{}", env!("CARGO_PKG_VERSION"));
         assert_eq!(request.header("User-Agent"), Some(agent.as_str()));
-        assert_eq!(request.header("Accept"), Some("application/json"));
+        assert_eq!(request.header("Accept"), Some("application/json, application/vnd.pypi.integrity.v1+json"));
         assert_eq!(request.header("Connection"), Some("close"), "one request a connection, and the server may know");
     }
     assert_eq!(servers.github.requests()[0].target, "/idtoken/77?api-version=2.0&audience=pypi");
     let (ask, mint) = (&servers.index.requests()[0], &servers.index.requests()[1]);
-    assert_eq!(mint.header("Content-Type"), Some("application/json"));
+    assert_eq!(mint.header("Content-Type"), Some("application/json, application/vnd.pypi.integrity.v1+json"));
     let body: serde_json::Value = serde_json::from_slice(&mint.body).unwrap();
     assert_eq!(body.as_object().unwrap().len(), 1, "the ID token and nothing else");
     assert!(body["token"].as_str().unwrap().starts_with("eyJ"));
