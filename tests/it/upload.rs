@@ -520,7 +520,7 @@ fn check_mints_and_revokes() {
     outcome.assert_done();
     assert!(outcome.stderr.contains("a release from it would work"), "{outcome}");
     let last = outcome.stderr.lines().last().unwrap();
-    assert!(last.starts_with("token-mint: if the publisher was a pending one, "), "{outcome}");
+    assert!(last.starts_with("token-mint: if its publisher was pending, "), "{outcome}");
     assert_eq!((outcome.stdout.as_str(), outcome.step_output.as_str()), ("", ""));
     assert_burned_after(&servers, None);
     // It needs no place for a token.
