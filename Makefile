@@ -29,7 +29,7 @@ help:
 	@echo '  make test          all tests but those below; then open a pull request'
 	@echo '  make test-action   tests of the action (see tests/action/main.rs); downloads a workflow runner'
 	@echo '  make test-clients  tests with real upload clients (see tests/clients/main.rs); downloads them'
-	@echo '  make lint-action   lint action.yml, the workflows and the scripts of .ci; downloads the linters'
+	@echo '  make lint-action   lint action.yml, the workflows and the scripts; downloads the linters'
 	@echo '  make fuzz          fuzz each target of tests/fuzz for $$(FUZZ_SECS) seconds, now: $(FUZZ_SECS); needs a C++ compiler'
 	@echo '  make sweep         let each system call of a run fail, and look for lost tokens (Linux, x86_64)'
 	@echo '  make bench         measure it beside a script with curl and jq, and draw docs/performance.svg (Linux)'
@@ -89,42 +89,42 @@ lint-action:
 	@.ci/lint-action
 
 deny:
-	@$$(.ci/cargo-tool cargo-deny 0.20.2)/cargo-deny --locked check $(DENY)
+	@$$(src/scripts/cargo-tool cargo-deny 0.20.2)/cargo-deny --locked check $(DENY)
 
 static:
-	@.ci/build
+	@src/scripts/build
 
 install:
-	@.ci/install '$(BINDIR)'
+	@src/scripts/install '$(BINDIR)'
 
 uninstall:
 	rm -f '$(BINDIR)/token-mint'
 
 dist:
-	@.ci/dist '$(DIST)'
+	@src/scripts/dist '$(DIST)'
 
 bom:
-	@.ci/bom '$(DIST)'
-	@.ci/sums '$(DIST)' >'$(DIST)/SHA256SUMS'
+	@src/scripts/bom '$(DIST)'
+	@src/scripts/sums '$(DIST)' >'$(DIST)/SHA256SUMS'
 
 wheels:
-	@.ci/wheels '$(DIST)' '$(DIST)'
-	@.ci/sums '$(DIST)' >'$(DIST)/SHA256SUMS'
+	@src/scripts/wheels '$(DIST)' '$(DIST)'
+	@src/scripts/sums '$(DIST)' >'$(DIST)/SHA256SUMS'
 
 image:
-	@.ci/image '$(DIST)' '$(IMAGE)'
+	@src/scripts/image '$(DIST)' '$(IMAGE)'
 
 reproducible:
-	@.ci/reproducible '$(DIST)' x86_64-unknown-linux-musl
+	@src/scripts/reproducible '$(DIST)' x86_64-unknown-linux-musl
 
 pin:
-	@.ci/pin '$(DIST)'
+	@src/scripts/pin '$(DIST)'
 
 release:
-	@.ci/release '$(DIST)'
+	@src/scripts/release '$(DIST)'
 
 verify: dist bom
-	@.ci/verify '$(PUBLISHED)' '$(DIST)'
+	@src/scripts/verify '$(PUBLISHED)' '$(DIST)'
 
 clean:
 	$(CARGO) clean
