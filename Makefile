@@ -9,10 +9,10 @@ FUZZ_SECS ?= 20
 # A release's assets: built here, and downloaded.
 DIST ?= dist
 PUBLISHED ?= published
-# What is not looked at by default: advisories, whose list is on GitHub.
+# Not checked by default: advisories, whose list is on GitHub.
 DENY ?= bans licenses sources
 IMAGE = $(CARGO_TARGET_DIR)/image
-# The same executable, trusting the system's certificate authorities instead of Mozilla's.
+# The build that trusts the system's certificate authorities instead of Mozilla's.
 SYSTEM_ROOTS = --no-default-features --features system-roots
 
 .PHONY: help demo test test-action test-clients fuzz sweep bench screenshot check lint-action static install uninstall dist bom wheels image deny \
@@ -50,8 +50,8 @@ demo:
 	@$(CARGO) build --locked --example stand-in --bin token-mint
 	@$(CARGO_TARGET_DIR)/debug/examples/stand-in $(CARGO_TARGET_DIR)/debug/token-mint
 
-# The build that trusts the system's roots comes first, so that target/debug ends up with the usual one. Most of the time is
-# waiting, so there are more threads than processors.
+# The build that trusts the system's roots comes first, so that the usual build stays in target/debug. The tests mostly wait, so
+# there are more threads than processors.
 test:
 	rm -rf $(CARGO_TARGET_DIR)/tmp/said
 	$(CARGO) test --locked $(SYSTEM_ROOTS) --test it tls:: -- --test-threads 4
@@ -61,7 +61,7 @@ test:
 test-action:
 	$(CARGO) test --locked --test action -- --test-threads 4
 
-# With the system's roots, so that TLS can be tested, too; then target/debug gets the usual build back.
+# With the system's roots, so that TLS can be tested. Then the usual build is made again for target/debug.
 test-clients:
 	CLIENTS=$$(.ci/install-clients) && export CLIENTS && $(CARGO) test --locked $(SYSTEM_ROOTS) --test clients
 	$(CARGO) build --locked
@@ -69,7 +69,7 @@ test-clients:
 fuzz:
 	@.ci/fuzz '$(FUZZ_SECS)'
 
-# See tests/sweep/main.rs for a sample, and for one case alone.
+# tests/sweep/main.rs says how to run a sample or a single case.
 sweep:
 	$(CARGO) test --locked --test sweep -- --nocapture --test-threads 1
 
