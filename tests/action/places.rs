@@ -49,7 +49,7 @@ fn without_a_mirror_the_release_comes_from_the_pinned_repository() {
 
 /// There, GitHub's own word for the repository of the action is that of the other action.
 #[test]
-fn so_it_does_inside_another_action() {
+fn it_works_inside_another_composite_action() {
     let asked = asked_of_github(Job::new().inside_another_action());
     assert_eq!(asked, [format!("/{REPOSITORY}/releases/download{}", asset_path())]);
 }

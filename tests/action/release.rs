@@ -255,7 +255,10 @@ fn verify_takes_only_wheels_that_hold_what_was_published() {
         let said = String::from_utf8_lossy(&output.stderr);
         let as_published = change.ends_with("true");
         assert_eq!(output.status.success(), as_published, "{change}: {output:?}");
-        assert!(as_published || said.contains("is not what src/scripts/wheels makes of the executables"), "{change}: {said}");
+        assert!(
+            as_published || said.contains("is not what src/scripts/wheels makes of the executables"),
+            "{change}: {said}"
+        );
     }
 }
 
@@ -280,7 +283,7 @@ fn verify_downloads_the_release_that_is_pinned() {
 }
 
 #[test]
-fn verify_wants_the_release_workflows_word_for_each_file() {
+fn verify_needs_the_release_workflows_attestation_of_each_file() {
     let release = published();
     assert!(release.make("verify").status.success());
     let said = fs::read_to_string(release.path("gh.log")).unwrap();

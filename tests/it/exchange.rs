@@ -1,4 +1,4 @@
-//! The walking path: what is sent, how often, and what comes of it.
+//! The successful exchange: which requests are sent, and what the results are.
 
 use crate::harness::{ScriptedServer, Step};
 use crate::stand_in::{Setup, StandIn};
@@ -115,7 +115,7 @@ fn an_index_that_tells_no_expiry_is_fine() {
 }
 
 #[test]
-fn stderr_says_who_which_index_and_until_when_and_quiet_nothing() {
+fn stderr_names_the_system_the_index_and_the_expiry_unless_quiet() {
     let servers = StandIn::start(Setup::default());
     let outcome = Step::of(&servers).run_with(&servers);
     let said = outcome.said();

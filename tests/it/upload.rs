@@ -275,7 +275,7 @@ fn a_program_that_can_not_be_run_does_not_hide_a_later_one_of_its_name() {
 
 /// Not all can be known before.
 #[test]
-fn a_command_that_can_not_be_started_costs_the_token() {
+fn a_command_that_can_not_be_started_has_its_token_revoked() {
     let servers = StandIn::start(Setup::default());
     let step = Step::of(&servers).args(&["--", "./tool"]);
     write_tool(&step, "tool", 0o755, "\x7fELF");
@@ -320,7 +320,7 @@ fn said_of_revoking(outcome: &Outcome) -> String {
 }
 
 #[test]
-fn an_index_that_can_not_revoke_is_told_of_once_and_quietly() {
+fn an_index_that_can_not_revoke_is_reported_once_and_without_a_warning() {
     let servers = StandIn::start(Setup { burns: 404, ..Setup::default() });
     let outcome = running(&servers, "exit 3").run_with(&servers);
     assert_eq!(outcome.status, 3, "{outcome}");
