@@ -545,6 +545,22 @@ pub fn program_not_run(name: &str, error: &io::Error) -> Error {
 
 #[cfg(test)]
 mod tests {
+    use super::*;
+
+    #[test]
+    fn the_link_leads_to_a_section_of_the_page() {
+        let env = Env::from([(DOCS, "https://github.com/o/r/blob/v1/docs")]);
+        let page = include_str!("../docs/troubleshooting.md").to_lowercase().replace(' ', "-");
+        for kind in [Kind::Usage, Kind::NoIdentity, Kind::Refused, Kind::Trouble, Kind::NoHandOver, Kind::Signal(15)] {
+            let hints = of_failure(Error::new(kind, "x"), &env).hints;
+            let link =
+                hints.last().and_then(|hint| hint.strip_prefix("more on this: https://github.com/o/r/blob/v1/docs/"));
+            let section = link.and_then(|link| link.strip_prefix("troubleshooting.md#")).unwrap();
+            assert!(page.contains(&format!("\n##-{section}\n")), "{section}");
+        }
+        assert!(of_failure(Error::new(Kind::Usage, "x"), &Env::from([])).hints.is_empty());
+    }
+
     /// No text tells anybody to do what weakens them.
     #[test]
     fn no_advice_makes_a_project_less_safe() {
