@@ -86,8 +86,8 @@ fn inputs_reach_the_executable_and_win_over_the_jobs_environment() {
     job.assert_mints();
     // The audience was given: the index was not asked for it.
     assert_eq!(job.servers.requests().len(), 2);
-    Job::new().with("timeout: soon").assert_fails(&["TOKEN_MINT_TIMEOUT"]);
-    Job::new().with("index: nonsense").assert_fails(&["TOKEN_MINT_INDEX"]);
+    Job::new().with("timeout: soon").assert_fails(&["`timeout:` a whole number of seconds"]);
+    Job::new().with("index: nonsense").assert_fails(&["`index:` pypi, testpypi or the URL"]);
 }
 
 /// What the CI workflow does on machines that can't be had here.
