@@ -9,10 +9,10 @@ FUZZ_SECS ?= 20
 # A release's assets: built here, and downloaded.
 DIST ?= dist
 PUBLISHED ?= published
-# What is not looked at by default: advisories, whose list is on GitHub.
+# Not checked by default: advisories, whose list is on GitHub.
 DENY ?= bans licenses sources
 IMAGE = $(CARGO_TARGET_DIR)/image
-# The same executable, trusting the system's certificate authorities instead of Mozilla's.
+# The build that trusts the system's certificate authorities instead of Mozilla's.
 SYSTEM_ROOTS = --no-default-features --features system-roots
 # What is built and tested on macOS and Windows, too.
 PORTABLE = --bin token-mint --test it --example stand-in
@@ -32,7 +32,7 @@ help:
 	@echo '  make test-portable lints and tests, as far as macOS and Windows have them, too; on those'
 	@echo '  make test-action   tests of the action (see tests/action/main.rs); downloads a workflow runner'
 	@echo '  make test-clients  tests with real upload clients (see tests/clients/main.rs); downloads them'
-	@echo '  make lint-action   lint action.yml, the workflows and the scripts of .ci; downloads the linters'
+	@echo '  make lint-action   lint action.yml, the workflows and the scripts; downloads the linters'
 	@echo '  make fuzz          fuzz each target of tests/fuzz for $$(FUZZ_SECS) seconds, now: $(FUZZ_SECS); needs a C++ compiler'
 	@echo '  make sweep         let each system call of a run fail, and look for lost tokens (Linux, x86_64)'
 	@echo '  make bench         measure it beside a script with curl and jq, and draw docs/performance.svg (Linux)'
@@ -53,8 +53,8 @@ demo:
 	@$(CARGO) build --locked --example stand-in --bin token-mint
 	@$(CARGO_TARGET_DIR)/debug/examples/stand-in $(CARGO_TARGET_DIR)/debug/token-mint
 
-# The build that trusts the system's roots comes first, so that target/debug ends up with the usual one. Most of the time is
-# waiting, so there are more threads than processors.
+# The build that trusts the system's roots comes first, so that the usual build stays in target/debug. The tests mostly wait, so
+# there are more threads than processors.
 test:
 	rm -rf $(CARGO_TARGET_DIR)/tmp/said
 	$(CARGO) test --locked $(SYSTEM_ROOTS) --test it tls:: -- --test-threads 4
@@ -70,7 +70,7 @@ test-portable:
 test-action:
 	$(CARGO) test --locked --test action -- --test-threads 4
 
-# With the system's roots, so that TLS can be tested, too; then target/debug gets the usual build back.
+# With the system's roots, so that TLS can be tested. Then the usual build is made again for target/debug.
 test-clients:
 	CLIENTS=$$(.ci/install-clients) && export CLIENTS && $(CARGO) test --locked $(SYSTEM_ROOTS) --test clients
 	$(CARGO) build --locked
@@ -78,7 +78,7 @@ test-clients:
 fuzz:
 	@.ci/fuzz '$(FUZZ_SECS)'
 
-# See tests/sweep/main.rs for a sample, and for one case alone.
+# tests/sweep/main.rs says how to run a sample or a single case.
 sweep:
 	$(CARGO) test --locked --test sweep -- --nocapture --test-threads 1
 
@@ -98,42 +98,42 @@ lint-action:
 	@.ci/lint-action
 
 deny:
-	@$$(.ci/cargo-tool cargo-deny 0.20.2)/cargo-deny --locked check $(DENY)
+	@$$(src/scripts/cargo-tool cargo-deny 0.20.2)/cargo-deny --locked check $(DENY)
 
 static:
-	@.ci/build
+	@src/scripts/build
 
 install:
-	@.ci/install '$(BINDIR)'
+	@src/scripts/install '$(BINDIR)'
 
 uninstall:
 	rm -f '$(BINDIR)/token-mint'
 
 dist:
-	@.ci/dist '$(DIST)'
+	@src/scripts/dist '$(DIST)'
 
 bom:
-	@.ci/bom '$(DIST)'
-	@.ci/sums '$(DIST)' >'$(DIST)/SHA256SUMS'
+	@src/scripts/bom '$(DIST)'
+	@src/scripts/sums '$(DIST)' >'$(DIST)/SHA256SUMS'
 
 wheels:
-	@.ci/wheels '$(DIST)' '$(DIST)'
-	@.ci/sums '$(DIST)' >'$(DIST)/SHA256SUMS'
+	@src/scripts/wheels '$(DIST)' '$(DIST)'
+	@src/scripts/sums '$(DIST)' >'$(DIST)/SHA256SUMS'
 
 image:
-	@.ci/image '$(DIST)' '$(IMAGE)'
+	@src/scripts/image '$(DIST)' '$(IMAGE)'
 
 reproducible:
-	@.ci/reproducible '$(DIST)' x86_64-unknown-linux-musl
+	@src/scripts/reproducible '$(DIST)' x86_64-unknown-linux-musl
 
 pin:
-	@.ci/pin '$(DIST)'
+	@src/scripts/pin '$(DIST)'
 
 release:
-	@.ci/release '$(DIST)'
+	@src/scripts/release '$(DIST)'
 
 verify: dist bom
-	@.ci/verify '$(PUBLISHED)' '$(DIST)'
+	@src/scripts/verify '$(PUBLISHED)' '$(DIST)'
 
 clean:
 	$(CARGO) clean

@@ -183,7 +183,7 @@ impl UsageError {
         // A later word may be a value that was meant for an option, so it is not repeated.
         let (fact, program) = match position == 1 && is_plain(word) {
             true => (format!("there is no command {word} in token-mint"), word),
-            false => (format!("argument {position} belongs to no option"), "COMMAND"),
+            false => (format!("argument {position} is neither a command nor an option"), "COMMAND"),
         };
         let put_before = || {
             format!(
@@ -262,8 +262,8 @@ pub fn parse(argv: impl IntoIterator<Item = OsString>) -> Result<(Command, Given
     // An option that the command does not take was meant for another command.
     match OPTIONS.iter().find(|row| given.contains_key(row.name) && !row.commands.contains(&name)) {
         Some(row) => Err(UsageError::new(
-            format!("{} means nothing to {name}", row.name),
-            format!("leave it out; it is for: {}", row.commands.join(", ")),
+            format!("{} can't be used with {name}", row.name),
+            format!("leave it out; it is for {}", row.commands.join(", ")),
         )),
         None => Ok((command, given)),
     }
@@ -440,8 +440,8 @@ mod tests {
             for (name, command) in commands {
                 let value = if row.value.is_empty() { "" } else { "x" };
                 if let Err(error) = words(&format!("{} {value} {command}", row.name)) {
-                    assert_eq!(error.fact, format!("{} means nothing to {name}", row.name));
-                    assert!(error.hint.contains(&format!("it is for: {}", row.commands[0])), "{}", error.hint);
+                    assert_eq!(error.fact, format!("{} can't be used with {name}", row.name));
+                    assert!(error.hint.contains(&format!("it is for {}", row.commands[0])), "{}", error.hint);
                     refused.push(format!("{} {}", name.replace(MINT, "mint").replace(RUN, "run"), row.name));
                 }
             }
@@ -469,7 +469,7 @@ mod tests {
     fn a_misspelt_word_gets_the_one_that_was_meant() {
         for (line, fact, hint) in [
             ("bunr", "there is no command bunr in token-mint", "did you mean burn?"),
-            ("Check", "argument 1 belongs to no option", "did you mean check?"),
+            ("Check", "argument 1 is neither a command nor an option", "did you mean check?"),
             ("claim", "there is no command claim in token-mint", "did you mean claims?"),
             ("help", "there is no command help in token-mint", "did you mean --help?"),
             ("version", "there is no command version in token-mint", "did you mean --version?"),
@@ -493,7 +493,7 @@ mod tests {
         let put = "to run an upload tool, put -- before it: token-mint -- twine …";
         assert_refused("twine upload dist/*", "there is no command twine in token-mint", put);
         for (line, position) in [("--index=x twine", 2), ("./upload.sh", 1), ("''", 1), ("-q --index x dist/*", 4)] {
-            let fact = format!("argument {position} belongs to no option");
+            let fact = format!("argument {position} is neither a command nor an option");
             assert_refused(line, &fact, "put -- before it: token-mint -- COMMAND …");
         }
         assert_refused("mint", "there is no command mint in token-mint", "without a command, it mints");
@@ -531,7 +531,7 @@ mod tests {
         let (_, given) = parse([bytes(b"--index=\xff")]).unwrap();
         assert_eq!(given["--index"], bytes(b"--index=\xff"));
         assert_eq!(parse([bytes(b"-p\xffsecret")]).unwrap_err().fact, "there is no option -p");
-        assert_eq!(parse([bytes(b"\xff")]).unwrap_err().fact, "argument 1 belongs to no option");
+        assert_eq!(parse([bytes(b"\xff")]).unwrap_err().fact, "argument 1 is neither a command nor an option");
     }
 
     #[test]

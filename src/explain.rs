@@ -1,4 +1,4 @@
-//! What is behind a refusal, this job in the words of the index's form, and where people see all of it.
+//! Explanations: the causes of a refusal, this job's values for the publisher form, and where people read them.
 
 pub mod causes;
 pub mod evidence;

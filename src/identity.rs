@@ -121,7 +121,7 @@ fn text<'a>(env: &'a Env, variable: &str) -> Result<Option<&'a str>> {
 
 fn id_token_in(env: &Env, variable: &str) -> Result<Option<IdToken>> {
     let id_token = text(env, variable)?.map(|id_token| IdToken::new(id_token.trim().to_owned()));
-    id_token.transpose().map_err(|error| messages::bad_setting(variable, error))
+    id_token.transpose().map_err(|error| messages::bad_id_token(variable, error))
 }
 
 #[cfg(test)]

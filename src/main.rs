@@ -108,9 +108,10 @@ fn upload(argv: Vec<OsString>, settings: &Settings, env: &Env) -> Result<u8> {
     match ended.status {
         0 => exchange.log.line(&ended.how),
         // The program's own status. From 128 on, a status mostly stands for a signal.
-        status @ ..128 => {
-            report::failure(&messages::upload_failed(&format!("{name} exited with status {status}")), env)
-        }
+        status @ ..128 => report::failure(
+            &messages::upload_failed(&format!("{name} exited with status {status} (see the log above)")),
+            env,
+        ),
         _ => report::failure(&messages::upload_failed(&ended.how), env),
     }
     Ok(ended.status)
@@ -124,7 +125,7 @@ fn check(settings: &Settings, env: &Env) -> Result<u8> {
     let minted = exchange.mint(proof)?;
     minted.revoke();
     exchange.log.line(&format!("{name} mints API tokens for this job: a release from it would work"));
-    exchange.log.line(&format!("if the publisher was a pending one, {name} has created its project just now"));
+    exchange.log.line(&format!("if its publisher was pending, {name} has just created the project"));
     Ok(0)
 }
 

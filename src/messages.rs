@@ -89,7 +89,10 @@ pub fn bad_setting(place: &str, error: impl Display) -> Error {
 
 /// `--index` is not an index.
 pub fn bad_index(place: &str, error: &UrlError) -> Error {
-    let fact = format!("{place}: pypi, testpypi or the URL of an index is expected: {error}");
+    let fact = match error {
+        UrlError::NotAbsolute => format!("{place}: pypi, testpypi or the URL of an index is expected"),
+        _ => format!("{place}: {error}"),
+    };
     Error::new(Kind::Usage, fact).hint(match error {
         UrlError::UserInfo => "trusted publishing needs no user and no password",
         UrlError::NotAbsolute => "write pypi or testpypi in lower case, or a whole URL such as https://example.org",
@@ -173,7 +176,8 @@ pub fn no_identity(known: &str) -> Error {
 
 /// A GitHub job without the permission to request an ID token: these variables are not set.
 pub fn no_permission(missing: &[&str], is_from_fork: bool) -> Error {
-    let fact = format!("this job may not ask GitHub for an ID token: not set: {}", missing.join(", "));
+    let verb = if missing.len() == 1 { "is" } else { "are" };
+    let fact = format!("this job may not ask GitHub for an ID token: {} {verb} not set", missing.join(" and "));
     let failure = Error::new(Kind::NoIdentity, fact);
     if is_from_fork {
         return failure.hint(
@@ -197,7 +201,7 @@ pub fn no_permission(missing: &[&str], is_from_fork: bool) -> Error {
 
 /// A GitLab job that declares no ID token for this audience.
 pub fn no_gitlab_token(variable: &str, audience: &str) -> Error {
-    let fact = format!("this GitLab job has no ID token for the audience {audience}: not set: {variable}");
+    let fact = format!("this GitLab job has no ID token for the audience {audience}: {variable} is not set");
     Error::new(Kind::NoIdentity, fact).hint(format!(
         "declare it in the job that publishes, in .gitlab-ci.yml:
 
@@ -215,6 +219,12 @@ pub fn no_id_token_in(variable: &str) -> Error {
         "--id-token-env (TOKEN_MINT_ID_TOKEN_ENV) names the variable that holds the ID token. Without it, the CI system is \
          asked",
     )
+}
+
+/// This variable should contain an ID token.
+pub fn bad_id_token(variable: &str, error: impl Display) -> Error {
+    Error::new(Kind::Usage, format!("{variable}: {error}"))
+        .hint("this variable has to contain the ID token, which is three parts joined by dots, and nothing else")
 }
 
 /// The CI system's own program gave no ID token. There is no other way to get one.
@@ -524,9 +534,9 @@ const MASKS: &str = "nothing was handed over. Let stderr go to the job's log, wh
 
 /// The program after `--` failed; `how` says how it ended.
 pub fn upload_failed(how: &str) -> Explanation {
-    let fact = format!("the upload failed: {how} (see the log above)");
-    let hint = "the API token is of no use any more, so run the job again. The index keeps the files that it has received; an \
-                upload tool's option skips them, such as `twine upload --skip-existing`";
+    let fact = format!("the upload failed: {how}");
+    let hint = "the API token was sent for revocation. For another attempt, run the job again. The index keeps the files that it \
+                has received; an option of the upload tool skips them, such as `twine upload --skip-existing`";
     Explanation { fact, hints: vec![hint.to_owned()], ..Explanation::default() }
 }
 
@@ -537,6 +547,22 @@ pub fn program_not_run(name: &str, error: &io::Error) -> Error {
 
 #[cfg(test)]
 mod tests {
+    use super::*;
+
+    #[test]
+    fn the_link_leads_to_a_section_of_the_page() {
+        let env = Env::from([(DOCS, "https://github.com/o/r/blob/v1/docs")]);
+        let page = include_str!("../docs/troubleshooting.md").to_lowercase().replace(' ', "-");
+        for kind in [Kind::Usage, Kind::NoIdentity, Kind::Refused, Kind::Trouble, Kind::NoHandOver, Kind::Signal(15)] {
+            let hints = of_failure(Error::new(kind, "x"), &env).hints;
+            let link =
+                hints.last().and_then(|hint| hint.strip_prefix("more on this: https://github.com/o/r/blob/v1/docs/"));
+            let section = link.and_then(|link| link.strip_prefix("troubleshooting.md#")).unwrap();
+            assert!(page.contains(&format!("\n##-{section}\n")), "{section}");
+        }
+        assert!(of_failure(Error::new(Kind::Usage, "x"), &Env::from([])).hints.is_empty());
+    }
+
     /// No text tells anybody to do what weakens them.
     #[test]
     fn no_advice_makes_a_project_less_safe() {

@@ -1,4 +1,4 @@
-//! Bytes on the wire: where a request may go, the connection that it goes by, and the reply.
+//! The network: where a request may go, its connection, and the reply.
 
 pub mod connection;
 pub mod deadline;

@@ -1,4 +1,4 @@
-//! What the operating system does otherwise than one would wish, and otherwise than its like.
+//! What depends on the operating system: signals, streams, files, the log and memory.
 
 pub mod file;
 pub mod log;

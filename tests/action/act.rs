@@ -74,7 +74,10 @@ const WORKFLOW: &str = ".github/workflows/release.yml";
 /// act itself: the pinned one, installed by the first test that asks for it.
 fn act_exe() -> &'static Path {
     static EXE: OnceLock<PathBuf> = OnceLock::new();
-    EXE.get_or_init(|| Path::new(run(Command::new(format!("{TOP}/.ci/programs")).arg("act")).trim()).join("act"))
+    EXE.get_or_init(|| {
+        Path::new(run(Command::new(format!("{TOP}/src/scripts/programs")).arg(format!("{TOP}/.ci/act.txt"))).trim())
+            .join("act")
+    })
 }
 
 /// Makes the folder what act takes for a repository.

@@ -11,7 +11,7 @@ use crate::job::{TOP, run};
 /// SBOM.cdx.json and LICENSES.txt of the repository that is in this folder.
 fn lists(repository: &Path) -> [String; 2] {
     let folder = tempfile::tempdir().unwrap();
-    run(Command::new(repository.join(".ci/bom")).arg(folder.path()));
+    run(Command::new(repository.join("src/scripts/bom")).arg(folder.path()));
     ["SBOM.cdx.json", "LICENSES.txt"].map(|name| fs::read_to_string(folder.path().join(name)).unwrap())
 }
 

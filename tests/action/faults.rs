@@ -86,7 +86,7 @@ fn a_truncated_download_never_runs_with_busybox_either() {
 }
 
 #[test]
-fn a_server_that_recovers_is_forgiven() {
+fn a_server_that_recovers_in_time_is_no_failure() {
     let asset = fs::read(pinned().asset()).unwrap();
     let releases = in_turn(vec![reply(503, b"try later"), vec![], reply(200, &asset)]);
     job_with(&releases).assert_mints();

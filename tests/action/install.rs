@@ -17,7 +17,7 @@ struct Clone {
 impl Clone {
     fn new() -> Clone {
         let dir = tempfile::tempdir().unwrap();
-        run(Command::new("cp").arg("-R").arg(format!("{TOP}/Makefile")).arg(format!("{TOP}/.ci")).arg(dir.path()));
+        run(Command::new("cp").arg("-R").arg(format!("{TOP}/Makefile")).arg(format!("{TOP}/src")).arg(dir.path()));
         fs::write(dir.path().join("action.yml"), pinned().action_yml()).unwrap();
         fs::create_dir(dir.path().join("temp")).unwrap();
         Clone { dir }
@@ -74,7 +74,7 @@ fn busybox_is_enough_to_install() {
     let mirror = mirror(pinned().assets());
     let path = busybox(clone.dir.path().join("path"), &[]);
     let mut sh = Command::new(path.join("sh"));
-    sh.args([".ci/install", "root/usr/bin"]).current_dir(clone.dir.path()).env_clear();
+    sh.args(["src/scripts/install", "root/usr/bin"]).current_dir(clone.dir.path()).env_clear();
     sh.env("PATH", &path).env("RUNNER_TEMP", clone.dir.path().join("temp"));
     sh.env("TOKEN_MINT_RELEASES", mirror.url(""));
     clone.assert_installed(&sh.output().unwrap());

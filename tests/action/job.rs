@@ -45,11 +45,11 @@ pub fn pinned() -> &'static Pinned {
         fs::create_dir(pinned.assets()).unwrap();
         let exe = std::env::var_os(OTHER_EXE).unwrap_or(BUILT_EXE.into());
         fs::copy(exe, pinned.asset()).unwrap();
-        let sums = run(Command::new(format!("{TOP}/.ci/sums")).arg(pinned.assets()));
+        let sums = run(Command::new(format!("{TOP}/src/scripts/sums")).arg(pinned.assets()));
         fs::write(pinned.assets().join("SHA256SUMS"), &sums).unwrap();
         let action = pinned.folder.path().join("action.yml");
         fs::copy(format!("{TOP}/action.yml"), &action).unwrap();
-        let mut pin = Command::new(format!("{TOP}/.ci/pin"));
+        let mut pin = Command::new(format!("{TOP}/src/scripts/pin"));
         run(pin.arg(pinned.assets()).arg(action).env("GITHUB_REPOSITORY", REPOSITORY));
         Pinned { sum: sums[..64].to_owned(), ..pinned }
     })

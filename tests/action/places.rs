@@ -49,7 +49,7 @@ fn without_a_mirror_the_release_comes_from_the_pinned_repository() {
 
 /// There, GitHub's own word for the repository of the action is that of the other action.
 #[test]
-fn so_it_does_inside_another_action() {
+fn it_works_inside_another_composite_action() {
     let asked = asked_of_github(Job::new().inside_another_action());
     assert_eq!(asked, [format!("/{REPOSITORY}/releases/download{}", asset_path())]);
 }
@@ -86,8 +86,8 @@ fn inputs_reach_the_executable_and_win_over_the_jobs_environment() {
     job.assert_mints();
     // The audience was given: the index was not asked for it.
     assert_eq!(job.servers.requests().len(), 2);
-    Job::new().with("timeout: soon").assert_fails(&["TOKEN_MINT_TIMEOUT"]);
-    Job::new().with("index: nonsense").assert_fails(&["TOKEN_MINT_INDEX"]);
+    Job::new().with("timeout: soon").assert_fails(&["`timeout:` a whole number of seconds"]);
+    Job::new().with("index: nonsense").assert_fails(&["`index:` pypi, testpypi or the URL"]);
 }
 
 /// What the CI workflow does on machines that can't be had here.

@@ -41,7 +41,7 @@ fn released(pypi: bool) -> (Job, Outcome) {
     let dir = |name: &str| job.dir.path().join(name);
     run(Command::new("cp").arg("-R").arg(pinned().assets()).arg(dir("assets")));
     fs::write(dir("assets/LICENSES.txt"), "licences").unwrap();
-    let mut wheels = Command::new(format!("{TOP}/.ci/wheels"));
+    let mut wheels = Command::new(format!("{TOP}/src/scripts/wheels"));
     run(wheels.args([dir("assets"), dir("release")]).env("GITHUB_REPOSITORY", REPOSITORY));
     let gh = format!(
         "#!/bin/sh\n[ \"$*\" = \"release download v{VERSION} --pattern *.whl --dir dist\" ] && cp -R '{}' dist\n",

@@ -72,7 +72,7 @@ fn the_readmes_workflow_hands_the_token_to_the_upload_tool() {
 }
 
 #[test]
-fn so_do_its_commands_for_other_upload_tools() {
+fn the_readmes_commands_for_other_upload_tools_get_the_token() {
     let (readme, docs) = (readme(), docs());
     let commands = |page: &'_ str| -> Vec<String> {
         let table = page.split("| tool | `run:` |\n").nth(1).unwrap().lines().skip(1);
@@ -96,7 +96,7 @@ fn so_do_its_commands_for_other_upload_tools() {
 }
 
 #[test]
-fn so_does_the_step_output_with_each_of_its_upload_steps() {
+fn the_docs_upload_steps_use_the_step_output() {
     let docs = docs();
     let steps = block(&docs, "      - id: mint");
     let (job, log) = publish(Some(steps));

@@ -22,7 +22,7 @@ pub struct Release {
 impl Release {
     pub fn of(targets: &[&str]) -> Release {
         let release = Release { dir: tempfile::tempdir().unwrap() };
-        let files = ["Cargo.toml", "LICENSE", "Makefile", "action.yml", ".ci"].map(|name| format!("{TOP}/{name}"));
+        let files = ["Cargo.toml", "LICENSE", "Makefile", "action.yml", "src"].map(|name| format!("{TOP}/{name}"));
         run(Command::new("cp").arg("-R").args(files).arg(release.dir.path()));
         release.assets("dist", targets);
         // A `gh` that downloads what is in `elsewhere`, and finds an attestation of all but what `unattested` names.
@@ -54,19 +54,19 @@ impl Release {
 
     /// Building is not what is tested: `make dist` and `make bom` leave what is there.
     fn already_built(&self) {
-        for script in [".ci/dist", ".ci/bom"] {
+        for script in ["src/scripts/dist", "src/scripts/bom"] {
             executable(&self.path(script), b"#!/bin/sh\n");
         }
     }
 
     fn sums(&self, folder: &str) {
-        let sums = run(Command::new(self.path(".ci/sums")).arg(self.path(folder)));
+        let sums = run(Command::new(self.path("src/scripts/sums")).arg(self.path(folder)));
         fs::write(self.path(folder).join("SHA256SUMS"), sums).unwrap();
     }
 
     /// Adds the wheels to a folder's assets, as the workflow of that repository does.
     fn wheels(&self, folder: &str) {
-        let mut wheels = Command::new(self.path(".ci/wheels"));
+        let mut wheels = Command::new(self.path("src/scripts/wheels"));
         run(wheels.args([self.path(folder), self.path(folder)]).env("GITHUB_REPOSITORY", REPOSITORY));
         self.sums(folder);
     }
@@ -215,7 +215,7 @@ fn verify_compares_what_was_published_pinned_and_built() {
     assert!(!done && said.contains("action.yml names no repository"), "{said}");
 
     let pin = |folder: &str| {
-        let mut pin = Command::new(release.path(".ci/pin"));
+        let mut pin = Command::new(release.path("src/scripts/pin"));
         run(pin.arg(release.path(folder)).env("GITHUB_REPOSITORY", REPOSITORY))
     };
     release.assets("others", &TARGETS[1..]);
@@ -255,7 +255,10 @@ fn verify_takes_only_wheels_that_hold_what_was_published() {
         let said = String::from_utf8_lossy(&output.stderr);
         let as_published = change.ends_with("true");
         assert_eq!(output.status.success(), as_published, "{change}: {output:?}");
-        assert!(as_published || said.contains("is not what .ci/wheels makes of the executables"), "{change}: {said}");
+        assert!(
+            as_published || said.contains("is not what src/scripts/wheels makes of the executables"),
+            "{change}: {said}"
+        );
     }
 }
 
@@ -280,7 +283,7 @@ fn verify_downloads_the_release_that_is_pinned() {
 }
 
 #[test]
-fn verify_wants_the_release_workflows_word_for_each_file() {
+fn verify_needs_the_release_workflows_attestation_of_each_file() {
     let release = published();
     assert!(release.make("verify").status.success());
     let said = fs::read_to_string(release.path("gh.log")).unwrap();
@@ -431,7 +434,7 @@ fn a_release_that_can_not_be_pushed_leaves_nothing_behind() {
 #[test]
 fn a_release_of_changes_that_are_in_no_commit_is_refused() {
     let release = publishable(&TARGETS);
-    fs::write(release.path("Makefile"), "release:\n\t@.ci/release dist\n").unwrap();
+    fs::write(release.path("Makefile"), "release:\n\t@src/scripts/release dist\n").unwrap();
     let output = make_release(&release);
     assert!(!output.status.success() && String::from_utf8_lossy(&output.stderr).contains("in no commit"), "{output:?}");
 }

@@ -101,7 +101,7 @@ fn a_step_does_not_upload_nothing_and_stay_green() {
 }
 
 #[test]
-fn a_command_that_there_is_not_is_refused_with_those_that_there_are() {
+fn an_unknown_command_is_refused_with_a_list_of_the_known_ones() {
     for command in ["burn", "Mint", "''", "'check '", "mint,none,"] {
         let job = with_inputs(&[&format!("command: {command}")]);
         job.assert_stops_before_minting(&["the input command is mint, check or claims"]);
@@ -127,7 +127,7 @@ fn a_job_can_show_what_to_enter_in_the_form() {
 
 /// A refused job runs nothing, and says why.
 #[test]
-fn nothing_runs_without_a_token() {
+fn the_command_does_not_run_without_a_token() {
     let job = Job::of(Setup { publisher: None, ..Setup::default() });
     running(job, &["echo ran away"]).assert_fails(&["invalid-publisher"]);
 }

@@ -44,7 +44,7 @@ fn pip_gets_the_executable_that_is_pinned_for_its_platform() {
     let release = with_wheels();
     let output = release.make("pin");
     assert!(output.status.success(), "{output:?}");
-    let programs = run(Command::new(".ci/programs").arg("wheel").current_dir(TOP));
+    let programs = run(Command::new("src/scripts/programs").arg("src/scripts/wheel.txt").current_dir(TOP));
     for (number, (target, platforms)) in PLATFORMS.iter().enumerate() {
         for platform in *platforms {
             let folder = format!("downloaded-{number}-{platform}");
@@ -69,7 +69,7 @@ fn pip_gets_the_executable_that_is_pinned_for_its_platform() {
 fn the_same_executables_give_the_same_wheels_whoever_makes_them_and_when() {
     let release = with_wheels();
     let again = "umask 077; cp -R dist 'other place'; rm 'other place'/*.whl; chmod 600 'other place'/*
-        TZ=Pacific/Auckland .ci/wheels 'other place' again";
+        TZ=Pacific/Auckland src/scripts/wheels 'other place' again";
     run(Command::new("sh").args(["-ec", again]).current_dir(release.path("")).env("GITHUB_REPOSITORY", REPOSITORY));
     let (first, second) = (wheels(&release, "dist"), wheels(&release, "again"));
     assert_eq!((first.len(), second.len()), (TARGETS.len(), TARGETS.len()));

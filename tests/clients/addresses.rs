@@ -19,7 +19,7 @@ fn dead(port: u16) -> (TcpListener, Vec<TcpStream>) {
 
 /// As where IPv6 is configured, but leads nowhere.
 #[test]
-fn an_address_that_leads_nowhere_is_passed_by() {
+fn an_address_that_does_not_answer_is_skipped() {
     let servers = StandIn::start(Setup { tls: true, ..Setup::default() });
     let step = Step::of(&servers).out_of_reach_of(&servers);
     let ports =

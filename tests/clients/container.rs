@@ -29,7 +29,7 @@ print(seen.decode(), "status", os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
 
 /// Ctrl-C reaches the command by itself; sent on, it would be a second one, which many a program takes for "at once".
 #[test]
-fn a_key_reaches_the_command_once() {
+fn a_signal_from_the_keyboard_reaches_the_command_once() {
     let servers = StandIn::start(Setup::default());
     let script = "trap 'echo interrupted' INT; echo ready; sleep 1; sleep 0.5; exit 3";
     let step = Step::of(&servers).env("PATH", "/usr/bin:/bin").args(&["--", "sh", "-c", script]);

@@ -143,7 +143,7 @@ fn an_absent_metadata_server_is_noticed_in_a_second() {
 }
 
 #[test]
-fn a_machine_without_a_service_account_is_told_so() {
+fn a_machine_without_a_service_account_is_reported_as_such() {
     let address = "127.0.9.6";
     let servers = StandIn::start(Setup::default());
     let listener = TcpListener::bind((address, 80)).unwrap();

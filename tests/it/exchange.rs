@@ -1,4 +1,4 @@
-//! The walking path: what is sent, how often, and what comes of it.
+//! The successful exchange: which requests are sent, and what the results are.
 
 use crate::harness::{ScriptedServer, Step};
 use crate::stand_in::{Setup, StandIn};
@@ -52,7 +52,7 @@ fn requests_are_what_the_protocol_says() {
     }
     assert_eq!(servers.github.requests()[0].target, "/idtoken/77?api-version=2.0&audience=pypi");
     let (ask, mint) = (&servers.index.requests()[0], &servers.index.requests()[1]);
-    assert_eq!(mint.header("Content-Type"), Some("application/json, application/vnd.pypi.integrity.v1+json"));
+    assert_eq!(mint.header("Content-Type"), Some("application/json"));
     let body: serde_json::Value = serde_json::from_slice(&mint.body).unwrap();
     assert_eq!(body.as_object().unwrap().len(), 1, "the ID token and nothing else");
     assert!(body["token"].as_str().unwrap().starts_with("eyJ"));
@@ -115,7 +115,7 @@ fn an_index_that_tells_no_expiry_is_fine() {
 }
 
 #[test]
-fn stderr_says_who_which_index_and_until_when_and_quiet_nothing() {
+fn stderr_names_the_system_the_index_and_the_expiry_unless_quiet() {
     let servers = StandIn::start(Setup::default());
     let outcome = Step::of(&servers).run_with(&servers);
     let said = outcome.said();

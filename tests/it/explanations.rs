@@ -1,4 +1,4 @@
-//! Where people look when the answer is no: stderr, annotation, job summary; and `token-mint claims`.
+//! How a failure is explained: on stderr, as an annotation and on the job's summary page. Also `token-mint claims`.
 
 use std::io::Write;
 use std::process::Command;
@@ -120,7 +120,7 @@ fn a_file_that_can_not_be_opened_is_not_waited_for() {
     };
     let (step, _blocked) = with_file(Step::of(&servers), "pyproject.toml");
     ends_in(1, &step, 4, "Workflow name");
-    // Where it explains nothing, nobody looks at it.
+    // If there is nothing to explain, the file is not read.
     let (step, _blocked) = with_file(Step::on_github().args(&["burn"]), "pyproject.toml");
     ends_in(0, &step, 2, "no API token was given");
     let (step, _blocked) = with_file(Step::on_github().env("GITHUB_EVENT_PATH", "event.json"), "event.json");
@@ -130,7 +130,7 @@ fn a_file_that_can_not_be_opened_is_not_waited_for() {
     ends_in(1, &step, 4, "Workflow name");
 }
 
-/// What an index says of its audience is shown where an ID token has another one.
+/// The index's audience is shown if the ID token has another one.
 #[test]
 fn a_hostile_audience_is_harmless() {
     let github = ScriptedServer::replying(
@@ -192,7 +192,7 @@ fn a_hostile_claim_is_harmless_and_short_wherever_it_is_shown() {
                 assert!(!text.contains(bad), "{bad:?} in {outcome}");
             }
         }
-        // What is not escaped in the page is ours: neither tag nor link nor code.
+        // The unescaped part of the page has no tag, link or code of the server's.
         let mut chars = outcome.summary.chars();
         let mut ours = String::new();
         while let Some(c) = chars.next() {
@@ -209,7 +209,7 @@ fn a_hostile_claim_is_harmless_and_short_wherever_it_is_shown() {
 }
 
 #[test]
-fn a_pull_request_from_a_fork_is_told_so() {
+fn a_pull_request_from_a_fork_is_reported_as_such() {
     let event =
         r#"{"pull_request":{"head":{"repo":{"fork":true,"full_name":"c/d"}},"base":{"repo":{"full_name":"a/b"}}}}"#;
     let step = Step::on_github();
@@ -256,7 +256,7 @@ fn claims_shows_the_identity_and_asks_the_index_for_nothing() {
 #[test]
 fn claims_links_to_the_form_filled_in_for_the_project() {
     let servers = StandIn::start(Setup::default());
-    // PyPI is asked for nothing: only GitHub's stand-in is.
+    // Nothing is sent to PyPI, only to GitHub's stand-in.
     let step = || Step::of(&servers).args(&["claims", "--index", "pypi"]);
     let form = |project: &str| {
         format!(

@@ -1,5 +1,5 @@
-//! The fault table: what goes wrong on the way, on each leg, and what token-mint makes of it. docs/reliability.md shows the table, and
-//! the tests fail where it shows anything else.
+//! The fault tables: each fault at each request, and the result. docs/reliability.md shows the tables, and the tests fail if they
+//! differ from the results.
 
 use std::fmt;
 use std::io::{Read, Write};
@@ -14,12 +14,12 @@ use crate::stand_in::http::read_request;
 
 /// More than the pauses between four attempts take.
 const TIMEOUT_SECS: u64 = 20 * SLOWER;
-/// For what nothing but the deadline ends.
+/// For faults that only the deadline ends.
 const SHORT_TIMEOUT_SECS: u64 = 2;
 /// The shortest and the longest time that the pauses between four attempts take.
 const PAUSES: [Duration; 2] = [Duration::from_millis(3500), Duration::from_millis(5250)];
 
-/// What becomes of a run.
+/// The result of a run.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum End {
     /// Four attempts, then this exit status.
@@ -28,13 +28,13 @@ pub enum End {
     Once(i32),
     /// The deadline, and exit status 5.
     Deadline,
-    /// This never happens on that leg.
+    /// This can't happen at that request.
     Never,
 }
 
 pub use End::{Deadline, Never, Once, Retried};
 
-/// The page's words for it.
+/// Its form in the table.
 impl fmt::Display for End {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -57,16 +57,16 @@ pub enum Leg {
 
 pub const LEGS: [Leg; 3] = [Leg::Identity, Leg::Audience, Leg::Mint];
 
-/// Something that goes wrong.
+/// A fault.
 pub struct Fault {
-    /// As the page has it.
+    /// Its name in the table.
     name: &'static str,
-    /// What becomes of it on each leg.
+    /// The result at each request.
     ends: [End; 3],
-    /// In each message.
+    /// Each message contains this.
     piece: &'static str,
     server: ScriptedServer,
-    /// How many API tokens can be made out in each reply, although it can't be used. Each is revoked.
+    /// How many API tokens can be found in each reply, although it can't be used. Each is revoked.
     tokens: usize,
 }
 
@@ -80,13 +80,13 @@ impl Fault {
     }
 }
 
-/// What is tried again, on any leg.
+/// A fault that is retried at each request.
 pub const PASSING: [End; 3] = [Retried(5); 3];
-/// What is not.
+/// A fault that is not retried.
 pub const FINAL: [End; 3] = [Once(5); 3];
-/// A whole reply that makes no sense: to mint again could make a second API token.
+/// A complete reply that makes no sense. A request to mint is not repeated: it could make a second API token.
 const SENSELESS: [End; 3] = [Retried(5), Retried(5), Once(5)];
-/// A 4xx: GitHub's endpoint has no business to say that, the index has.
+/// A 4xx status: a refusal if it is the index's, and nonsense if it is GitHub's.
 const REFUSED: [End; 3] = [Once(5), Once(4), Once(4)];
 
 /// A status with a body, properly.

@@ -110,7 +110,7 @@ fn stdout_that_leads_nowhere_is_noticed_before_anything_is_sent() {
 
 #[test]
 #[cfg_attr(not(target_os = "linux"), ignore = "/dev/full")]
-fn masks_that_lead_nowhere_are_noticed_before_anything_is_sent() {
+fn masks_that_nobody_would_read_are_noticed_before_anything_is_sent() {
     let servers = StandIn::start(Setup::default());
     for redirected in ["2>&-", "2>/dev/null", "2</dev/zero", "2</", "2>/dev/full"] {
         let shell = |step: &Step| output(&mut step.command_in_shell(&format!("exec \"$0\" \"$@\" {redirected}")));

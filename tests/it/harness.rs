@@ -1,4 +1,4 @@
-//! Runs the executable as a step of a job, with nothing of this process's environment, and looks at all it did.
+//! Runs the executable as a step of a job, without this process's environment, and collects all that it did.
 
 use std::fmt;
 use std::io::{BufRead, BufReader, PipeReader, PipeWriter, Read, Write};
@@ -40,7 +40,7 @@ pub const SLACK: Duration = Duration::from_secs(if cfg!(windows) { 30 } else { 2
 pub struct Step {
     args: Vec<String>,
     env: Vec<(String, String)>,
-    /// What must show nowhere but where it is meant to.
+    /// What may be shown only in its proper place.
     secrets: Vec<String>,
     pub dir: tempfile::TempDir,
 }
@@ -108,7 +108,7 @@ impl Step {
         self
     }
 
-    /// Has `run` look for this text in all that is printed, too.
+    /// Makes `run` also look for this text in all that is printed.
     pub fn secret(mut self, secret: &str) -> Step {
         self.secrets.push(secret.to_owned());
         self
@@ -134,7 +134,7 @@ impl Step {
         self.run_within(PATIENCE)
     }
 
-    /// The command, for tests that have plans of their own with its streams.
+    /// The command, for tests that handle its streams themselves.
     pub fn command(&self) -> Command {
         let mut command = Command::new(std::env::var_os(OTHER_EXE).unwrap_or(BUILT_EXE.into()));
         command.args(&self.args).env_clear().envs(self.env.iter().map(|(n, v)| (n, v))).current_dir(self.dir.path());
@@ -374,7 +374,7 @@ pub fn spawned(command: &mut Command) -> Child {
     child
 }
 
-/// How a program ended, if it did by then. Else it is killed.
+/// How a program ended, if it ended in time. Otherwise it is killed.
 pub fn status_within(patience: Duration, child: &mut Child) -> Option<i32> {
     let start = Instant::now();
     while start.elapsed() < patience {
@@ -415,7 +415,7 @@ fn reader(mut stream: impl Read + Send + 'static) -> thread::JoinHandle<String> 
     })
 }
 
-/// Does this for each item, many at a time: most of a run that fails is waiting. Wine can't do as many without being late.
+/// Does this for each item, many at a time: a run that fails mostly waits. Wine can't do as many without being late.
 pub fn at_once<T: Sync>(items: &[T], work: impl Fn(&T) + Sync) {
     const MOST: usize = if cfg!(windows) { 8 } else { 32 };
     let next = AtomicUsize::new(0);
@@ -435,7 +435,7 @@ pub fn at_once<T: Sync>(items: &[T], work: impl Fn(&T) + Sync) {
     });
 }
 
-/// A server without manners: it reads a request, then does what it is told to with the connection.
+/// A server that reads a request, and then does to the connection what the test says.
 pub struct ScriptedServer {
     scheme: &'static str,
     address: SocketAddr,

@@ -1,5 +1,5 @@
-//! The guards: what a hostile or broken server sends neither hangs, nor crashes, nor leaks, nor passes for a token. What ends
-//! in an error, whichever, is in `faults.rs`.
+//! Replies of hostile or broken servers: they cause no hang, no crash and no leak, and are never taken for a token. Replies that
+//! only cause an error are in `faults.rs`.
 
 use std::io::Write;
 use std::thread::sleep;
@@ -103,7 +103,7 @@ fn one_deadline_holds_over_everything() {
             sleep(Duration::from_millis(100));
         }
     });
-    // One deadline, not one for each request: this one takes most of it.
+    // There is one deadline for all requests, and this request takes most of it.
     let slow = ScriptedServer::serving(|stream| {
         sleep(Duration::from_millis(1800));
         let _ = stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 17\r\n\r\n{\"value\":\"a.b.c\"}");

@@ -1,4 +1,4 @@
-//! What has to hold of the source as a whole: no circle of imports, and every place that handles a secret is on the list.
+//! Rules for the source as a whole: no circular imports, and every place that handles a secret is on the list.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;

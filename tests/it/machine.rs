@@ -1,5 +1,5 @@
-//! Faults of the machine: pipes, file descriptors; and what is left in memory. Those that take root are with the upload clients
-//! (`tests/clients/places.rs`).
+//! Faults of the machine: pipes and file descriptors. Also what is left in memory. Tests that need root are in
+//! `tests/clients/places.rs`.
 
 use std::fs::File;
 use std::os::unix::fs::{FileExt, PermissionsExt};

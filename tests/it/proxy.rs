@@ -1,4 +1,4 @@
-//! Proxies: which is used, what it is told, and that one that fails is never passed by. A real one is in `tests/clients`.
+//! Proxies: which one is used, what is sent to it, and that a failing one is never bypassed. `tests/clients` has a real one.
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
@@ -71,7 +71,7 @@ fn step() -> Step {
 
 #[test]
 fn a_proxy_that_refuses_or_fails_is_an_error_and_says_why() {
-    // What is tried again: a proxy in trouble, and what is no proxy at all; not one that says that this is our fault.
+    // A failing proxy, or a server that is not a proxy, is tried again. A proxy that refuses with a 4xx status is not.
     let cases = [
         (
             1,
@@ -106,7 +106,7 @@ fn a_proxy_that_refuses_or_fails_is_an_error_and_says_why() {
     });
 }
 
-/// Where the ID token is in a variable, there is no fresh one. What a proxy does not pass on has not spent it.
+/// An ID token from a variable can't be renewed. A request that the proxy did not pass on has not used it up.
 #[test]
 fn an_id_token_that_a_proxy_has_not_passed_on_is_sent_again() {
     for (answer, attempts) in [("HTTP/1.1 503 Busy\r\n\r\n", 4), ("", 4), ("HTTP/1.1 403 Forbidden\r\n\r\n", 1)] {
@@ -138,7 +138,7 @@ fn a_proxy_that_says_nothing_is_waited_for_until_the_deadline() {
 }
 
 #[test]
-fn a_proxy_that_is_not_there_is_never_passed_by() {
+fn a_proxy_that_is_not_there_is_never_bypassed() {
     let closed = ScriptedServer::refusing();
     let server = ScriptedServer::replying(200, "{}");
     let there = server.url().replace("http://127.0.0.1", "https://localhost.example.test");
@@ -166,7 +166,7 @@ fn a_proxys_credentials_are_decoded_and_show_nowhere() {
     assert_eq!(proxy.requests()[0].header("Proxy-Authorization"), Some(credentials));
     let user = self::step().env("https_proxy", &proxy.url().replace("http://", "http://me@"));
     user.run().assert_failed(5, &["the proxy"]);
-    // Nor where the proxy says them itself.
+    // Nor if the proxy sends them back.
     let echo = ScriptedServer::answering(
         "HTTP/1.1 403 me:hunter2-hunter2: hunter2-hunter2: bWU6aHVudGVyMi1odW50ZXIyOg==\r\n\r\n",
     );

@@ -1,4 +1,4 @@
-//! The README and the pages of `docs` say what the program says, and their links lead somewhere.
+//! The README and the pages of `docs` agree with the program, and their links work.
 
 use std::collections::BTreeSet;
 use std::path::{Component, Path, PathBuf};

@@ -1,4 +1,4 @@
-//! When the answer is no: missing permission, refusals, statuses.
+//! Refusals: a missing permission, the index's reasons, other statuses.
 
 use crate::harness::{NOWHERE, ScriptedServer, Step, at_once};
 use crate::stand_in::github::Job;
@@ -37,7 +37,7 @@ fn outside_a_known_ci_system_there_is_no_identity() {
 }
 
 #[test]
-fn githubs_own_no_is_a_missing_identity() {
+fn a_refusal_by_github_is_a_missing_identity() {
     let servers = StandIn::start(Setup::default());
     let wrong = Step::of(&servers).env("ACTIONS_ID_TOKEN_REQUEST_TOKEN", "wrong-request-token");
     wrong.run_with(&servers).assert_failed(3, &["GitHub refused", "status 401", "Unauthorized"]);

@@ -142,7 +142,7 @@ fn a_signal_ends_every_wait() {
 
 /// The reply with the API token comes after the signal.
 #[test]
-fn a_signal_while_a_token_is_minted_uses_it_for_nothing_and_has_it_revoked() {
+fn a_token_minted_during_a_signal_is_revoked_unused() {
     let runs: [&[&str]; 3] = [&["--format", "token"], &["check"], &["--", "/usr/bin/touch", "ran"]];
     let all: Vec<_> = runs.iter().flat_map(|args| places().into_iter().map(move |place| (args, place))).collect();
     at_once(&all, |(args, place)| {
@@ -223,7 +223,7 @@ fn a_hand_over_that_waits_for_ever_can_be_ended() {
 }
 
 #[test]
-fn a_command_that_a_signal_ends_is_told_by_the_status() {
+fn the_status_tells_that_a_signal_ended_the_command() {
     let servers = StandIn::start(Setup::default());
     let step = running(&servers, "echo ready; exec sleep 20");
     let (mut child, _stdout) = started(&step, &[]);

@@ -33,7 +33,7 @@ fn mozillas_roots_refuse_a_private_ca_and_blame_the_certificate() {
 
 /// What nginx does when it is spoken to in TLS on a port without it.
 #[test]
-fn a_server_without_tls_is_told_so() {
+fn a_server_without_tls_is_reported_as_such() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("https://{}", listener.local_addr().unwrap());
     thread::spawn(move || {

@@ -290,7 +290,7 @@ fn a_program_that_can_not_be_run_does_not_hide_a_later_one_of_its_name() {
 /// Not all can be known before.
 #[test]
 #[cfg_attr(windows, ignore = "it runs scripts for sh")]
-fn a_command_that_can_not_be_started_costs_the_token() {
+fn a_command_that_can_not_be_started_has_its_token_revoked() {
     let servers = StandIn::start(Setup::default());
     let step = Step::of(&servers).args(&["--", "./tool"]);
     write_tool(&step, "tool", 0o755, "\x7fELF");
@@ -339,7 +339,7 @@ fn said_of_revoking(outcome: &Outcome) -> String {
 
 #[test]
 #[cfg_attr(windows, ignore = "it runs scripts for sh")]
-fn an_index_that_can_not_revoke_is_told_of_once_and_quietly() {
+fn an_index_that_can_not_revoke_is_reported_once_and_without_a_warning() {
     let servers = StandIn::start(Setup { burns: 404, ..Setup::default() });
     let outcome = running(&servers, "exit 3").run_with(&servers);
     assert_eq!(outcome.status, 3, "{outcome}");
@@ -541,7 +541,7 @@ fn check_mints_and_revokes() {
     outcome.assert_done();
     assert!(outcome.stderr.contains("a release from it would work"), "{outcome}");
     let last = outcome.stderr.lines().last().unwrap();
-    assert!(last.starts_with("token-mint: if the publisher was a pending one, "), "{outcome}");
+    assert!(last.starts_with("token-mint: if its publisher was pending, "), "{outcome}");
     assert_eq!((outcome.stdout.as_str(), outcome.step_output.as_str()), ("", ""));
     assert_burned_after(&servers, None);
     // It needs no place for a token.

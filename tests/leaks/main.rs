@@ -1,5 +1,5 @@
-//! Looks through all that token-mint said on stderr and on summary pages in every other test, for every secret that any of
-//! them had, and for whatever looks like one. `make test` runs it last.
+//! Searches everything that token-mint wrote to stderr and to summary pages in all other tests, for each of their secrets and for
+//! anything that looks like a secret. `make test` runs it last.
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
 

@@ -1,9 +1,9 @@
-//! Each system call of a run fails once, with each error that it may end with; and SIGTERM comes at each. Whatever it is, no
-//! API token may be lost, nothing may be called a success that is none, no secret may show, and each run has to end in time.
+//! Each system call of a run fails once with each possible error, and SIGTERM comes once at each. In every case, no API token may be
+//! lost, no failure may be reported as a success, no secret may be shown, and the run has to end in time.
 //!
-//! `make sweep` tries all of it, and prints what was found, a line each. `SWEEP_SAMPLE=200` tries so many, drawn with the seed
-//! that it prints; `SWEEP_SEED` is the seed to use. `SWEEP_ONLY='check connect 2.1 SIGTERM'` tries that one, and shows
-//! what was said: the kind of run, the call, the thread that makes it and the how-manieth it is of that thread, the fault.
+//! `make sweep` tries all cases, and prints a line for each finding. `SWEEP_SAMPLE=200` tries a random sample of 200 cases, and prints
+//! its seed; `SWEEP_SEED` sets the seed. `SWEEP_ONLY='check connect 2.1 SIGTERM'` tries one case, and shows the output. A case is the
+//! kind of run, the call, the number of its thread and of the call in that thread, and the fault.
 #![cfg(all(target_os = "linux", target_arch = "x86_64"))]
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::print_stdout, dead_code)]
 
@@ -34,7 +34,7 @@ use runs::{KINDS, Kind, Outcome, PATIENCE};
 use stand_in::{Setup, StandIn};
 use trace::{Call, End, Fault};
 
-/// So many at once: most of a run that fails is waiting.
+/// How many runs at a time: a run that fails mostly waits.
 const WORKERS: usize = 16;
 /// Threads take turns as they like, so that one run does not show all calls.
 const RUNS_TO_LIST_CALLS: usize = 3;
@@ -94,7 +94,7 @@ impl fmt::Display for Case {
     }
 }
 
-/// What became of a case.
+/// The result of a case.
 struct Tried {
     outcome: Outcome,
     /// How many times of all it broke a rule.
@@ -238,7 +238,7 @@ fn from_the_clock() -> u64 {
     u64::from(SystemTime::now().duration_since(UNIX_EPOCH).unwrap().subsec_nanos())
 }
 
-/// A sweep that finds nothing means something only if it would find something.
+/// A sweep without findings proves something only if it can find something.
 #[test]
 fn a_program_that_breaks_a_rule_is_found() {
     let servers = StandIn::start(Setup::default());
@@ -279,9 +279,9 @@ fn a_program_that_breaks_a_rule_is_found() {
     }
 }
 
-/// A run proves something only if what it is about comes about.
+/// A case proves something only if its fault happens.
 #[test]
-fn a_fault_comes_where_it_is_meant_to() {
+fn a_fault_happens_at_the_call_it_is_for() {
     let servers = StandIn::start(Setup::default());
     let run = |at| runs::run(&exe(), Kind::Burn, at, &servers, PATIENCE);
     let calls = run(None).traced.calls;

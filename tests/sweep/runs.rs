@@ -1,4 +1,4 @@
-//! The kinds of runs, and what has to hold after each, whatever failed in it.
+//! The kinds of runs, and the rules that hold after each run, no matter which call failed.
 
 use std::fmt;
 use std::fs::{self, File};
@@ -19,7 +19,7 @@ use crate::trace::{self, Call, End, Fault, Traced};
 const TIMEOUT: &str = "5";
 /// How long it may take: what a busy machine may add is in it.
 pub const PATIENCE: Duration = Duration::from_millis(7500);
-/// What a program says that ends without having meant to.
+/// What a program prints if it ends by accident.
 const LAST_WORDS: [&str; 4] = ["something unexpected", "panicked", "fatal runtime error", "memory allocation of"];
 
 /// The rule about how it may end.

@@ -40,7 +40,7 @@ pub struct Call {
     pub number: i64,
     /// Which thread makes it, in the order in which they are started. A child counts as one until it executes a program.
     pub thread: usize,
-    /// The how-manieth of this thread's calls with this number it is.
+    /// Its number among this thread's calls of this kind.
     pub nth: usize,
 }
 
