@@ -4,12 +4,11 @@
 //! the third request fail and not the first, which is made by a thread just like it.
 
 use std::collections::HashMap;
-use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::io::Write;
 use std::mem;
 use std::os::unix::fs::FileExt;
-use std::path::PathBuf;
+use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread;
@@ -122,7 +121,7 @@ pub fn run(command: &Command, streams: [File; 2], at: Option<(Call, Fault)>, pat
             let is_late = watch.recv_timeout(patience) == Err(RecvTimeoutError::Timeout);
             is_late && kill(root, Signal::SIGKILL).is_ok()
         });
-        let mut run = Run::of(root, command.get_program(), at);
+        let mut run = Run::of(root, command.get_program().as_ref(), at);
         let end = run.follow();
         let elapsed = run.started.elapsed();
         run.end_relay();
@@ -145,7 +144,8 @@ fn wait_for_gate(root: Pid) {
 
 struct Run {
     root: Pid,
-    program: PathBuf,
+    /// The program's.
+    name: String,
     at: Option<(Call, Fault)>,
     execs: usize,
     tracees: HashMap<Pid, Tracee>,
@@ -177,10 +177,10 @@ enum Inside {
 }
 
 impl Run {
-    fn of(root: Pid, program: &OsStr, at: Option<(Call, Fault)>) -> Run {
+    fn of(root: Pid, program: &Path, at: Option<(Call, Fault)>) -> Run {
         Run {
             root,
-            program: program.into(),
+            name: program.file_name().unwrap().to_string_lossy().into_owned(),
             at,
             execs: 0,
             tracees: HashMap::new(),
@@ -247,8 +247,8 @@ impl Run {
     /// The program is there, and about to return from `execve`.
     fn begin(&mut self) {
         let root = self.root;
-        let name = fs::read_to_string(format!("/proc/{root}/comm")).unwrap();
-        assert!(self.program.ends_with(name.trim_end()), "{name} is taken for the program");
+        let name = fs::read_to_string(format!("/proc/{root}/comm")).unwrap(); // its first 15 bytes
+        assert!(self.name.starts_with(name.trim_end()), "{name} is taken for {}", self.name);
         self.tracee(root).inside = Some(Inside::Made);
         self.memory = Some(File::open(format!("/proc/{root}/mem")).unwrap());
         self.started = Instant::now();
