@@ -4,10 +4,11 @@
 //! the third request fail and not the first, which is made by a thread just like it.
 
 use std::collections::HashMap;
-use std::fs::File;
+use std::fs::{self, File};
 use std::io::Write;
 use std::mem;
 use std::os::unix::fs::FileExt;
+use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread;
@@ -111,6 +112,7 @@ pub fn run(command: &Command, streams: [File; 2], at: Option<(Call, Fault)>, pat
         | Options::PTRACE_O_TRACEVFORK
         | Options::PTRACE_O_EXITKILL;
     ptrace::seize(root, options).unwrap();
+    wait_for_gate(root);
     child.stdin.take().unwrap().write_all(b"\n").unwrap();
 
     thread::scope(|scope| {
@@ -119,7 +121,7 @@ pub fn run(command: &Command, streams: [File; 2], at: Option<(Call, Fault)>, pat
             let is_late = watch.recv_timeout(patience) == Err(RecvTimeoutError::Timeout);
             is_late && kill(root, Signal::SIGKILL).is_ok()
         });
-        let mut run = Run::of(root, at);
+        let mut run = Run::of(root, command.get_program().as_ref(), at);
         let end = run.follow();
         let elapsed = run.started.elapsed();
         run.end_relay();
@@ -132,8 +134,18 @@ pub fn run(command: &Command, streams: [File; 2], at: Option<(Call, Fault)>, pat
     })
 }
 
+/// Waits until the gate has returned from its own `execve`, which would count as one of [`EXECS`]: that `spawn` has returned
+/// does not mean that. The first stop is this very event, or comes after it.
+fn wait_for_gate(root: Pid) {
+    ptrace::interrupt(root).unwrap();
+    waitpid(root, Some(WaitPidFlag::__WALL)).unwrap();
+    ptrace::cont(root, None).unwrap();
+}
+
 struct Run {
     root: Pid,
+    /// The program's.
+    name: String,
     at: Option<(Call, Fault)>,
     execs: usize,
     tracees: HashMap<Pid, Tracee>,
@@ -165,9 +177,10 @@ enum Inside {
 }
 
 impl Run {
-    fn of(root: Pid, at: Option<(Call, Fault)>) -> Run {
+    fn of(root: Pid, program: &Path, at: Option<(Call, Fault)>) -> Run {
         Run {
             root,
+            name: program.file_name().unwrap().to_string_lossy().into_owned(),
             at,
             execs: 0,
             tracees: HashMap::new(),
@@ -234,8 +247,10 @@ impl Run {
     /// The program is there, and about to return from `execve`.
     fn begin(&mut self) {
         let root = self.root;
+        let name = fs::read_to_string(format!("/proc/{root}/comm")).unwrap(); // its first 15 bytes
+        assert!(self.name.starts_with(name.trim_end()), "{name} is taken for {}", self.name);
         self.tracee(root).inside = Some(Inside::Made);
-        self.memory = File::open(format!("/proc/{root}/mem")).ok();
+        self.memory = Some(File::open(format!("/proc/{root}/mem")).unwrap());
         self.started = Instant::now();
     }
 
