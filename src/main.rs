@@ -88,9 +88,8 @@ fn hand_over(settings: &Settings, env: &Env) -> Result<u8> {
     handover.deliver(&minted, &settings.index, exchange.deadline())?;
     let validity = exchange::validity(&minted);
     minted.keep();
-
-    exchange.log.line(&format!("API token handed over {handover}"));
-    exchange.log.line(&validity);
+    let lines = [&*format!("API token handed over {handover}"), &validity];
+    report::success(&settings.index, &lines, exchange.log, env);
     Ok(0)
 }
 
@@ -106,7 +105,9 @@ fn upload(argv: Vec<OsString>, settings: &Settings, env: &Env) -> Result<u8> {
     minted.revoke();
     let ended = ended?;
     match ended.status {
-        0 => exchange.log.line(&ended.how),
+        0 => {
+            report::success(&settings.index, &[&ended.how, "its API token was sent for revocation"], exchange.log, env)
+        }
         // The program's own status. From 128 on, a status mostly stands for a signal.
         status @ ..128 => report::failure(
             &messages::upload_failed(&format!("{name} exited with status {status} (see the log above)")),
@@ -124,8 +125,11 @@ fn check(settings: &Settings, env: &Env) -> Result<u8> {
     let proof = exchange.request_id_token()?;
     let minted = exchange.mint(proof)?;
     minted.revoke();
-    exchange.log.line(&format!("{name} mints API tokens for this job: a release from it would work"));
-    exchange.log.line(&format!("if its publisher was pending, {name} has just created the project"));
+    let lines = [
+        &*format!("{name} mints API tokens for this job: a release from it would work"),
+        &format!("if its publisher was pending, {name} has just created the project"),
+    ];
+    report::success(&settings.index, &lines, exchange.log, env);
     Ok(0)
 }
 

@@ -49,6 +49,23 @@ pub fn markdown(text: &str) -> String {
     escaped
 }
 
+/// The same, but what stands between two backticks is shown as code: literally, so that it can't start anything either.
+pub fn markdown_with_code(text: &str) -> String {
+    let (mut shown, mut rest) = (String::new(), text);
+    while let Some((before, code, after)) = code_span(rest) {
+        shown.push_str(&format!("{}`{}`", markdown(before), harmless(code).replace('\n', " ")));
+        rest = after;
+    }
+    shown + &markdown(rest)
+}
+
+/// What stands before, in and after the first code span. Two backticks side by side would mean something else.
+fn code_span(text: &str) -> Option<(&str, &str, &str)> {
+    let (before, rest) = text.split_once('`')?;
+    let (code, after) = rest.split_once('`')?;
+    (!code.is_empty() && !after.starts_with('`')).then_some((before, code, after))
+}
+
 /// Equivalent JSON on one line, without workflow commands and without characters that move the cursor or hide text.
 /// The characters that are escaped can only be in strings, where an escape means the same (RFC 8259, section 7). The white space
 /// that is replaced can only be between strings.
@@ -104,6 +121,20 @@ fn is_invisible(c: char) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_stands_in_backticks_is_code_and_nothing_can_leave_it() {
+        for (text, shown) in [
+            ("add `a: b_c` to *x*", "add `a: b_c` to \\*x\\*"),
+            ("`a` and `<b>`", "`a` and `<b>`"),
+            ("one ` alone_", "one \\` alone\\_"),
+            ("`` <b>", "\\`\\` \\<b\\>"),
+            ("`a``<b>`", "\\`a\\`\\`\\<b\\>\\`"),
+            ("`x\n<b>`", "`x <b>`"),
+        ] {
+            assert_eq!(markdown_with_code(text), shown, "{text}");
+        }
+    }
 
     #[test]
     fn text_from_outside_can_start_no_workflow_command() {

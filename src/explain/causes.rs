@@ -12,6 +12,16 @@ use crate::explain::publisher_form::{Form, Provider, workflow_file, workflow_rep
 const RENEWED: &str = "the repository was moved, or the owner's account was made anew, since the publisher was added. Delete the \
                        publisher and add it again";
 
+/// What the index's codes mean, in a few words.
+const FINDINGS: [(&str, &str); 6] = [
+    ("invalid-publisher", "no trusted publisher matches it"),
+    (PROJECT_EXISTS, "the pending publisher's project exists"),
+    ("invalid-reuse-token", "its ID token was used before"),
+    ("invalid-token", "its ID token is not valid there"),
+    ("invalid-payload", "the request was not accepted"),
+    ("not-enabled", "trusted publishing is switched off"),
+];
+
 /// Adds to what is said of a refusal what is behind it; nothing, where the index's reasons are not known.
 pub fn explain_refusal(explanation: &mut Explanation, job: &Job, ask: Ask) {
     let mut causes: Vec<Cause> = vec![];
@@ -32,6 +42,10 @@ pub fn explain_refusal(explanation: &mut Explanation, job: &Job, ask: Ask) {
     let causes = with(evidence, causes, job, &mut explanation.hints);
     (explanation.form, explanation.context) = job.rows();
     explanation.link = job.link(&causes, is_on_index);
+    explanation.finding = FINDINGS.iter().find_map(|(code, finding)| {
+        let is_known = explanation.reasons.iter().any(|reason| reason.code == *code);
+        is_known.then(|| format!("{} refused this job: {finding}", job.index.name()))
+    });
     explanation.causes = causes;
 }
 
@@ -340,11 +354,11 @@ impl Job<'_> {
         let (name, has_environment) = (self.index.name(), self.claims.text("environment").is_some());
         let how = match Form::of(self.claims).provider {
             Provider::GitHub => {
-                "compares owner, repository and the workflow's file name letter by letter, the environment whatever its case, \
+                "compares owner, repository and the workflow's file name letter by letter, the environment in any case, \
                  and the owner ID"
             }
             Provider::GitLab => {
-                "compares namespace and project whatever their case, the pipeline's file and the environment letter by letter"
+                "compares namespace and project in any case, the pipeline's file and the environment letter by letter"
             }
             Provider::Google | Provider::Other => return None,
         };

@@ -69,7 +69,7 @@ impl Job<'_> {
                 "Correct it where the CI system is told to put the ID token into {}, or correct --index",
                 shown(variable)
             ),
-            None => "Leave --audience (the action's input audience) out, or correct --index".to_owned(),
+            None => "Leave --audience out, or correct --index".to_owned(),
         }
     }
 

@@ -1,4 +1,4 @@
-//! The job whose ID token was refused, or would be, in the words of the index's form, and the way to that form.
+//! The job whose ID token was refused, or would be, as the values for the publisher form; and the way to that form.
 
 use crate::claims::Claims;
 use crate::error::{Cause, Link};
@@ -75,7 +75,7 @@ impl Job<'_> {
             ),
             None => (
                 "for a project that does not exist yet (enter the values yourself); for one that does, its page Manage → \
-                 Publishing (with --project NAME, or TOKEN_MINT_PROJECT, you get a link with the form filled in)"
+                 Publishing (with --project, you get a link with the form filled in)"
                     .to_owned(),
                 format!("{origin}/manage/account/publishing/"),
             ),

@@ -1,4 +1,4 @@
-//! The identity in the words of PyPI's form for trusted publishers, and the address of that form, filled in.
+//! A job's values for PyPI's form for trusted publishers, and the address of that form, filled in.
 //!
 //! Which claim fills which field: pypi/warehouse, `warehouse/oidc/models/{github,gitlab,google}.py`; the form's
 //! parameters: `warehouse/manage/views/oidc_publishers.py`.
@@ -37,7 +37,7 @@ impl Provider {
     }
 }
 
-/// A job's identity in the words of the form.
+/// A job's values for the form.
 pub struct Form {
     pub provider: Provider,
     /// Name, value and the form's parameter. `None`: leave the field empty.

@@ -6,9 +6,10 @@ use std::path::PathBuf;
 
 use crate::env::{Env, STEP_SUMMARY};
 use crate::error::{Explanation, Link};
+use crate::index::Index;
 use crate::os::file;
-use crate::os::log;
-use crate::text::{self, harmless, markdown};
+use crate::os::log::{self, Log};
+use crate::text::{self, harmless, markdown, markdown_with_code};
 
 /// The runner drops a step's whole summary when it is longer (GitHub Docs, "Adding a job summary").
 const MAX_SUMMARY_BYTES: u64 = 1024 * 1024;
@@ -20,7 +21,7 @@ pub fn failure(explanation: &Explanation, env: &Env) {
     messages(explanation, "error: ").iter().for_each(|message| log::say(message));
     if env.on_github() {
         let _ = log::command(&text::annotation("error", "token-mint", &annotation(explanation)));
-        let _ = summary(explanation, env);
+        let _ = summary(&page(explanation), env);
     }
 }
 
@@ -36,13 +37,13 @@ pub fn warning(text: &str, env: &Env) {
 pub fn identity(explanation: &Explanation, env: &Env) {
     messages(explanation, "").iter().for_each(|message| log::say(message));
     if env.on_github() {
-        let _ = summary(explanation, env);
+        let _ = summary(&page(explanation), env);
     }
 }
 
 /// The messages on stderr; `kind` is what the first one begins with.
 pub fn messages(explanation: &Explanation, kind: &str) -> Vec<String> {
-    let Explanation { fact, reasons, form, context, causes, hints, link } = explanation;
+    let Explanation { fact, reasons, form, context, causes, hints, link, .. } = explanation;
     let job = || form.iter().chain(context);
     let reasons = reasons.iter().map(|reason| format!("\n    {reason}"));
     let mut messages = vec![format!("{kind}{fact}{}", reasons.collect::<String>())];
@@ -51,7 +52,7 @@ pub fn messages(explanation: &Explanation, kind: &str) -> Vec<String> {
         let rows = job().map(|(name, value)| format!("\n    {name:width$}  {value}"));
         let rows: String = rows.collect();
         messages
-            .push(format!("the job, in the words of the index's form (from its ID token, not verified here):{rows}"));
+            .push(format!("this job's values for the publisher form (from its ID token, not verified here):{rows}"));
     }
     messages.extend(causes.iter().map(|cause| format!("{}: {}", cause.word(), cause.text)));
     messages.extend(hints.iter().map(|hint| format!("hint: {hint}")));
@@ -71,10 +72,20 @@ pub fn annotation(explanation: &Explanation) -> String {
     format!("{}{see}", format!("{fact}{code}\n{first}").trim_end().chars().take(room).collect::<String>())
 }
 
-/// Appends the explanation to the job's summary page.
-fn summary(explanation: &Explanation, env: &Env) -> io::Result<()> {
-    let Some(path) = env.get(STEP_SUMMARY).map(PathBuf::from) else { return Ok(()) };
-    let (page, mut file) = (page(explanation), file::open_to_append(&path)?);
+/// Says that all went well, to those who want to hear it, and in a GitHub job on its summary page, too.
+pub fn success(index: &Index, lines: &[&str], log: Log, env: &Env) {
+    lines.iter().for_each(|line| log.line(line));
+    let lines = lines.iter().map(|line| format!("{}  \n", markdown_with_code(line)));
+    let _ = summary(
+        &format!("\n**token-mint** at {}:  \n{}", markdown(&index.to_string()), lines.collect::<String>()),
+        env,
+    );
+}
+
+/// Appends to the job's summary page, where there is one.
+fn summary(page: &str, env: &Env) -> io::Result<()> {
+    let Some(path) = env.get(STEP_SUMMARY).filter(|_| env.on_github()).map(PathBuf::from) else { return Ok(()) };
+    let mut file = file::open_to_append(&path)?;
     match file.metadata()?.len() + page.len() as u64 {
         0..=MAX_SUMMARY_BYTES => file.write_all(page.as_bytes()),
         _ => Ok(()),
@@ -83,8 +94,11 @@ fn summary(explanation: &Explanation, env: &Env) -> io::Result<()> {
 
 /// The Markdown for the summary page: what it is, what is behind it, and where to go; then the rest.
 pub fn page(explanation: &Explanation) -> String {
-    let Explanation { fact, reasons, form, context, causes, hints, link } = explanation;
-    let mut page = format!("\n### token-mint: {}\n\n", markdown(fact));
+    let Explanation { fact, finding, reasons, form, context, causes, hints, link } = explanation;
+    let mut page = format!("\n### token-mint: {}\n\n", markdown(finding.as_ref().unwrap_or(fact)));
+    if finding.is_some() {
+        page.push_str(&format!("> {}\n>\n", markdown(fact)));
+    }
     for reason in reasons {
         page.push_str(&format!("> {}\n>\n", markdown(&reason.to_string())));
     }
@@ -92,10 +106,10 @@ pub fn page(explanation: &Explanation) -> String {
     for cause in causes {
         let word = cause.word();
         let (first, rest) = word.split_at(1);
-        page.push_str(&format!("- **{}{rest}:** {}\n", first.to_uppercase(), markdown(&cause.text)));
+        page.push_str(&format!("- **{}{rest}:** {}\n", first.to_uppercase(), markdown_with_code(&cause.text)));
     }
     if let Some(Link { what, address }) = link {
-        page.push_str(&format!("\n[Open the form]({address}): {}\n", markdown(what)));
+        page.push_str(&format!("\n[Open the form]({address}): {}\n", markdown_with_code(what)));
     }
     if !form.is_empty() {
         page.push_str("\n| the index's form | this job (from its ID token, not verified) |\n|---|---|\n");
@@ -114,9 +128,13 @@ pub fn page(explanation: &Explanation) -> String {
         // Only our own hints have lines of code in them.
         match hint.split_once("\n\n") {
             Some((words, code)) => {
-                page.push_str(&format!("- {}\n\n  ```yaml\n{}\n  ```\n", markdown(words), code.trim_end_matches('\n')));
+                page.push_str(&format!(
+                    "- {}\n\n  ```yaml\n{}\n  ```\n",
+                    markdown_with_code(words),
+                    code.trim_end_matches('\n')
+                ));
             }
-            None => page.push_str(&format!("- {}\n", markdown(hint))),
+            None => page.push_str(&format!("- {}\n", markdown_with_code(hint))),
         }
     }
     harmless(&page) // what is code or an address, too
@@ -199,7 +217,8 @@ mod tests {
             let page = page(&explanation);
             assert!(said.contains('x'), "{said}");
             for line in said.lines() {
-                let ours = ["error: ", "the job, in ", "cause: ", "evidence: ", "possible cause: ", "hint: ", "form: "];
+                let ours =
+                    ["error: ", "this job's values ", "cause: ", "evidence: ", "possible cause: ", "hint: ", "form: "];
                 let ours = line
                     .strip_prefix("token-mint: ")
                     .is_some_and(|rest| ours.iter().any(|start| rest.starts_with(start)));

@@ -37,15 +37,6 @@ compile_error!("mozilla-roots would win silently: add --no-default-features to -
 #[cfg(not(any(feature = "mozilla-roots", feature = "system-roots")))]
 compile_error!("without certificate authorities there is no https: enable mozilla-roots or system-roots");
 
-// aws-lc's build script reads the same variable in the same build; see .cargo/config.toml for the reason.
-const _: () = assert!(
-    match option_env!("AWS_LC_SYS_NO_JITTER_ENTROPY") {
-        Some(value) => matches!(value.as_bytes(), b"1"),
-        None => false,
-    },
-    "build inside the checkout, or set AWS_LC_SYS_NO_JITTER_ENTROPY=1 (see .cargo/config.toml)"
-);
-
 /// The most that is read of a reply's body. The protocol's replies are a few hundred bytes, an ID token two thousand.
 pub const MAX_BODY_BYTES: usize = 64 * 1024;
 /// The same for what an index publishes of a project.

@@ -70,7 +70,7 @@ fn a_refusal_says_every_code_and_description() {
         let outcome = Step::of(&servers).run_with(&servers);
         outcome.assert_failed(
             4,
-            &["refused to mint", "status 422", "Token request failed", not_found, "token-mint: the job, in "],
+            &["refused to mint", "status 422", "Token request failed", not_found, "token-mint: this job's values "],
         );
     }
     for (setup, piece) in [
