@@ -21,7 +21,7 @@ pub struct OptionRow {
     pub name: &'static str,
     letter: &'static str,
     /// The placeholder for its value in the help; empty for a switch.
-    pub value: &'static str,
+    value: &'static str,
     /// The environment variable that is read if the option is not given.
     pub variable: &'static str,
     /// The value if neither is given.
@@ -454,7 +454,6 @@ mod tests {
                 "burn --format",
                 "burn --id-token-env",
                 "burn --keep-identity",
-                "burn --offline",
                 "burn --project",
                 "check --format",
                 "check --keep-identity",

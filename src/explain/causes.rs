@@ -62,7 +62,7 @@ fn with(evidence: Evidence, causes: Vec<Cause>, job: &Job, hints: &mut Vec<Strin
     all
 }
 
-/// The explanation of an identity before any request to mint: `token-mint claims`.
+/// What is to be said of an identity before anything is asked of the index: `token-mint claims`.
 pub fn explain_claims(job: &Job, ask: Ask) -> Explanation {
     let name = job.index.name();
     let (refused, called_file) = (job.causes_in_token(), job.called_file());
@@ -437,13 +437,11 @@ mod tests {
         let index = Index::parse(index).unwrap();
         let audience = index.known_audience();
         let audience = audience.as_deref();
-        let projects: Vec<String> = project.into_iter().map(str::to_owned).collect();
-        let projects = &*projects;
-        let job = Job { claims: &claims, index: &index, audience, id_token_env: None, projects, now_unix_secs: NOW };
+        let job = Job { claims: &claims, index: &index, audience, id_token_env: None, project, now_unix_secs: NOW };
         let reasons = reasons.iter().map(reason).collect();
         let hints = vec!["unknown".to_owned()];
         let mut explanation = Explanation { reasons, hints, ..Explanation::default() };
-        explain_refusal(&mut explanation, &job, &|_| None);
+        explain_refusal(&mut explanation, &job);
         explanation
     }
 
@@ -501,10 +499,7 @@ mod tests {
 
     #[test]
     fn a_job_without_an_environment_is_told_what_it_may_lack() {
-        // A file that this checkout does not have: what it says of environments would be evidence.
-        let file = r#"job_workflow_ref="octo-org/octo-repo/.github/workflows/x.yml@refs/heads/main""#;
-        let same = r#"workflow_ref="octo-org/octo-repo/.github/workflows/x.yml@refs/heads/main""#;
-        let causes = causes(&["environment", file, same], "invalid-publisher", NOT_FOUND);
+        let causes = causes(&["environment"], "invalid-publisher", NOT_FOUND);
         assert!(causes[0].contains("The job has no environment: if the publisher names one, add"), "{causes:#?}");
         let explanation = refused_by("pypi", claims(&["environment"]), "invalid-publisher", NOT_FOUND);
         let row = explanation.form.iter().find(|(name, _)| name == "Environment name").unwrap();
@@ -632,9 +627,8 @@ mod tests {
     fn an_issuer_that_pypi_does_not_take_is_no_match_before_anything_is_asked() {
         let explained = |issuer: &str| {
             let (index, claims) = (Index::parse("pypi").unwrap(), claims(&[&format!("iss=\"{issuer}\"")]));
-            let (audience, id_token_env, projects) = (Some("pypi"), None, &[][..]);
-            let job = Job { claims: &claims, index: &index, audience, id_token_env, projects, now_unix_secs: NOW };
-            explain_claims(&job, &|_| None)
+            let (audience, id_token_env, project) = (Some("pypi"), None, None);
+            explain_claims(&Job { claims: &claims, index: &index, audience, id_token_env, project, now_unix_secs: NOW })
         };
         for issuer in ["https://ghes.example.org/_services/token", "https://oidc.circleci.com/org/1"] {
             let explanation = explained(issuer);
@@ -824,9 +818,9 @@ mod tests {
     fn claims_are_explained_before_anything_is_asked() {
         let index = Index::parse("pypi").unwrap();
         let explained = |claims: &Claims| {
-            let (audience, projects) = (Some("pypi"), &["sampleproject".to_owned()]);
-            let job = Job { claims, index: &index, audience, id_token_env: None, projects, now_unix_secs: NOW };
-            explain_claims(&job, &|_| None)
+            let project = Some("sampleproject");
+            let audience = Some("pypi");
+            explain_claims(&Job { claims, index: &index, audience, id_token_env: None, project, now_unix_secs: NOW })
         };
         let fine = explained(&claims(&[]));
         assert!(fine.fact.contains("lets this job publish to PyPI") && fine.causes.is_empty(), "{fine:?}");

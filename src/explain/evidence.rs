@@ -65,8 +65,7 @@ impl Evidence {
                  publisher can match: is there one on {index}, for this very name, and is it less than 30 days old?"
             )));
         }
-        let Some(page) =
-            Some(reply).filter(|reply| reply.status == 200).and_then(|reply| Object::read(&reply.body).ok())
+        let Some(page) = Some(reply).filter(|reply| reply.status == 200).and_then(|reply| Object::read(&reply.body).ok())
         else {
             return;
         };
@@ -111,11 +110,7 @@ impl Evidence {
             }) else {
                 continue;
             };
-            let ours = if ours.is_empty() {
-                "this job has none".to_owned()
-            } else {
-                format!("this job's is `{}`", shown(ours))
-            };
+            let ours = if ours.is_empty() { "this job has none".to_owned() } else { format!("this job's is `{}`", shown(ours)) };
             self.causes.push(in_form(format!(
                 "{}: {release} came from `{}`, and {ours}. They differ, or the publisher was changed since",
                 field.name,
@@ -152,9 +147,7 @@ impl Publisher {
             kind: text("kind"),
             owner: owner.to_owned(),
             repository: repository.to_owned(),
-            workflow: Some(text("workflow"))
-                .filter(|file| !file.is_empty())
-                .unwrap_or_else(|| text("workflow_filepath")),
+            workflow: Some(text("workflow")).filter(|file| !file.is_empty()).unwrap_or_else(|| text("workflow_filepath")),
             environment: Some(text("environment")).filter(|name| !name.is_empty()),
             email: text("email"),
         }
@@ -201,8 +194,7 @@ fn moved(job: &Job, project: &str, info: &Object) -> Option<Cause> {
     };
     let links = info.object("project_urls")?;
     let links = links.iter().filter_map(|(name, _)| links.get::<String>(name).ok());
-    let repositories: Vec<String> =
-        links.filter_map(|link| repository_of(&link, host, ours.split('/').count())).collect();
+    let repositories: Vec<String> = links.filter_map(|link| repository_of(&link, host, ours.split('/').count())).collect();
     let theirs = repositories.first().filter(|_| !repositories.iter().any(|path| path.eq_ignore_ascii_case(&ours)))?;
     let same_owner = theirs.split('/').next().map(str::to_lowercase) == ours.split('/').next().map(str::to_lowercase);
     let field = match (Form::of(job.claims).provider, same_owner) {

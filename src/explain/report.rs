@@ -196,14 +196,13 @@ mod tests {
             (HOSTILE, HOSTILE, &other),
         ] {
             let claims = Claims::from(claims.to_string().as_str());
-            let (audience, projects) = (Some(HOSTILE), &[HOSTILE.to_owned()]);
+            let (audience, project) = (Some(HOSTILE), Some(HOSTILE));
             let job =
-                Job { claims: &claims, index: &index, audience, id_token_env: audience, projects, now_unix_secs: 40 };
-            let hostile = |_: &str| -> Option<Reply> { Some(reply(200)) };
+                Job { claims: &claims, index: &index, audience, id_token_env: project, project, now_unix_secs: 40 };
             let reasons = vec![Reason { code: code.to_owned(), description: description.to_owned() }];
             let mut refused = Explanation { fact: text(), reasons, hints: vec![text()], ..Explanation::default() };
-            explain_refusal(&mut refused, &job, &hostile);
-            explanations.extend([refused, explain_claims(&job, &hostile)]);
+            explain_refusal(&mut refused, &job);
+            explanations.extend([refused, explain_claims(&job)]);
         }
         explanations
     }

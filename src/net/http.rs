@@ -211,8 +211,7 @@ impl Http {
         }
         let max_body_bytes = self.max_body_bytes;
         let exchanging = Background::spawn(move || exchange(request, max_body_bytes))?;
-        let relayed =
-            relay.run(&remote, max_body_bytes + MAX_AROUND_BODY_BYTES, deadline).map_err(|error| self.late(error));
+        let relayed = relay.run(&remote, max_body_bytes + MAX_AROUND_BODY_BYTES, deadline).map_err(|error| self.late(error));
         drop((relay, remote)); // so minreq notices at once, if it did not end this
         let reaction = Deadline::after(REACTION_TIMEOUT).despite_signals();
         let exchanged = reaction.result_of(exchanging).unwrap_or_else(|_| Err(HttpError::cut_off()));

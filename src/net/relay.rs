@@ -238,13 +238,12 @@ mod tests {
         let request = minreq::get("http://127.0.0.1:9").with_proxy(relay.as_proxy.clone());
         let client =
             thread::spawn(move || request.send().ok().and_then(|reply| reply.as_str().ok().map(str::to_owned)));
-        let relayed = relay.run(remote, MAX_RECEIVED_BYTES, Deadline::after(timeout));
+        let relayed = relay.run(remote, Deadline::after(timeout));
         drop(relay);
         (client.join().unwrap(), relayed)
     }
 
     const SOON: Duration = Duration::from_secs(10);
-    const MAX_RECEIVED_BYTES: usize = 256 * 1024;
 
     #[test]
     fn strangers_get_nothing_and_stall_nobody() {

@@ -20,7 +20,7 @@ mod program {
     pub mod messages;
     pub mod net;
     pub mod os;
-    pub mod project;
+    pub mod pyproject;
     pub mod retry;
     pub mod secret;
     pub mod settings;

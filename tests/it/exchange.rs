@@ -47,7 +47,7 @@ fn requests_are_what_the_protocol_says() {
     for request in servers.github.requests().iter().chain(&servers.index.requests()) {
         let agent = format!("token-mint/{}", env!("CARGO_PKG_VERSION"));
         assert_eq!(request.header("User-Agent"), Some(agent.as_str()));
-        assert_eq!(request.header("Accept"), Some("application/json, application/vnd.pypi.integrity.v1+json"));
+        assert_eq!(request.header("Accept"), Some("application/json"));
         assert_eq!(request.header("Connection"), Some("close"), "one request a connection, and the server may know");
     }
     assert_eq!(servers.github.requests()[0].target, "/idtoken/77?api-version=2.0&audience=pypi");

@@ -7,7 +7,6 @@ mod stand_in;
 
 mod build;
 mod connections;
-mod evidence;
 mod exchange;
 mod explanations;
 mod faults;

@@ -97,10 +97,6 @@ pub fn answer(request: &Request, setup: &Setup, signer: &Signer, state: &Mutex<I
             None => Response::text(403, "Invalid or non-existent authentication information."),
         },
         (_, "/_/oidc/audience" | "/_/oidc/mint-token") => Response::text(405, "Method Not Allowed"),
-        ("GET", path) if setup.published.iter().any(|(at, ..)| at == path) => {
-            let (_, status, text) = setup.published.iter().find(|(at, ..)| at == path).unwrap();
-            Response { status: *status, content_type: "application/json", body: text.clone().into() }
-        }
         _ => Response { status: 404, content_type: "text/html", body: b"<!DOCTYPE html><h1>404</h1>".to_vec() },
     }
 }

@@ -40,8 +40,6 @@ pub struct Setup {
     pub tls: bool,
     /// Where the index listens, if not on a free port there.
     pub index_at: Option<SocketAddr>,
-    /// What the index publishes: path, status and text. Anything else is not there.
-    pub published: Vec<(String, u16, String)>,
 }
 
 impl Default for Setup {
@@ -60,7 +58,6 @@ impl Default for Setup {
             address: Ipv4Addr::LOCALHOST,
             tls: false,
             index_at: None,
-            published: vec![],
         }
     }
 }

@@ -155,11 +155,10 @@ fn mint(index: &Index, leg: u8, status: u16, rest: &[u8], secrets: &Secrets) {
     check_unusable(&unusable, &body, &value, &id_token, minted.is_err() && (200..300).contains(&status));
     let minted = minted.map_err(|mut error| {
         if let (Kind::Refused, Some(claims)) = (error.kind, Claims::of(&id_token)) {
-            let audience = index.known_audience();
-            let (audience, projects) = (audience.as_deref(), &["octo-project".to_owned()]);
-            let job = Job { claims: &claims, index, audience, id_token_env: None, projects, now_unix_secs: NOW };
-            // What the index publishes is as hostile as its refusal.
-            explain_refusal(&mut error.explanation, &job, &|_| Some(reply(leg, 200, body.clone())));
+            let (audience, project) = (index.known_audience(), status.is_multiple_of(2).then_some("octo-project"));
+            let audience = audience.as_deref();
+            let job = Job { claims: &claims, index, audience, id_token_env: None, project, now_unix_secs: NOW };
+            explain_refusal(&mut error.explanation, &job);
         }
         error
     });
