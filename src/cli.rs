@@ -45,13 +45,11 @@ const WITH_IDENTITY: OptionRow = OptionRow { commands: &[RUN, MINT, CHECK, CLAIM
 
 /// The options, as `--help` lists them.
 #[rustfmt::skip] // a row each
-pub static OPTIONS: [OptionRow; 12] = [
+pub static OPTIONS: [OptionRow; 11] = [
     OptionRow { name: "--index", value: "pypi|testpypi|URL", variable: "TOKEN_MINT_INDEX", default: "pypi",
         heading: "where to publish", help: "the index; an upload URL works, too", is_input: true, ..SWITCH },
     OptionRow { name: "--project", value: "NAME", variable: "TOKEN_MINT_PROJECT",
-        help: "for explanations; default: the name in\n./pyproject.toml or of the files in ./dist", is_input: true, ..WITH_IDENTITY },
-    OptionRow { name: "--offline", variable: "TOKEN_MINT_OFFLINE",
-        help: "explain a refusal without what the index publishes\nof the project", ..WITH_IDENTITY },
+        help: "for links only; default: the name in\n./pyproject.toml", is_input: true, ..WITH_IDENTITY },
     OptionRow { name: "--audience", value: "AUD", variable: "TOKEN_MINT_AUDIENCE", heading: "the job's identity",
         help: "the ID token's audience; default: what the index\nexpects", is_input: true, ..WITH_IDENTITY },
     OptionRow { name: "--id-token-env", value: "NAME", variable: "TOKEN_MINT_ID_TOKEN_ENV",

@@ -128,13 +128,6 @@ impl Cause {
     }
 }
 
-impl Explanation {
-    /// True if a cause is more than possible.
-    pub fn is_proved(&self) -> bool {
-        self.causes.iter().any(|cause| cause.weight == Weight::Proof)
-    }
-}
-
 impl Error {
     /// A failure that is final and says no more than this.
     pub fn new(kind: Kind, fact: impl Into<String>) -> Error {
@@ -156,14 +149,7 @@ impl Error {
 
     /// The program's exit status.
     pub fn exit_status(&self) -> u8 {
-        self.kind.exit_status()
-    }
-}
-
-impl Kind {
-    /// The program's exit status.
-    pub fn exit_status(self) -> u8 {
-        match self {
+        match self.kind {
             Kind::Usage => 2,
             Kind::NoIdentity => 3,
             Kind::Refused => 4,

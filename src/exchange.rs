@@ -15,9 +15,9 @@ use crate::index::Index;
 use crate::index_api::{MintReply, Minted};
 use crate::messages;
 use crate::net::deadline::Deadline;
-use crate::net::http::{Http, Reply};
+use crate::net::http::Http;
 use crate::os::log::Log;
-use crate::project;
+use crate::pyproject;
 use crate::retry::Retry;
 use crate::secret::{IdToken, redact_tokens};
 use crate::settings::Settings;
@@ -153,24 +153,19 @@ impl Exchange<'_> {
     /// A refusal with its causes.
     fn explained(&self, mut error: Error, proof: &Proof) -> Error {
         if error.kind == Kind::Refused {
-            let ask = |path: &str| self.published(path);
-            self.with_job(proof, |job| causes::explain_refusal(&mut error.explanation, job, &ask));
+            self.with_job(proof, |job| causes::explain_refusal(&mut error.explanation, job));
         }
         error
-    }
-
-    /// A page of the index for everybody, if the user lets it be asked for.
-    pub fn published(&self, path: &str) -> Option<Reply> {
-        if self.settings.offline { None } else { self.settings.index.published(path, &self.http) }
     }
 
     /// Calls `act` with the job that the ID token describes; `None` if the token has no claims.
     pub fn with_job<T>(&self, proof: &Proof, act: impl FnOnce(&Job) -> T) -> Option<T> {
         let Settings { index, project, id_token_env, .. } = self.settings;
         let claims = Claims::of(&proof.id_token)?;
-        let (audience, id_token_env) = (proof.expected.as_deref(), id_token_env.as_deref());
-        let (projects, now_unix_secs) = (&*project::names(project.as_deref()), time::now_unix_secs());
-        Some(act(&Job { claims: &claims, index, audience, id_token_env, projects, now_unix_secs }))
+        let (audience, project) = (proof.expected.as_deref(), pyproject::known(project.as_deref()));
+        let (project, now_unix_secs) = (project.as_deref(), time::now_unix_secs());
+        let id_token_env = id_token_env.as_deref();
+        Some(act(&Job { claims: &claims, index, audience, id_token_env, project, now_unix_secs }))
     }
 }
 

@@ -3,8 +3,6 @@
 //! `GET /_/oidc/audience`, `POST /_/oidc/mint-token` and `POST /_/oidc/burn-token` (PyPI Docs, "Using a publisher"; pypi/warehouse,
 //! `warehouse/oidc/views.py`, the last one since pull request 20197, in no user page yet). A refusal is 422 with a list of errors.
 
-use std::time::Duration;
-
 use crate::error::Result;
 use crate::index::Index;
 use crate::json::{self, Object};
@@ -19,8 +17,6 @@ const BURN_PATH: &str = "/_/oidc/burn-token";
 
 /// The year 10000. A later expiry is a mistake.
 const YEAR_10000_UNIX_SECS: u64 = 253_402_300_800;
-/// How long a page is waited for that only serves an explanation.
-const PUBLIC_TIMEOUT: Duration = Duration::from_secs(3);
 /// The most tokens of an unusable reply that are revoked. Usually there is one.
 const MAX_UNUSABLE: usize = 4;
 
@@ -108,12 +104,6 @@ impl Index {
             minted: token.map(|token| Minted { token, expires_unix_secs: expires.flatten() }),
             has_bad_expiry: expires == Some(None),
         }
-    }
-
-    /// A page for everybody, for an explanation; `None` where it can't be had soon. Nothing secret is sent, and nothing of the
-    /// job but the project's name, which is in `path`.
-    pub fn published(&self, path: &str, http: &Http) -> Option<Reply> {
-        http.for_public(http.deadline().within(PUBLIC_TIMEOUT)).get(&self.at(path), &[]).ok()
     }
 
     /// Asks the index to revoke an API token. True if the index accepted the request; PyPI says no more. False if it has no such

@@ -13,7 +13,7 @@ use crate::messages;
 use crate::net::proxy::Proxies;
 use crate::net::url::UrlError;
 use crate::os::log::Verbosity;
-use crate::project;
+use crate::pyproject;
 
 const MAX_TIMEOUT_SECS: u64 = 3600;
 
@@ -30,8 +30,6 @@ pub struct Settings {
     /// For everything except COMMAND.
     pub timeout: Duration,
     pub keep_identity: bool,
-    /// Ask the index for nothing that only serves an explanation.
-    pub offline: bool,
     pub verbosity: Verbosity,
     pub proxies: Proxies,
 }
@@ -50,10 +48,9 @@ impl Settings {
             id_token_env: setting("--id-token-env")
                 .parse_if_set(text_where(is_variable_name, SettingError::VariableName))?,
             format: setting("--format").parse_if_set(|text| Format::parse(text).ok_or(SettingError::Format))?,
-            project: setting("--project").parse_if_set(text_where(project::is_name, SettingError::Project))?,
+            project: setting("--project").parse_if_set(text_where(pyproject::is_name, SettingError::Project))?,
             timeout: setting("--timeout").parse(parse_timeout)?,
             keep_identity: is_given("--keep-identity"),
-            offline: is_given("--offline") || env.is_set("TOKEN_MINT_OFFLINE"),
             verbosity: match (is_given("--quiet"), is_given("--verbose") || debug) {
                 (true, _) => Verbosity::Quiet,
                 (false, true) => Verbosity::Verbose,

@@ -4,8 +4,7 @@
 //! `gitlab.py`. It looks whether the ID token has all claims that it needs; then it looks a publisher up by owner, owner ID,
 //! repository, workflow file and environment; only what it has found it checks claim by claim, and then it names the claim.
 
-use crate::error::{Cause, Explanation, Reason, Weight};
-use crate::explain::evidence::{Ask, Evidence};
+use crate::error::{Cause, Explanation, Reason};
 use crate::explain::job::{Job, PROJECT_EXISTS, shown};
 use crate::explain::publisher_form::{Form, Provider, workflow_file, workflow_repository};
 
@@ -23,25 +22,20 @@ const FINDINGS: [(&str, &str); 6] = [
 ];
 
 /// Adds to what is said of a refusal what is behind it; nothing, where the index's reasons are not known.
-pub fn explain_refusal(explanation: &mut Explanation, job: &Job, ask: Ask) {
+pub fn explain_refusal(explanation: &mut Explanation, job: &Job) {
     let mut causes: Vec<Cause> = vec![];
     for cause in explanation.reasons.iter().flat_map(|reason| job.causes_of(reason)) {
         if !causes.contains(&cause) {
             causes.push(cause);
         }
     }
-    let evidence = match causes.iter().any(|cause| cause.weight == Weight::Guess) {
-        true => Evidence::of(job, ask),
-        false => Evidence::default(),
-    };
+    causes.sort_by_key(|cause| cause.weight);
+    let project_exists = explanation.reasons.iter().any(|reason| reason.code == PROJECT_EXISTS);
+    (explanation.form, explanation.context) = job.rows();
+    explanation.link = job.link(&causes, project_exists);
     if !causes.is_empty() {
         explanation.hints.clear(); // each cause says what to do
     }
-    let project_exists = explanation.reasons.iter().any(|reason| reason.code == PROJECT_EXISTS);
-    let is_on_index = if evidence.has_no_release { Some(false) } else { project_exists.then_some(true) };
-    let causes = with(evidence, causes, job, &mut explanation.hints);
-    (explanation.form, explanation.context) = job.rows();
-    explanation.link = job.link(&causes, is_on_index);
     explanation.finding = FINDINGS.iter().find_map(|(code, finding)| {
         let is_known = explanation.reasons.iter().any(|reason| reason.code == *code);
         is_known.then(|| format!("{} refused this job: {finding}", job.index.name()))
@@ -49,21 +43,8 @@ pub fn explain_refusal(explanation: &mut Explanation, job: &Job, ask: Ask) {
     explanation.causes = causes;
 }
 
-/// The causes and the evidence, surest first.
-fn with(evidence: Evidence, causes: Vec<Cause>, job: &Job, hints: &mut Vec<String>) -> Vec<Cause> {
-    let Evidence { causes: found, hints: more, workflow, .. } = evidence;
-    hints.extend(more);
-    // A publisher can be registered for the called file. Then that the file is called is not the cause.
-    let is_registered = workflow.is_some() && workflow == workflow_file(job.claims, "job_workflow_ref");
-    let called = job.called_file().filter(|_| is_registered);
-    let causes = causes.into_iter().filter(|cause| called.as_ref() != Some(cause));
-    let mut all: Vec<Cause> = found.into_iter().chain(causes).collect();
-    all.sort_by_key(|cause| cause.weight);
-    all
-}
-
 /// What is to be said of an identity before anything is asked of the index: `token-mint claims`.
-pub fn explain_claims(job: &Job, ask: Ask) -> Explanation {
+pub fn explain_claims(job: &Job) -> Explanation {
     let name = job.index.name();
     let (refused, called_file) = (job.causes_in_token(), job.called_file());
     let causes: Vec<Cause> = refused.into_iter().chain(job.cause_in_issuer()).chain(job.causes_in_workflow()).collect();
@@ -72,12 +53,10 @@ pub fn explain_claims(job: &Job, ask: Ask) -> Explanation {
         false => format!("a publisher with these values lets this job publish to {name}"),
         true => format!("{name} would refuse this job"),
     };
-    let evidence = if is_refused { Evidence::default() } else { Evidence::of(job, ask) };
-    let is_on_index = evidence.has_no_release.then_some(false);
+    let causes: Vec<Cause> = causes.into_iter().chain(called_file).collect();
     let mut hints: Vec<String> = job.matching().into_iter().collect();
-    hints.push(format!("{name} does not publish which publishers are registered, so that was not checked"));
-    let causes = with(evidence, causes.into_iter().chain(called_file).collect(), job, &mut hints);
-    let link = job.link(&[Cause::possible("").in_form()], is_on_index);
+    hints.push(format!("nothing was asked of {name}: whether such a publisher is registered there was not looked up"));
+    let link = job.link(&[Cause::possible("").in_form()], false);
     let (form, context) = job.rows();
     Explanation { fact, form, context, causes, hints, link, ..Explanation::default() }
 }

@@ -25,8 +25,8 @@ pub struct Job<'a> {
     pub audience: Option<&'a str>,
     /// The variable that the ID token came in, where the user named one.
     pub id_token_env: Option<&'a str>,
-    /// The projects that it publishes, as far as they are known.
-    pub projects: &'a [String],
+    /// The project that it is to publish, as far as it is known.
+    pub project: Option<&'a str>,
     pub now_unix_secs: u64,
 }
 
@@ -57,15 +57,14 @@ impl Job<'_> {
     }
 
     /// Where the publisher is registered, on the indexes whose pages are known; nothing where that would not help.
-    pub fn link(&self, causes: &[Cause], is_on_index: Option<bool>) -> Option<Link> {
+    pub fn link(&self, causes: &[Cause], project_exists: bool) -> Option<Link> {
         let origin = self.index.site()?;
         let form = Form::of(self.claims);
         if form.provider == Provider::Other || !causes.iter().any(|cause| cause.needs_form) {
             return None;
         }
-        let project = self.projects.first().filter(|_| self.projects.len() == 1 && is_on_index != Some(false));
-        let (mut what, address) = match project {
-            None if is_on_index == Some(true) => (
+        let (mut what, address) = match self.project {
+            None if project_exists => (
                 "your projects; the page of this one has a page Publishing".to_owned(),
                 format!("{origin}/manage/projects/"),
             ),

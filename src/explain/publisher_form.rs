@@ -25,18 +25,6 @@ pub enum Provider {
     Other,
 }
 
-impl Provider {
-    /// Its name, as a file's provenance has it, too.
-    pub fn name(self) -> &'static str {
-        match self {
-            Provider::GitHub => "GitHub",
-            Provider::GitLab => "GitLab",
-            Provider::Google => "Google",
-            Provider::Other => "another system",
-        }
-    }
-}
-
 /// A job's values for the form.
 pub struct Form {
     pub provider: Provider,

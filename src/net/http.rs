@@ -39,12 +39,6 @@ compile_error!("without certificate authorities there is no https: enable mozill
 
 /// The most that is read of a reply's body. The protocol's replies are a few hundred bytes, an ID token two thousand.
 pub const MAX_BODY_BYTES: usize = 64 * 1024;
-/// The same for what an index publishes of a project.
-const MAX_PUBLIC_BODY_BYTES: usize = 4 * 1024 * 1024;
-/// What may come in a connection beside a body: a reply's header, and TLS around all.
-const MAX_AROUND_BODY_BYTES: usize = 192 * 1024;
-/// The second is that of the index's provenance (PyPI Docs, "Integrity API").
-const ACCEPT: &str = "application/json, application/vnd.pypi.integrity.v1+json";
 /// The most that is read of a reply's status line.
 const MAX_STATUS_LINE_BYTES: usize = 8 * 1024;
 
@@ -67,8 +61,6 @@ pub struct Http {
     deadline: Deadline,
     log: Log,
     proxies: Proxies,
-    /// The most that is read of a reply's body.
-    max_body_bytes: usize,
     /// minreq would take a timeout from the environment.
     minreq_has_timeout: bool,
     /// A connection for a request that is to come.
@@ -79,7 +71,7 @@ pub struct Http {
 pub struct Reply {
     /// 100 to 599.
     pub status: u16,
-    /// Bounded: see [`Http`].
+    /// At most [`MAX_BODY_BYTES`].
     pub body: Vec<u8>,
     /// The pause that it asks for before the next request, should there be one.
     pub retry_after: Option<Duration>,
@@ -118,17 +110,12 @@ impl Http {
     /// A client for requests that are to be done by this deadline.
     pub fn new(deadline: Deadline, log: Log, proxies: Proxies) -> Http {
         let minreq_has_timeout = std::env::var_os("MINREQ_TIMEOUT").is_some(); // minreq looks there, too
-        Http { deadline, log, proxies, max_body_bytes: MAX_BODY_BYTES, minreq_has_timeout, early: Rc::default() }
+        Http { deadline, log, proxies, minreq_has_timeout, early: Rc::default() }
     }
 
     /// The same client with another deadline.
     pub fn until(&self, deadline: Deadline) -> Http {
         Http { deadline, ..self.clone() }
-    }
-
-    /// The same client for what an index publishes, which is longer.
-    pub fn for_public(&self, deadline: Deadline) -> Http {
-        Http { max_body_bytes: MAX_PUBLIC_BODY_BYTES, ..self.until(deadline) }
     }
 
     /// When it gives up.
@@ -200,7 +187,7 @@ impl Http {
         let relay = Relay::new()?;
         let mut request = request
             .with_header("User-Agent", USER_AGENT)
-            .with_header("Accept", ACCEPT)
+            .with_header("Accept", "application/json")
             .with_header("Connection", "close")
             .with_follow_redirects(false)
             .with_max_headers_size(None)
@@ -209,9 +196,8 @@ impl Http {
         if self.minreq_has_timeout {
             request = request.with_timeout(LONGER_THAN_ANY_DEADLINE_SECS);
         }
-        let max_body_bytes = self.max_body_bytes;
-        let exchanging = Background::spawn(move || exchange(request, max_body_bytes))?;
-        let relayed = relay.run(&remote, max_body_bytes + MAX_AROUND_BODY_BYTES, deadline).map_err(|error| self.late(error));
+        let exchanging = Background::spawn(move || exchange(request))?;
+        let relayed = relay.run(&remote, deadline).map_err(|error| self.late(error));
         drop((relay, remote)); // so minreq notices at once, if it did not end this
         let reaction = Deadline::after(REACTION_TIMEOUT).despite_signals();
         let exchanged = reaction.result_of(exchanging).unwrap_or_else(|_| Err(HttpError::cut_off()));
@@ -251,7 +237,7 @@ pub fn end_panics_as_bad_replies() {
 }
 
 /// Sends a request, and reads its reply.
-fn exchange(request: minreq::Request, max_body_bytes: usize) -> Result<Reply, HttpError> {
+fn exchange(request: minreq::Request) -> Result<Reply, HttpError> {
     let mut response = request.send_lazy()?;
     if response.reason_phrase == NO_STATUS_LINE {
         return Err(HttpError::no_reply());
@@ -274,7 +260,7 @@ fn exchange(request: minreq::Request, max_body_bytes: usize) -> Result<Reply, Ht
     // As minreq reads it: the last one counts, and none where the body comes in chunks.
     let announced = values(&headers, "content-length").next_back().filter(|_| !is_chunked);
     let announced: Option<usize> = announced.and_then(|bytes| bytes.parse().ok());
-    let most = max_body_bytes as u64 + 1;
+    let most = MAX_BODY_BYTES as u64 + 1;
     let read = match (is_interim, announced) {
         (true, Some(bytes)) => (&mut response).take(most.min(bytes as u64)).read_to_end(&mut reply.body),
         (true, None) if is_chunked => Chunks::new(&mut response).take(most).read_to_end(&mut reply.body),
@@ -284,7 +270,7 @@ fn exchange(request: minreq::Request, max_body_bytes: usize) -> Result<Reply, Ht
     reply.is_surely_whole = announced == Some(came);
     reply.error = match (read, announced) {
         (Err(error), _) => Some(error.into()),
-        (Ok(_), _) if came > max_body_bytes => Some(HttpError::too_long(max_body_bytes)),
+        (Ok(_), _) if came > MAX_BODY_BYTES => Some(HttpError::too_long(MAX_BODY_BYTES)),
         (Ok(_), Some(announced)) if came < announced => {
             Some(HttpError::Broken(format!("its reply was cut off: {came} of {announced} bytes came")))
         }

@@ -17,6 +17,8 @@ use rustix::io::Errno;
 use crate::net::deadline::Deadline;
 use crate::net::http_error::HttpError;
 
+/// The most that a server may send in one connection: a reply's header and body, and TLS around them.
+const MAX_RECEIVED_BYTES: usize = 256 * 1024;
 /// The most that a caller may send before the password.
 const MAX_GREETING_BYTES: usize = 1024;
 /// The most callers at a time that have not sent the password yet.
@@ -53,7 +55,7 @@ impl Relay {
     ///
     /// # Errors
     /// [`HttpError`], if something else ended it: the deadline, a signal, or the bound on bytes.
-    pub fn run(&self, remote: &TcpStream, max_received: usize, deadline: Deadline) -> Result<(), HttpError> {
+    pub fn run(&self, remote: &TcpStream, deadline: Deadline) -> Result<(), HttpError> {
         let Some(local) = self.caller_with_password(deadline)? else { return Ok(()) };
         (&local).write_all(b"HTTP/1.1 200 OK\r\n\r\n")?;
         remote.set_nonblocking(true)?;
@@ -66,8 +68,8 @@ impl Relay {
             if up.is_over {
                 return Ok(());
             }
-            if received > max_received {
-                return Err(HttpError::too_long(max_received));
+            if received > MAX_RECEIVED_BYTES {
+                return Err(HttpError::too_long(MAX_RECEIVED_BYTES));
             }
             let ends = [(&local, up.to_read() | down.to_write()), (remote, down.to_read() | up.to_write())];
             // A closed end that is not waited for would always be ready.

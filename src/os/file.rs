@@ -10,28 +10,15 @@ use crate::net::deadline::Deadline;
 
 /// How long a file is waited for that only serves an explanation.
 const READ_TIMEOUT: Duration = Duration::from_secs(1);
-const MAX_NAMES: usize = 1000;
 
 /// At most `max_bytes` of a file; `None` where there is no such file, or none that can be read soon.
 pub fn read(path: &Path, max_bytes: u64) -> Option<Vec<u8>> {
     let path = path.to_owned();
-    soon(move || {
+    let read = move || {
         let mut bytes = Vec::new();
         open(&path, OpenOptions::new().read(true))?.take(max_bytes).read_to_end(&mut bytes)?;
-        Ok(bytes)
-    })
-}
-
-/// The names in a folder, of which at most [`MAX_NAMES`] are read.
-pub fn names_in(folder: &Path) -> Option<Vec<String>> {
-    let folder = folder.to_owned();
-    soon(move || {
-        let entries = fs::read_dir(folder)?.take(MAX_NAMES).filter_map(io::Result::ok);
-        Ok(entries.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect())
-    })
-}
-
-fn soon<T: Send + 'static>(read: impl FnOnce() -> io::Result<T> + Send + 'static) -> Option<T> {
+        io::Result::Ok(bytes)
+    };
     Deadline::after(READ_TIMEOUT).despite_signals().wait_for(read).ok()?.ok() // a signal has to be explained, too
 }
 

@@ -1,7 +1,6 @@
-//! The project's name: the one that was given, or the one in `./pyproject.toml`, or that of the files in `./dist`. Only
-//! explanations and links use it, so the files are read only for those.
+//! The project's name: the one that was given, or the one in `./pyproject.toml`. Only explanations and links use it, so the file
+//! is read only for those.
 
-use std::collections::BTreeSet;
 use std::path::Path;
 
 use crate::os::file;
@@ -21,28 +20,9 @@ pub fn is_name(text: &str) -> bool {
         && at_end(text.chars().next_back())
 }
 
-/// The projects that this job publishes, as far as they are known. More than one only where `./dist` has files of several.
-pub fn names(named: Option<&str>) -> Vec<String> {
-    match named.map(str::to_owned).or_else(in_file) {
-        Some(name) => vec![name],
-        None => {
-            let files = file::names_in(Path::new("dist")).unwrap_or_default();
-            let names: BTreeSet<String> = files.iter().filter_map(|file| of_file(file)).collect();
-            names.into_iter().collect()
-        }
-    }
-}
-
-/// The project in the name of a wheel or a source distribution, normalised (PyPA specifications, "Binary distribution format",
-/// "Source distribution format", "Names and normalization").
-fn of_file(file: &str) -> Option<String> {
-    let name = match file.strip_suffix(".tar.gz") {
-        Some(name_and_version) => name_and_version.rsplit_once('-')?.0,
-        None => file.strip_suffix(".whl")?.split_once('-')?.0,
-    };
-    let parts = name.split(['-', '_', '.']).filter(|part| !part.is_empty());
-    let normalised = parts.collect::<Vec<_>>().join("-").to_ascii_lowercase();
-    Some(normalised).filter(|name| is_name(name))
+/// The project's name, if it is known.
+pub fn known(named: Option<&str>) -> Option<String> {
+    named.map(str::to_owned).or_else(in_file)
 }
 
 /// The name in `./pyproject.toml`; `None` if there is no such file or no name is found in it.
@@ -71,23 +51,6 @@ fn in_table(text: &str, table: &str) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_file_s_name_tells_the_project() {
-        for (file, name) in [
-            ("sample_project-1.0-py3-none-any.whl", Some("sample-project")),
-            ("sample_project-1.0-1-cp312-cp312-linux_x86_64.whl", Some("sample-project")),
-            ("Sample.Project-1.0.tar.gz", Some("sample-project")),
-            ("zope-interface-7.0rc1.tar.gz", Some("zope-interface")),
-            ("sample_project-1.0.zip", None),
-            ("sample_project.tar.gz", None),
-            ("..-1.tar.gz", None),
-            ("%0a-1.tar.gz", None),
-            (".whl", None),
-        ] {
-            assert_eq!(of_file(file).as_deref(), name, "{file}");
-        }
-    }
 
     #[test]
     fn a_name_is_what_pypi_takes() {
