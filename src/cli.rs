@@ -43,11 +43,11 @@ const WITH_IDENTITY: OptionRow = OptionRow { commands: &[RUN, MINT, CHECK, CLAIM
 
 /// The options, as `--help` lists them.
 #[rustfmt::skip] // a row each
-pub static OPTIONS: [OptionRow; 11] = [
+pub static OPTIONS: [OptionRow; 12] = [
     OptionRow { name: "--index", value: "pypi|testpypi|URL", variable: "TOKEN_MINT_INDEX", default: "pypi",
         heading: "where to publish", help: "the index; an upload URL will do", ..SWITCH },
     OptionRow { name: "--project", value: "NAME", variable: "TOKEN_MINT_PROJECT",
-        help: "for links only; if not given, the name is read\nfrom ./pyproject.toml", ..WITH_IDENTITY },
+        help: "for explanations only; if not given, the name in\n./pyproject.toml, or that of the files in ./dist", ..WITH_IDENTITY },
     OptionRow { name: "--audience", value: "AUD", variable: "TOKEN_MINT_AUDIENCE", heading: "the job's identity",
         help: "the ID token's audience; if not given, the one\nthat the index expects", ..WITH_IDENTITY },
     OptionRow { name: "--id-token-env", value: "NAME", variable: "TOKEN_MINT_ID_TOKEN_ENV",
@@ -61,7 +61,9 @@ pub static OPTIONS: [OptionRow; 11] = [
     OptionRow { name: "--verbose", letter: "-v",
         help: "each request, too; so it is in a GitHub job with\ndebug logging (RUNNER_DEBUG=1), unless -q is given", ..SWITCH },
     OptionRow { name: "--timeout", value: "SECONDS", variable: "TOKEN_MINT_TIMEOUT", default: "120", heading: "others",
-        help: "for everything together but COMMAND", ..SWITCH },
+        help: "for everything together but COMMAND", ..WITH_IDENTITY },
+    OptionRow { name: "--offline",
+        help: "ask for nothing that only explains a refusal: what\nthe index publishes of the project", ..WITH_IDENTITY },
     OptionRow { name: "--help", letter: "-h", help: "print this text", ..SWITCH },
     OptionRow { name: "--version", letter: "-V", help: "print the version", ..SWITCH },
 ];
@@ -432,6 +434,7 @@ mod tests {
                 "burn --format",
                 "burn --id-token-env",
                 "burn --keep-identity",
+                "burn --offline",
                 "burn --project",
                 "check --format",
                 "check --keep-identity",

@@ -1,6 +1,7 @@
 //! What is behind a refusal, this job in the words of the index's form, and where people see all of it.
 
 pub mod causes;
+pub mod evidence;
 pub mod id_token;
 pub mod job;
 pub mod publisher_form;

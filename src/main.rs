@@ -16,6 +16,7 @@ mod json;
 mod messages;
 mod net;
 mod os;
+mod published;
 mod pyproject;
 mod retry;
 mod secret;
@@ -30,7 +31,7 @@ use std::time::Duration;
 use claims::Claims;
 use cli::Command;
 use env::Env;
-use error::Result;
+use error::{Error, Kind, Result};
 use exchange::Exchange;
 use explain::{causes, report};
 use handover::command::Upload;
@@ -133,7 +134,7 @@ fn burn(settings: &Settings, env: &Env) -> Result<()> {
     Ok(())
 }
 
-/// Shows the identity of this job. The index is asked for nothing.
+/// Shows the identity of this job. The index is asked for no token, but for what it publishes of the project.
 fn show_claims(settings: &Settings, env: &Env) -> Result<()> {
     if !matches!(settings.format, None | Some(Format::Json)) {
         return Err(messages::bad_setting("--format (TOKEN_MINT_FORMAT)", "with claims, it can be json only"));
@@ -141,9 +142,17 @@ fn show_claims(settings: &Settings, env: &Env) -> Result<()> {
     let exchange = Exchange::prepare(settings, env)?;
     let proof = exchange.request_id_token_to_look_at()?;
     let claims = Claims::of(&proof.id_token).ok_or_else(messages::no_claims)?;
-    exchange.with_job(&proof, |job| report::identity(&causes::explain_claims(job), env));
-    match settings.format {
-        Some(Format::Json) => handover::print(&claims.to_json(), exchange.deadline()),
-        _ => Ok(()),
+    let ask = (!settings.offline).then_some(|project: &str| exchange.published(project));
+    let explained = exchange.with_job(&proof, |job| causes::explain_claims(job, ask));
+    if settings.format == Some(Format::Json) {
+        handover::print(&claims.to_json(), exchange.deadline())?;
     }
+    match explained {
+        Some((explanation, true)) => {
+            return Err(Error { explanation: Box::new(explanation), ..Error::new(Kind::Refused, "") });
+        }
+        Some((explanation, false)) => report::identity(&explanation, env),
+        None => {}
+    }
+    Ok(())
 }

@@ -25,11 +25,13 @@ pub struct Settings {
     /// The variable that holds the ID token.
     pub id_token_env: Option<String>,
     pub format: Option<Format>,
-    /// For explanations and links only.
+    /// For explanations, and links in them, only.
     pub project: Option<String>,
     /// For everything together, but for what a COMMAND takes.
     pub timeout: Duration,
     pub keep_identity: bool,
+    /// For an explanation, nobody is asked for anything.
+    pub offline: bool,
     pub verbosity: Verbosity,
     pub proxies: Proxies,
 }
@@ -51,6 +53,7 @@ impl Settings {
             project: setting("--project").parse_if_set(text_where(pyproject::is_name, SettingError::Project))?,
             timeout: setting("--timeout").parse(parse_timeout)?,
             keep_identity: is_given("--keep-identity"),
+            offline: is_given("--offline"),
             verbosity: match (is_given("--quiet"), is_given("--verbose") || debug) {
                 (true, _) => Verbosity::Quiet,
                 (false, true) => Verbosity::Verbose,

@@ -129,11 +129,12 @@ mod tests {
     use crate::cli::UsageError;
     use crate::error::{Cause, Error, Reason};
     use crate::explain::causes::{explain_claims, explain_refusal};
-    use crate::explain::job::Job;
+    use crate::explain::job::{Checkout, Job};
     use crate::index::Index;
     use crate::messages::{self, Endpoint, Request};
     use crate::net::http::Reply;
     use crate::net::http_error::HttpError;
+    use crate::published::{self, Published, Release};
 
     const HOSTILE: &str = "x\n::error::a\n  ::Warning::b\r::add-mask::c\ntoken-mint: form: d\n ##[group]e\x1b[2K\u{202e}\u{85}\u{2028} \
                            pypi-AgEIcHlwaS5vcmcCJDAw,eyJhbGciOiJSUzI1NiJ9.eyJzdWIiOiJ4In0.c2lnbmF0dXJl ::::##[f";
@@ -167,26 +168,51 @@ mod tests {
             "environment": HOSTILE, "repository_owner": HOSTILE, "repository_owner_id": HOSTILE, "sub": HOSTILE,
             "job_workflow_ref": format!("{HOSTILE}/{HOSTILE}.yml@x"), "workflow_ref": HOSTILE,
         });
+        let repository = format!("{HOSTILE}/{HOSTILE}");
+        let own = serde_json::json!({
+            "iss": "https://token.actions.githubusercontent.com", "aud": HOSTILE, "repository": repository,
+            "repository_owner": HOSTILE, "job_workflow_ref": format!("{repository}/{HOSTILE}.yml@x"),
+            "workflow_ref": format!("{repository}/{HOSTILE}-other.yml@x"),
+        });
         let other = serde_json::json!({"iss": "https://example.org", "aud": HOSTILE, HOSTILE: {"a": HOSTILE}});
         let missing = format!("Missing claim '{HOSTILE}'");
         let index = Index::parse("pypi").unwrap();
         for (code, description, claims) in [
             ("invalid-publisher", HOSTILE, &json),
+            ("invalid-publisher", HOSTILE, &own),
             ("invalid-publisher", &missing, &json),
             ("invalid-token", HOSTILE, &json),
             ("invalid-payload", "unknown trusted publishing issuer", &other),
             (HOSTILE, HOSTILE, &other),
         ] {
             let claims = Claims::from(claims.to_string().as_str());
-            let (audience, project) = (Some(HOSTILE), Some(HOSTILE));
-            let job =
-                Job { claims: &claims, index: &index, audience, id_token_env: project, project, now_unix_secs: 40 };
+            let (audience, projects) = (Some(HOSTILE), [text()]);
+            let checkout = Checkout { folder: "/nonexistent".into(), job: None };
+            let (claims, index, projects) = (&claims, &index, &projects);
+            let job = Job { claims, index, audience, id_token_env: audience, projects, checkout, now_unix_secs: 40 };
             let reasons = vec![Reason { code: code.to_owned(), description: description.to_owned() }];
             let mut refused = Explanation { fact: text(), reasons, hints: vec![text()], ..Explanation::default() };
-            explain_refusal(&mut refused, &job);
-            explanations.extend([refused, explain_claims(&job)]);
+            explain_refusal(&mut refused, &job, |_| Published::NoProject);
+            explanations.push(refused);
+            for repository in [format!("{HOSTILE}/{HOSTILE}"), "a/b".to_owned(), String::new()] {
+                explanations.push(explain_claims(&job, Some(|_: &str| hostile_release(&repository))).0);
+            }
         }
         explanations
+    }
+
+    /// One with a publisher for this repository; none for an empty one.
+    fn hostile_release(repository: &str) -> Published {
+        let json = serde_json::json!({
+            "info": {"version": HOSTILE, "project_urls": {HOSTILE: format!("https://github.com/{HOSTILE}/x")}},
+            "ownership": {"roles": [{"role": "Owner", "user": HOSTILE}]},
+        });
+        let (release, _) = Release::read(json.to_string().as_bytes()).unwrap();
+        let publisher = serde_json::json!({"kind": "GitHub", "repository": repository, "environment": HOSTILE,
+            "workflow": HOSTILE});
+        let bundles = serde_json::json!({"attestation_bundles": [{ "publisher": publisher }]}).to_string();
+        let publisher = published::publisher(bundles.as_bytes()).filter(|_| !repository.is_empty());
+        Published::Release(Release { publisher, ..release })
     }
 
     #[test]

@@ -254,7 +254,7 @@ fn claims_shows_the_identity_and_asks_the_index_for_nothing() {
 fn claims_links_to_the_form_filled_in_for_the_project() {
     let servers = StandIn::start(Setup::default());
     // PyPI is asked for nothing: only GitHub's stand-in is.
-    let step = || Step::of(&servers).args(&["claims", "--index", "pypi"]);
+    let step = || Step::of(&servers).args(&["claims", "--index", "pypi", "--offline"]);
     let form = |project: &str| {
         format!(
             "    https://pypi.org/manage/project/{project}/settings/publishing/?provider=github&owner=octo-org\
