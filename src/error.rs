@@ -44,6 +44,8 @@ pub enum Kind {
 pub struct Explanation {
     /// What happened.
     pub fact: String,
+    /// The same in a few words, for a heading.
+    pub finding: Option<String>,
     /// The index's own words.
     pub reasons: Vec<Reason>,
     /// This job's values for the publisher form: names and values.

@@ -86,8 +86,10 @@ fn hand_over(settings: &Settings, env: &Env) -> Result<u8> {
     let validity = exchange::validity(&minted);
     minted.keep();
 
-    exchange.log.line(&format!("API token handed over {handover}"));
+    let how = format!("API token handed over {handover}");
+    exchange.log.line(&how);
     exchange.log.line(&validity);
+    report::success(&format!("an API token for {}", settings.index), &format!("{how}; {validity}"), env);
     Ok(0)
 }
 
@@ -99,9 +101,12 @@ fn upload(argv: Vec<OsString>, settings: &Settings, env: &Env) -> Result<u8> {
     let withheld = exchange.identity_variables(&proof);
     let minted = exchange.mint(proof)?;
     let ended = upload.run(&minted, &withheld, exchange.deadline(), exchange.log);
+    let validity = exchange::validity(&minted);
     minted.revoke();
     let ended = ended?;
     exchange.log.line(&ended.how);
+    let how = format!("{}. The API token was sent for revocation then; without that, {validity}", ended.how);
+    report::success(&format!("an API token for {}", settings.index), &how, env);
     Ok(ended.status)
 }
 
@@ -113,7 +118,9 @@ fn check(settings: &Settings, env: &Env) -> Result<u8> {
     let proof = exchange.request_id_token()?;
     let minted = exchange.mint(proof)?;
     minted.revoke();
-    exchange.log.line(&format!("{name} mints API tokens for this job: a release from it would work"));
+    let what = format!("{name} mints API tokens for this job: a release from it would work");
+    exchange.log.line(&what);
+    report::success("a rehearsal", &what, env);
     Ok(0)
 }
 

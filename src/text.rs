@@ -49,6 +49,18 @@ pub fn markdown(text: &str) -> String {
     escaped
 }
 
+/// The same for a sentence of ours, in which what is between a pair of backticks is shown as code. Where text from outside brings
+/// in more of them, other pieces may be shown so, but nothing between them means anything: code is shown as it is (section 6.1).
+pub fn prose(text: &str) -> String {
+    let parts: Vec<&str> = text.split('`').collect();
+    // Of an odd number, or of two in a row, it can't be told which make a pair.
+    if parts.len() % 2 == 0 || text.contains("``") {
+        return markdown(text);
+    }
+    let code = |part: &str| format!("`{}`", harmless(part).replace('\n', " "));
+    parts.iter().enumerate().map(|(n, part)| if n % 2 == 0 { markdown(part) } else { code(part) }).collect()
+}
+
 /// JSON that means the same, on one line, with no workflow command in it and no character that moves the cursor or hides text.
 /// All that is escaped here can only stand in a string, where an escape means the same (RFC 8259, section 7); the blanks that are
 /// replaced can only stand between strings.
@@ -148,6 +160,20 @@ mod tests {
     fn markdown_shows_text_as_it_is() {
         assert_eq!(markdown("a [b](c) <i>|`\\\n# ä"), "a \\[b\\]\\(c\\) \\<i\\>\\|\\`\\\\ \\# ä");
         assert_eq!(markdown("https://www.example.org/"), "https\\:\\/\\/www\\.example\\.org\\/");
+    }
+
+    #[test]
+    fn what_is_code_in_a_sentence_of_ours_is_code_in_markdown() {
+        for (text, shown) in [
+            ("add `environment: <x>` to *it*", "add `environment: <x>` to \\*it\\*"),
+            ("`a\n::b\u{202e}`", "`a :\u{b7}:b\u{fffd}`"),
+            ("`a`<img>`b`", "`a`\\<img\\>`b`"),
+            ("a `<img> b", "a \\`\\<img\\> b"),
+            ("``<img>``", "\\`\\`\\<img\\>\\`\\`"),
+            ("`a``<img>`", "\\`a\\`\\`\\<img\\>\\`"),
+        ] {
+            assert_eq!(prose(text), shown);
+        }
     }
 
     #[test]

@@ -29,6 +29,7 @@ pub fn explain_refusal(explanation: &mut Explanation, job: &Job, ask: impl FnOnc
     }
     causes.sort_by_key(|cause| cause.weight);
     let project_exists = explanation.reasons.iter().any(|reason| reason.code == PROJECT_EXISTS);
+    explanation.finding = explanation.reasons.first().and_then(|reason| job.finding(reason));
     (explanation.form, explanation.context) = job.rows();
     explanation.link = job.link(&causes, published.has_project().or(project_exists.then_some(true)));
     if !causes.is_empty() {
@@ -98,6 +99,20 @@ impl Job<'_> {
             shown(first),
             shown(second)
         ))
+    }
+
+    /// The refusal in a few words.
+    fn finding(&self, Reason { code, description }: &Reason) -> Option<String> {
+        let what = match code.as_str() {
+            "invalid-publisher" => "no matching trusted publisher",
+            PROJECT_EXISTS => "the pending publisher's project exists already",
+            "invalid-reuse-token" => "the ID token was used before",
+            "invalid-token" => "the ID token could not be verified",
+            "invalid-payload" if description.contains("issuer") => "it takes no ID tokens of this issuer",
+            "not-enabled" => "trusted publishing is switched off",
+            _ => return None,
+        };
+        Some(format!("{} refused this job: {what}", self.index.name()))
     }
 
     fn causes_of(&self, Reason { code, description }: &Reason) -> Vec<Cause> {

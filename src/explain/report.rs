@@ -8,7 +8,7 @@ use crate::env::{Env, STEP_SUMMARY};
 use crate::error::{Explanation, Link};
 use crate::os::file;
 use crate::os::log;
-use crate::text::{self, harmless, markdown};
+use crate::text::{self, harmless, markdown, prose};
 
 /// The runner drops a step's whole summary when it is longer (GitHub Docs, "Adding a job summary").
 const MAX_SUMMARY_BYTES: u64 = 1024 * 1024;
@@ -20,7 +20,15 @@ pub fn failure(explanation: &Explanation, env: &Env) {
     messages(explanation, "error: ").iter().for_each(|message| log::say(message));
     if env.on_github() {
         let _ = log::command(&text::annotation("error", "token-mint", &annotation(explanation)));
-        let _ = summary(explanation, env);
+        let _ = summary(&page(explanation), env);
+    }
+}
+
+/// Says on the summary page of a GitHub job what went well.
+pub fn success(fact: &str, how: &str, env: &Env) {
+    if env.on_github() {
+        let page = format!("\n### token-mint: {}\n\n{}\n", markdown(fact), markdown(how));
+        let _ = summary(&harmless(&page), env);
     }
 }
 
@@ -36,13 +44,13 @@ pub fn warning(text: &str, env: &Env) {
 pub fn identity(explanation: &Explanation, env: &Env) {
     messages(explanation, "").iter().for_each(|message| log::say(message));
     if env.on_github() {
-        let _ = summary(explanation, env);
+        let _ = summary(&page(explanation), env);
     }
 }
 
 /// The messages on stderr; `kind` is what the first one begins with.
 pub fn messages(explanation: &Explanation, kind: &str) -> Vec<String> {
-    let Explanation { fact, reasons, form, context, causes, hints, link } = explanation;
+    let Explanation { fact, reasons, form, context, causes, hints, link, .. } = explanation;
     let job = || form.iter().chain(context);
     let reasons = reasons.iter().map(|reason| format!("\n    {reason}"));
     let mut messages = vec![format!("{kind}{fact}{}", reasons.collect::<String>())];
@@ -71,10 +79,10 @@ pub fn annotation(explanation: &Explanation) -> String {
     format!("{}{see}", format!("{fact}{code}\n{first}").trim_end().chars().take(room).collect::<String>())
 }
 
-/// Appends the explanation to the job's summary page.
-fn summary(explanation: &Explanation, env: &Env) -> io::Result<()> {
+/// Appends Markdown to the job's summary page.
+fn summary(page: &str, env: &Env) -> io::Result<()> {
     let Some(path) = env.get(STEP_SUMMARY).map(PathBuf::from) else { return Ok(()) };
-    let (page, mut file) = (page(explanation), file::open_to_append(&path)?);
+    let mut file = file::open_to_append(&path)?;
     match file.metadata()?.len() + page.len() as u64 {
         0..=MAX_SUMMARY_BYTES => file.write_all(page.as_bytes()),
         _ => Ok(()),
@@ -83,8 +91,11 @@ fn summary(explanation: &Explanation, env: &Env) -> io::Result<()> {
 
 /// The Markdown for the summary page: what it is, what is behind it, and where to go; then the rest.
 pub fn page(explanation: &Explanation) -> String {
-    let Explanation { fact, reasons, form, context, causes, hints, link } = explanation;
-    let mut page = format!("\n### token-mint: {}\n\n", markdown(fact));
+    let Explanation { fact, finding, reasons, form, context, causes, hints, link } = explanation;
+    let mut page = match finding {
+        Some(finding) => format!("\n### {}\n\n{}\n\n", markdown(finding), markdown(fact)),
+        None => format!("\n### token-mint: {}\n\n", markdown(fact)),
+    };
     for reason in reasons {
         page.push_str(&format!("> {}\n>\n", markdown(&reason.to_string())));
     }
@@ -92,10 +103,10 @@ pub fn page(explanation: &Explanation) -> String {
     for cause in causes {
         let word = cause.word();
         let (first, rest) = word.split_at(1);
-        page.push_str(&format!("- **{}{rest}:** {}\n", first.to_uppercase(), markdown(&cause.text)));
+        page.push_str(&format!("- **{}{rest}:** {}\n", first.to_uppercase(), prose(&cause.text)));
     }
     if let Some(Link { what, address }) = link {
-        page.push_str(&format!("\n[Open the form]({address}): {}\n", markdown(what)));
+        page.push_str(&format!("\n[Open the form]({address}): {}\n", prose(what)));
     }
     if !form.is_empty() {
         page.push_str("\n| the index's form | this job (from its ID token, not verified) |\n|---|---|\n");
@@ -114,9 +125,9 @@ pub fn page(explanation: &Explanation) -> String {
         // Only our own hints have lines of code in them.
         match hint.split_once("\n\n") {
             Some((words, code)) => {
-                page.push_str(&format!("- {}\n\n  ```yaml\n{}\n  ```\n", markdown(words), code.trim_end_matches('\n')));
+                page.push_str(&format!("- {}\n\n  ```yaml\n{}\n  ```\n", prose(words), code.trim_end_matches('\n')));
             }
-            None => page.push_str(&format!("- {}\n", markdown(hint))),
+            None => page.push_str(&format!("- {}\n", prose(hint))),
         }
     }
     harmless(&page) // what is code or an address, too
