@@ -21,7 +21,7 @@ pub struct OptionRow {
     pub name: &'static str,
     letter: &'static str,
     /// The placeholder for its value in the help; empty for a switch.
-    value: &'static str,
+    pub value: &'static str,
     /// The environment variable that is read if the option is not given.
     pub variable: &'static str,
     /// The value if neither is given.
@@ -45,11 +45,11 @@ const WITH_IDENTITY: OptionRow = OptionRow { commands: &[RUN, MINT, CHECK, CLAIM
 
 /// The options, as `--help` lists them.
 #[rustfmt::skip] // a row each
-pub static OPTIONS: [OptionRow; 11] = [
+pub static OPTIONS: [OptionRow; 12] = [
     OptionRow { name: "--index", value: "pypi|testpypi|URL", variable: "TOKEN_MINT_INDEX", default: "pypi",
         heading: "where to publish", help: "the index; an upload URL works, too", is_input: true, ..SWITCH },
     OptionRow { name: "--project", value: "NAME", variable: "TOKEN_MINT_PROJECT",
-        help: "for links only; default: the name in\n./pyproject.toml", is_input: true, ..WITH_IDENTITY },
+        help: "for explanations; default: the name in\n./pyproject.toml or of the files in ./dist", is_input: true, ..WITH_IDENTITY },
     OptionRow { name: "--audience", value: "AUD", variable: "TOKEN_MINT_AUDIENCE", heading: "the job's identity",
         help: "the ID token's audience; default: what the index\nexpects", is_input: true, ..WITH_IDENTITY },
     OptionRow { name: "--id-token-env", value: "NAME", variable: "TOKEN_MINT_ID_TOKEN_ENV",
@@ -64,6 +64,8 @@ pub static OPTIONS: [OptionRow; 11] = [
         help: "print each request, too. Debug logging in a GitHub\njob (RUNNER_DEBUG=1) does the same", ..SWITCH },
     OptionRow { name: "--timeout", value: "SECONDS", variable: "TOKEN_MINT_TIMEOUT", default: "120", heading: "other",
         help: "for everything except COMMAND", is_input: true, ..SWITCH },
+    OptionRow { name: "--offline", variable: "TOKEN_MINT_OFFLINE",
+        help: "explain a refusal without what the index publishes\nof the project", ..WITH_IDENTITY },
     OptionRow { name: "--help", letter: "-h", help: "print this text", ..SWITCH },
     OptionRow { name: "--version", letter: "-V", help: "print the version", ..SWITCH },
 ];
@@ -452,6 +454,7 @@ mod tests {
                 "burn --format",
                 "burn --id-token-env",
                 "burn --keep-identity",
+                "burn --offline",
                 "burn --project",
                 "check --format",
                 "check --keep-identity",

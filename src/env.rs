@@ -10,6 +10,10 @@ pub const GITHUB_ACTIONS: &str = "GITHUB_ACTIONS";
 pub const GITHUB_OUTPUT: &str = "GITHUB_OUTPUT";
 /// The event that started the workflow, as a JSON file.
 pub const EVENT_PATH: &str = "GITHUB_EVENT_PATH";
+/// What the job is called in its workflow file.
+pub const JOB: &str = "GITHUB_JOB";
+/// The folder that the job's repository is checked out into.
+pub const WORKSPACE: &str = "GITHUB_WORKSPACE";
 /// The file that a step appends Markdown for the job's summary page to.
 pub const STEP_SUMMARY: &str = "GITHUB_STEP_SUMMARY";
 /// The API token, for whoever was given it, and for `token-mint burn`.

@@ -44,7 +44,7 @@ pub enum Kind {
 pub struct Explanation {
     /// What happened.
     pub fact: String,
-    /// The same in a few words, as a heading, where that is known.
+    /// The same in a few words, for a heading.
     pub finding: Option<String>,
     /// The index's own words.
     pub reasons: Vec<Reason>,

@@ -7,7 +7,7 @@ use crate::claims::Claims;
 use crate::env::Env;
 use crate::error::{Error, Kind, Result};
 use crate::explain::causes;
-use crate::explain::job::Job;
+use crate::explain::job::{Checkout, Job};
 use crate::explain::report;
 use crate::handover;
 use crate::identity::{self, Identity};
@@ -17,6 +17,7 @@ use crate::messages;
 use crate::net::deadline::Deadline;
 use crate::net::http::Http;
 use crate::os::log::Log;
+use crate::published::Published;
 use crate::pyproject;
 use crate::retry::Retry;
 use crate::secret::{IdToken, redact_tokens};
@@ -153,19 +154,26 @@ impl Exchange<'_> {
     /// A refusal with its causes.
     fn explained(&self, mut error: Error, proof: &Proof) -> Error {
         if error.kind == Kind::Refused {
-            self.with_job(proof, |job| causes::explain_refusal(&mut error.explanation, job));
+            let ask = |project: &str| self.published(project);
+            self.with_job(proof, |job| causes::explain_refusal(&mut error.explanation, job, ask));
         }
         error
+    }
+
+    /// What the index publishes of a project.
+    pub fn published(&self, project: &str) -> Published {
+        let Settings { index, offline, .. } = self.settings;
+        if *offline { Published::Nothing } else { Published::of(project, index, &self.http) }
     }
 
     /// Calls `act` with the job that the ID token describes; `None` if the token has no claims.
     pub fn with_job<T>(&self, proof: &Proof, act: impl FnOnce(&Job) -> T) -> Option<T> {
         let Settings { index, project, id_token_env, .. } = self.settings;
         let claims = Claims::of(&proof.id_token)?;
-        let (audience, project) = (proof.expected.as_deref(), pyproject::known(project.as_deref()));
-        let (project, now_unix_secs) = (project.as_deref(), time::now_unix_secs());
-        let id_token_env = id_token_env.as_deref();
-        Some(act(&Job { claims: &claims, index, audience, id_token_env, project, now_unix_secs }))
+        let (audience, id_token_env) = (proof.expected.as_deref(), id_token_env.as_deref());
+        let (projects, now_unix_secs) = (pyproject::known(project.as_deref()), time::now_unix_secs());
+        let checkout = Checkout::of(self.env);
+        Some(act(&Job { claims: &claims, index, audience, id_token_env, projects: &projects, checkout, now_unix_secs }))
     }
 }
 

@@ -1,6 +1,7 @@
 //! Explanations: the causes of a refusal, this job's values for the publisher form, and where people read them.
 
 pub mod causes;
+pub mod evidence;
 pub mod id_token;
 pub mod job;
 pub mod publisher_form;

@@ -16,6 +16,7 @@ mod json;
 mod messages;
 mod net;
 mod os;
+mod published;
 mod pyproject;
 mod retry;
 mod secret;
@@ -30,7 +31,7 @@ use std::time::Duration;
 use claims::Claims;
 use cli::Command;
 use env::Env;
-use error::Result;
+use error::{Error, Kind, Result};
 use exchange::Exchange;
 use explain::{causes, report};
 use handover::command::Upload;
@@ -88,8 +89,11 @@ fn hand_over(settings: &Settings, env: &Env) -> Result<u8> {
     handover.deliver(&minted, &settings.index, exchange.deadline())?;
     let validity = exchange::validity(&minted);
     minted.keep();
-    let lines = [&*format!("API token handed over {handover}"), &validity];
-    report::success(&settings.index, &lines, exchange.log, env);
+
+    let how = format!("API token handed over {handover}");
+    exchange.log.line(&how);
+    exchange.log.line(&validity);
+    report::success(&format!("an API token for {}", settings.index), &format!("{how}; {validity}"), env);
     Ok(0)
 }
 
@@ -102,11 +106,14 @@ fn upload(argv: Vec<OsString>, settings: &Settings, env: &Env) -> Result<u8> {
     let withheld = exchange.identity_variables(&proof);
     let minted = exchange.mint(proof)?;
     let ended = upload.run(&minted, &withheld, exchange.deadline(), exchange.log);
+    let validity = exchange::validity(&minted);
     minted.revoke();
     let ended = ended?;
     match ended.status {
         0 => {
-            report::success(&settings.index, &[&ended.how, "its API token was sent for revocation"], exchange.log, env)
+            exchange.log.line(&ended.how);
+            let how = format!("{}. Then the API token was sent for revocation; without that, {validity}", ended.how);
+            report::success(&format!("an API token for {}", settings.index), &how, env);
         }
         // The program's own status. From 128 on, a status mostly stands for a signal.
         status @ ..128 => report::failure(
@@ -125,11 +132,11 @@ fn check(settings: &Settings, env: &Env) -> Result<u8> {
     let proof = exchange.request_id_token()?;
     let minted = exchange.mint(proof)?;
     minted.revoke();
-    let lines = [
-        &*format!("{name} mints API tokens for this job: a release from it would work"),
-        &format!("if its publisher was pending, {name} has just created the project"),
-    ];
-    report::success(&settings.index, &lines, exchange.log, env);
+    let what = format!("{name} mints API tokens for this job: a release from it would work");
+    let pending = format!("if its publisher was pending, {name} has just created the project");
+    exchange.log.line(&what);
+    exchange.log.line(&pending);
+    report::success("a rehearsal", &format!("{what}; {pending}"), env);
     Ok(0)
 }
 
@@ -150,7 +157,7 @@ fn burn(settings: &Settings, env: &Env) -> Result<()> {
     Ok(())
 }
 
-/// Shows the identity of this job. Nothing is sent to the index.
+/// Shows the identity of this job. The index is asked for no token, but for what it publishes of the project.
 fn show_claims(settings: &Settings, env: &Env) -> Result<()> {
     if !matches!(settings.format, None | Some(Format::Json)) {
         return Err(messages::bad_setting("--format (TOKEN_MINT_FORMAT)", "with claims, it can be json only"));
@@ -158,9 +165,17 @@ fn show_claims(settings: &Settings, env: &Env) -> Result<()> {
     let exchange = Exchange::prepare(settings, env)?;
     let proof = exchange.request_id_token_to_look_at()?;
     let claims = Claims::of(&proof.id_token).ok_or_else(messages::no_claims)?;
-    exchange.with_job(&proof, |job| report::identity(&messages::worded(causes::explain_claims(job), env), env));
-    match settings.format {
-        Some(Format::Json) => handover::print(&claims.to_json(), exchange.deadline()),
-        _ => Ok(()),
+    let ask = (!settings.offline).then_some(|project: &str| exchange.published(project));
+    let explained = exchange.with_job(&proof, |job| causes::explain_claims(job, ask));
+    if settings.format == Some(Format::Json) {
+        handover::print(&claims.to_json(), exchange.deadline())?;
     }
+    match explained {
+        Some((explanation, true)) => {
+            return Err(Error { explanation: Box::new(explanation), ..Error::new(Kind::Refused, "") });
+        }
+        Some((explanation, false)) => report::identity(&messages::worded(explanation, env), env),
+        None => {}
+    }
+    Ok(())
 }

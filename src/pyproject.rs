@@ -1,6 +1,7 @@
-//! The project's name: the one that was given, or the one in `./pyproject.toml`. Only explanations and links use it, so the file
-//! is read only for those.
+//! The project's name: the one that was given, or the one in `./pyproject.toml`, or that of the files in `./dist`. Only
+//! explanations and links use it, so the files are read only for those.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 
 use crate::os::file;
@@ -20,9 +21,29 @@ pub fn is_name(text: &str) -> bool {
         && at_end(text.chars().next_back())
 }
 
-/// The project's name, if it is known.
-pub fn known(named: Option<&str>) -> Option<String> {
-    named.map(str::to_owned).or_else(in_file)
+/// The projects, as far as they are known: one, but for the files in `./dist`.
+pub fn known(named: Option<&str>) -> Vec<String> {
+    let one = named.map(str::to_owned).or_else(in_file);
+    one.map_or_else(|| of_files(&file::names(Path::new("dist"))), |one| vec![one])
+}
+
+/// The name that an index knows a project by, however it is written (Python Packaging User Guide, "Names and normalization").
+pub fn normalized(name: &str) -> String {
+    let words = name.split(['-', '_', '.']).filter(|word| !word.is_empty());
+    words.collect::<Vec<_>>().join("-").to_ascii_lowercase()
+}
+
+/// The projects that distributions are of: `NAME-VERSION-….whl`, where NAME has no hyphen, and `NAME-VERSION.tar.gz`, where it may
+/// (Python Packaging User Guide, "Binary distribution format" and "Source distribution format").
+fn of_files(files: &[String]) -> Vec<String> {
+    let name = |file: &String| {
+        let name = match file.strip_suffix(".whl") {
+            Some(wheel) => wheel.split_once('-').filter(|(_, rest)| rest.matches('-').count() >= 3)?.0,
+            None => file.strip_suffix(".tar.gz")?.rsplit_once('-')?.0,
+        };
+        Some(normalized(name)).filter(|_| is_name(name))
+    };
+    files.iter().filter_map(name).collect::<BTreeSet<_>>().into_iter().collect()
 }
 
 /// The name in `./pyproject.toml`; `None` if there is no such file or no name is found in it.
@@ -60,6 +81,19 @@ mod tests {
         for name in ["", "-a", "a-", "a b", "a/b", "a?b", "ä", "a\n", &"a".repeat(201)] {
             assert!(!is_name(name), "{name}");
         }
+    }
+
+    #[test]
+    fn files_to_be_uploaded_tell_their_project() {
+        let of = |files: &[&str]| of_files(&files.iter().map(|file| (*file).to_owned()).collect::<Vec<_>>());
+        assert_eq!(of(&["My_Pkg-1.0-py3-none-any.whl", "my_pkg-1.0.tar.gz", "my-pkg-0.9.tar.gz", "x.txt"]), ["my-pkg"]);
+        assert_eq!(of(&["a.b-1.0-1-cp314-cp314-linux_x86_64.whl", "zz-1.tar.gz"]), ["a-b", "zz"]);
+        for file in
+            ["a.whl", "a-1.whl", "a-1-py3-none.whl", "-1.tar.gz", "a.tar.gz", "a/b-1.tar.gz", "\u{202e}-1.tar.gz"]
+        {
+            assert!(of(&[file]).is_empty(), "{file}");
+        }
+        assert_eq!(normalized("A-._b"), "a-b");
     }
 
     #[test]

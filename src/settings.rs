@@ -25,11 +25,13 @@ pub struct Settings {
     /// The variable that holds the ID token.
     pub id_token_env: Option<String>,
     pub format: Option<Format>,
-    /// For explanations and links only.
+    /// For explanations, and links in them, only.
     pub project: Option<String>,
     /// For everything except COMMAND.
     pub timeout: Duration,
     pub keep_identity: bool,
+    /// For an explanation, nobody is asked for anything.
+    pub offline: bool,
     pub verbosity: Verbosity,
     pub proxies: Proxies,
 }
@@ -51,6 +53,7 @@ impl Settings {
             project: setting("--project").parse_if_set(text_where(pyproject::is_name, SettingError::Project))?,
             timeout: setting("--timeout").parse(parse_timeout)?,
             keep_identity: is_given("--keep-identity"),
+            offline: is_given("--offline") || env.is_set("TOKEN_MINT_OFFLINE"),
             verbosity: match (is_given("--quiet"), is_given("--verbose") || debug) {
                 (true, _) => Verbosity::Quiet,
                 (false, true) => Verbosity::Verbose,
@@ -179,7 +182,7 @@ mod tests {
 
     #[test]
     fn the_command_line_wins_over_the_environment_and_that_over_the_default() {
-        let with_variable = cli::OPTIONS.iter().filter(|row| !row.variable.is_empty());
+        let with_variable = cli::OPTIONS.iter().filter(|row| !row.variable.is_empty() && !row.value.is_empty());
         assert_eq!(with_variable.clone().map(|row| row.name).collect::<Vec<_>>(), VALUES.map(|(name, ..)| name));
         for (row, (name, good, worst, error)) in with_variable.zip(VALUES) {
             let env = |value: &str| Env::from([(row.variable, value)]);

@@ -4,64 +4,117 @@
 //! `gitlab.py`. It looks whether the ID token has all claims that it needs; then it looks a publisher up by owner, owner ID,
 //! repository, workflow file and environment; only what it has found it checks claim by claim, and then it names the claim.
 
-use crate::error::{Cause, Explanation, Reason};
+use crate::error::{Cause, Explanation, Reason, Weight};
 use crate::explain::job::{Job, PROJECT_EXISTS, shown};
 use crate::explain::publisher_form::{Form, Provider, workflow_file, workflow_repository};
+use crate::published::Published;
 
 const RENEWED: &str = "the repository was moved, or the owner's account was made anew, since the publisher was added. Delete the \
                        publisher and add it again";
 
-/// What the index's codes mean, in a few words.
-const FINDINGS: [(&str, &str); 6] = [
-    ("invalid-publisher", "no trusted publisher matches it"),
-    (PROJECT_EXISTS, "the pending publisher's project exists"),
-    ("invalid-reuse-token", "its ID token was used before"),
-    ("invalid-token", "its ID token is not valid there"),
-    ("invalid-payload", "the request was not accepted"),
-    ("not-enabled", "trusted publishing is switched off"),
-];
-
-/// Adds to what is said of a refusal what is behind it; nothing, where the index's reasons are not known.
-pub fn explain_refusal(explanation: &mut Explanation, job: &Job) {
+/// Adds to what is said of a refusal what is behind it; nothing, where the index's reasons are not known. Where that leaves guesses
+/// on the publisher, `ask` is asked what the index publishes of the project.
+pub fn explain_refusal(explanation: &mut Explanation, job: &Job, ask: impl FnOnce(&str) -> Published) {
     let mut causes: Vec<Cause> = vec![];
     for cause in explanation.reasons.iter().flat_map(|reason| job.causes_of(reason)) {
         if !causes.contains(&cause) {
             causes.push(cause);
         }
     }
+    let is_left_to_guess = causes.iter().any(|cause| cause.weight == Weight::Guess && cause.needs_form);
+    let project = job.project().filter(|_| is_left_to_guess);
+    let published = project.map_or(Published::Nothing, ask);
+    if is_left_to_guess {
+        causes = job.with_evidence(causes, &published);
+    }
     causes.sort_by_key(|cause| cause.weight);
     let project_exists = explanation.reasons.iter().any(|reason| reason.code == PROJECT_EXISTS);
+    explanation.finding = explanation.reasons.first().and_then(|reason| job.finding(reason));
     (explanation.form, explanation.context) = job.rows();
-    explanation.link = job.link(&causes, project_exists);
+    explanation.link = job.link(&causes, published.has_project().or(project_exists.then_some(true)));
     if !causes.is_empty() {
         explanation.hints.clear(); // each cause says what to do
     }
-    explanation.finding = FINDINGS.iter().find_map(|(code, finding)| {
-        let is_known = explanation.reasons.iter().any(|reason| reason.code == *code);
-        is_known.then(|| format!("{} refused this job: {finding}", job.index.name()))
-    });
+    if is_left_to_guess {
+        explanation.hints.extend(job.owners(&published).into_iter().chain(job.several_projects()));
+    }
     explanation.causes = causes;
 }
 
-/// What is to be said of an identity before anything is asked of the index: `token-mint claims`.
-pub fn explain_claims(job: &Job) -> Explanation {
+/// What is to be said of an identity before the index is asked for a token: `token-mint claims`. With it whether the index would
+/// refuse it for certain. `ask` is asked what the index publishes of the project, unless it would; `None`: nobody is to be asked.
+pub fn explain_claims(job: &Job, ask: Option<impl FnOnce(&str) -> Published>) -> (Explanation, bool) {
     let name = job.index.name();
-    let (refused, called_file) = (job.causes_in_token(), job.called_file());
-    let causes: Vec<Cause> = refused.into_iter().chain(job.cause_in_issuer()).chain(job.causes_in_workflow()).collect();
+    let refused = job.causes_in_token().into_iter().chain(job.cause_in_issuer()).chain(job.causes_in_workflow());
+    let causes: Vec<Cause> = refused.collect();
     let is_refused = !causes.is_empty();
+    let asked = job.project().zip(ask).filter(|_| !is_refused);
+    let is_asked = asked.is_some();
+    let published = asked.map_or(Published::Nothing, |(project, ask)| ask(project));
     let fact = match is_refused {
         false => format!("a publisher with these values lets this job publish to {name}"),
         true => format!("{name} would refuse this job"),
     };
-    let causes: Vec<Cause> = causes.into_iter().chain(called_file).collect();
     let mut hints: Vec<String> = job.matching().into_iter().collect();
-    hints.push(format!("nothing was asked of {name}: whether such a publisher is registered there was not looked up"));
-    let link = job.link(&[Cause::possible("").in_form()], false);
+    let causes = match (is_refused, job.matches_last_publisher(&published)) {
+        (true, _) => causes.into_iter().chain(job.called_file()).collect(),
+        (false, true) => {
+            hints.push(format!(
+                "the last release came from a publisher with these values (from {name}'s Integrity API)"
+            ));
+            causes
+        }
+        (false, false) => job.with_evidence(job.called_file().into_iter().collect(), &published),
+    };
+    hints.extend(job.owners(&published).into_iter().chain(job.several_projects()));
+    hints.push(match is_asked {
+        true => format!(
+            "{name} shows nobody which publishers are registered: whether one for this job is was not looked up"
+        ),
+        false => {
+            format!(
+                "nothing was asked of {name}: whether a publisher for this job is registered there was not looked up"
+            )
+        }
+    });
+    let link = job.link(&[Cause::possible("").in_form()], published.has_project());
     let (form, context) = job.rows();
-    Explanation { fact, form, context, causes, hints, link, ..Explanation::default() }
+    (Explanation { fact, form, context, causes, hints, link, ..Explanation::default() }, is_refused)
 }
 
 impl Job<'_> {
+    /// The causes, with what points at one in front. What a publisher did once, it can do.
+    fn with_evidence(&self, mut causes: Vec<Cause>, published: &Published) -> Vec<Cause> {
+        if self.matches_last_publisher(published) {
+            causes.retain(|cause| cause.weight != Weight::Evidence);
+        }
+        self.evidence(published).into_iter().chain(causes).collect()
+    }
+
+    fn several_projects(&self) -> Option<String> {
+        let [first, second, ..] = self.projects else { return None };
+        Some(format!(
+            "dist/ has files of several projects, among them {} and {}: name the one that this is about with --project \
+             (TOKEN_MINT_PROJECT) to get more",
+            shown(first),
+            shown(second)
+        ))
+    }
+
+    /// The refusal in a few words.
+    fn finding(&self, Reason { code, description }: &Reason) -> Option<String> {
+        let what = match code.as_str() {
+            "invalid-publisher" => "no matching trusted publisher",
+            PROJECT_EXISTS => "the pending publisher's project exists already",
+            "invalid-reuse-token" => "the ID token was used before",
+            "invalid-token" => "the ID token could not be verified",
+            "invalid-payload" if description.contains("issuer") => "it takes no ID tokens of this issuer",
+            "not-enabled" => "trusted publishing is switched off",
+            _ => return None,
+        };
+        Some(format!("{} refused this job: {what}", self.index.name()))
+    }
+
     fn causes_of(&self, Reason { code, description }: &Reason) -> Vec<Cause> {
         let index = self.index.name();
         match code.as_str() {
@@ -153,7 +206,7 @@ impl Job<'_> {
     }
 
     /// The workflow that the job runs in, if that is another repository's.
-    fn runs_elsewhere(&self) -> Option<String> {
+    pub fn runs_elsewhere(&self) -> Option<String> {
         let (called, repository) = (self.claims.text("job_workflow_ref")?, self.claims.text("repository")?);
         let is_own = workflow_repository(&called).is_some_and(|of| of.eq_ignore_ascii_case(&repository));
         (!is_own).then_some(called)
@@ -373,8 +426,8 @@ fn quoted(text: &str) -> Option<String> {
 mod tests {
     use super::*;
     use crate::claims::Claims;
-    use crate::error::{Link, Weight};
-    use crate::explain::job::MAX_CLAIMS;
+    use crate::error::Link;
+    use crate::explain::job::{Checkout, MAX_CLAIMS};
     use crate::index::Index;
 
     const NOT_FOUND: &str =
@@ -416,12 +469,26 @@ mod tests {
         let index = Index::parse(index).unwrap();
         let audience = index.known_audience();
         let audience = audience.as_deref();
-        let job = Job { claims: &claims, index: &index, audience, id_token_env: None, project, now_unix_secs: NOW };
+        let job = Job { projects: &named(project), audience, ..job_of(&claims, &index) };
         let reasons = reasons.iter().map(reason).collect();
         let hints = vec!["unknown".to_owned()];
         let mut explanation = Explanation { reasons, hints, ..Explanation::default() };
-        explain_refusal(&mut explanation, &job);
+        explain_refusal(&mut explanation, &job, |_| Published::Nothing);
         explanation
+    }
+
+    fn job_of<'a>(claims: &'a Claims, index: &'a Index) -> Job<'a> {
+        let checkout = Checkout { folder: "/nonexistent".into(), job: None };
+        let (audience, id_token_env, projects) = (Some("pypi"), None, &[][..]);
+        Job { claims, index, audience, id_token_env, projects, checkout, now_unix_secs: NOW }
+    }
+
+    fn named(project: Option<&str>) -> Vec<String> {
+        project.map(str::to_owned).into_iter().collect()
+    }
+
+    fn explained(job: &Job) -> Explanation {
+        explain_claims(job, None::<fn(&str) -> Published>).0
     }
 
     /// The causes that PyPI's refusal leads to: `!` before a proof, `~` before evidence, `?` before a guess.
@@ -606,8 +673,7 @@ mod tests {
     fn an_issuer_that_pypi_does_not_take_is_no_match_before_anything_is_asked() {
         let explained = |issuer: &str| {
             let (index, claims) = (Index::parse("pypi").unwrap(), claims(&[&format!("iss=\"{issuer}\"")]));
-            let (audience, id_token_env, project) = (Some("pypi"), None, None);
-            explain_claims(&Job { claims: &claims, index: &index, audience, id_token_env, project, now_unix_secs: NOW })
+            self::explained(&job_of(&claims, &index))
         };
         for issuer in ["https://ghes.example.org/_services/token", "https://oidc.circleci.com/org/1"] {
             let explanation = explained(issuer);
@@ -797,9 +863,7 @@ mod tests {
     fn claims_are_explained_before_anything_is_asked() {
         let index = Index::parse("pypi").unwrap();
         let explained = |claims: &Claims| {
-            let project = Some("sampleproject");
-            let audience = Some("pypi");
-            explain_claims(&Job { claims, index: &index, audience, id_token_env: None, project, now_unix_secs: NOW })
+            self::explained(&Job { projects: &named(Some("sampleproject")), ..job_of(claims, &index) })
         };
         let fine = explained(&claims(&[]));
         assert!(fine.fact.contains("lets this job publish to PyPI") && fine.causes.is_empty(), "{fine:?}");

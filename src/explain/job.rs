@@ -1,6 +1,10 @@
 //! The job whose ID token was refused, or would be, as the values for the publisher form; and the way to that form.
 
+use std::ffi::OsStr;
+use std::path::PathBuf;
+
 use crate::claims::Claims;
+use crate::env::{Env, JOB, WORKSPACE};
 use crate::error::{Cause, Link};
 use crate::explain::publisher_form::{ENVIRONMENT_NAME, Form, Provider};
 use crate::index::Index;
@@ -25,12 +29,35 @@ pub struct Job<'a> {
     pub audience: Option<&'a str>,
     /// The variable that the ID token came in, where the user named one.
     pub id_token_env: Option<&'a str>,
-    /// The project that it is to publish, as far as it is known.
-    pub project: Option<&'a str>,
+    /// The projects that it is to publish, as far as they are known.
+    pub projects: &'a [String],
+    pub checkout: Checkout,
     pub now_unix_secs: u64,
 }
 
+/// Where the job's files are.
+pub struct Checkout {
+    pub folder: PathBuf,
+    /// What the job is called in its workflow file.
+    pub job: Option<String>,
+}
+
+impl Checkout {
+    /// That of a GitHub job, or the working folder.
+    pub fn of(env: &Env) -> Checkout {
+        Checkout {
+            folder: env.get(WORKSPACE).unwrap_or(OsStr::new(".")).into(),
+            job: env.text(JOB).ok().flatten().map(str::to_owned),
+        }
+    }
+}
+
 impl Job<'_> {
+    /// The project that it is to publish, if it is one.
+    pub fn project(&self) -> Option<&str> {
+        if let [project] = self.projects { Some(project) } else { None }
+    }
+
     /// This job's values for the publisher form, and what counts beside them.
     pub fn rows(&self) -> (Rows, Rows) {
         let form = Form::of(self.claims);
@@ -57,16 +84,21 @@ impl Job<'_> {
     }
 
     /// Where the publisher is registered, on the indexes whose pages are known; nothing where that would not help.
-    pub fn link(&self, causes: &[Cause], project_exists: bool) -> Option<Link> {
+    pub fn link(&self, causes: &[Cause], has_project: Option<bool>) -> Option<Link> {
         let origin = self.index.site()?;
         let form = Form::of(self.claims);
         if form.provider == Provider::Other || !causes.iter().any(|cause| cause.needs_form) {
             return None;
         }
-        let (mut what, address) = match self.project {
-            None if project_exists => (
+        let account = format!("{origin}/manage/account/publishing/");
+        let (mut what, address) = match self.project() {
+            None if has_project == Some(true) => (
                 "your projects; the page of this one has a page Publishing".to_owned(),
                 format!("{origin}/manage/projects/"),
+            ),
+            Some(project) if has_project == Some(false) => (
+                format!("your account's page Publishing, for a pending publisher of {project} (enter the values yourself)"),
+                account,
             ),
             Some(project) => (
                 format!("the page of {project} with the form filled in (it adds a publisher; check what is there first)"),
@@ -76,7 +108,7 @@ impl Job<'_> {
                 "for a project that does not exist yet (enter the values yourself); for one that does, its page Manage → \
                  Publishing (with --project, you get a link with the form filled in)"
                     .to_owned(),
-                format!("{origin}/manage/account/publishing/"),
+                account,
             ),
         };
         if form.refuses_environment() {

@@ -4,6 +4,7 @@
 //! parameters: `warehouse/manage/views/oidc_publishers.py`.
 
 use crate::claims::Claims;
+use crate::json::Object;
 use crate::net::url::percent_encode;
 
 /// The issuer of GitHub's ID tokens. An enterprise may have one of its own below it, which PyPI does not take.
@@ -15,6 +16,13 @@ const ACTIVESTATE: &str = "https://platform.activestate.com/api/v1/oauth/oidc";
 
 /// The one field that may stay empty.
 pub const ENVIRONMENT_NAME: &str = "Environment name";
+pub const WORKFLOW_NAME: &str = "Workflow name";
+const OWNER: &str = "Owner";
+const REPOSITORY_NAME: &str = "Repository name";
+const EMAIL: &str = "Email";
+const NAMESPACE: &str = "Namespace";
+const PROJECT_NAME: &str = "Project name";
+const PIPELINE: &str = "Top-level pipeline file path";
 
 /// Who issued the ID token, as far as PyPI has a form for it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,6 +31,30 @@ pub enum Provider {
     GitLab,
     Google,
     Other,
+}
+
+impl Provider {
+    /// What people call it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Provider::GitHub => "GitHub",
+            Provider::GitLab => "GitLab",
+            Provider::Google => "Google Cloud",
+            Provider::Other => "another CI system",
+        }
+    }
+
+    /// True if a publisher with one of these fields takes a job with the other.
+    pub fn takes(self, publisher: &Field, job: &Field) -> bool {
+        match (self, publisher.name, &publisher.value, &job.value) {
+            (_, ENVIRONMENT_NAME, None, _) => true,
+            (Provider::GitHub, ENVIRONMENT_NAME, Some(publisher), Some(job))
+            | (Provider::GitLab, NAMESPACE | PROJECT_NAME, Some(publisher), Some(job)) => {
+                publisher.eq_ignore_ascii_case(job)
+            }
+            (_, _, publisher, job) => publisher == job,
+        }
+    }
 }
 
 /// A job's values for the form.
@@ -52,9 +84,9 @@ impl Form {
         let field = |name, parameter, value| Field { name, value, parameter };
         let fields = match provider {
             Provider::GitHub => vec![
-                field("Owner", "owner", claims.text("repository_owner")),
-                field("Repository name", "repository", repository_name(claims)),
-                field("Workflow name", "workflow_filename", workflow_file(claims, "job_workflow_ref")),
+                field(OWNER, "owner", claims.text("repository_owner")),
+                field(REPOSITORY_NAME, "repository", repository_name(claims)),
+                field(WORKFLOW_NAME, "workflow_filename", workflow_file(claims, "job_workflow_ref")),
                 field(ENVIRONMENT_NAME, "environment", claims.text("environment")),
             ],
             Provider::GitLab => {
@@ -62,9 +94,9 @@ impl Form {
                 let (namespace, project) = path.rsplit_once('/').unwrap_or(("", &path));
                 let some = |text: &str| Some(text.to_owned()).filter(|text| !text.is_empty());
                 let mut fields = vec![
-                    field("Namespace", "namespace", some(namespace)),
-                    field("Project name", "project", some(project)),
-                    field("Top-level pipeline file path", "workflow_filepath", pipeline_file(claims)),
+                    field(NAMESPACE, "namespace", some(namespace)),
+                    field(PROJECT_NAME, "project", some(project)),
+                    field(PIPELINE, "workflow_filepath", pipeline_file(claims)),
                     field(ENVIRONMENT_NAME, "environment", claims.text("environment")),
                 ];
                 if is_of_own_gitlab(claims) {
@@ -73,18 +105,46 @@ impl Form {
                 fields
             }
             Provider::Google => {
-                vec![field("Email", "email", claims.text("email")), field("Subject", "sub", claims.text("sub"))]
+                vec![field(EMAIL, "email", claims.text("email")), field("Subject", "sub", claims.text("sub"))]
             }
             Provider::Other => vec![],
         };
         Form { provider, fields }
     }
 
+    /// The form as it was filled in for a publisher that the index shows (pypi_attestations, `Publisher`); `None` for one of a
+    /// kind that is not known.
+    pub fn of_publisher(publisher: &Object) -> Option<Form> {
+        let text = |key| publisher.get(key).ok().filter(|text: &String| !text.is_empty());
+        let field = |name, value| Field { name, value, parameter: "" };
+        let repository = text("repository").unwrap_or_default();
+        let (owner, name) =
+            repository.rsplit_once('/').map(|(owner, name)| (owner.to_owned(), name.to_owned())).unzip();
+        let environment = field(ENVIRONMENT_NAME, text("environment"));
+        let (provider, fields) = match text("kind")?.as_str() {
+            "GitHub" => {
+                let workflow = field(WORKFLOW_NAME, text("workflow"));
+                (Provider::GitHub, vec![field(OWNER, owner), field(REPOSITORY_NAME, name), workflow, environment])
+            }
+            "GitLab" => {
+                let pipeline = field(PIPELINE, text("workflow_filepath"));
+                (Provider::GitLab, vec![field(NAMESPACE, owner), field(PROJECT_NAME, name), pipeline, environment])
+            }
+            "Google" => (Provider::Google, vec![field(EMAIL, text("email"))]),
+            _ => return None,
+        };
+        Some(Form { provider, fields })
+    }
+
+    /// The environment, if there is one.
+    pub fn environment(&self) -> Option<&str> {
+        self.fields.iter().find(|field| field.name == ENVIRONMENT_NAME)?.value.as_deref()
+    }
+
     /// True for an environment that GitHub allows and PyPI's form does not.
     pub fn refuses_environment(&self) -> bool {
-        let environment = self.fields.iter().find(|field| field.name == ENVIRONMENT_NAME);
-        let refused = |name: &String| name.chars().count() > 255 || name.contains(['\'', '"', '`', ',', ';', '\\']);
-        self.provider == Provider::GitHub && environment.and_then(|field| field.value.as_ref()).is_some_and(refused)
+        let refused = |name: &str| name.chars().count() > 255 || name.contains(['\'', '"', '`', ',', ';', '\\']);
+        self.provider == Provider::GitHub && self.environment().is_some_and(refused)
     }
 
     /// The page of `project` on the index at `origin` with the form filled in; `None` where there is no form.

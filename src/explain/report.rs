@@ -6,10 +6,9 @@ use std::path::PathBuf;
 
 use crate::env::{Env, STEP_SUMMARY};
 use crate::error::{Explanation, Link};
-use crate::index::Index;
 use crate::os::file;
-use crate::os::log::{self, Log};
-use crate::text::{self, harmless, markdown, markdown_with_code};
+use crate::os::log;
+use crate::text::{self, harmless, markdown, prose};
 
 /// The runner drops a step's whole summary when it is longer (GitHub Docs, "Adding a job summary").
 const MAX_SUMMARY_BYTES: u64 = 1024 * 1024;
@@ -22,6 +21,14 @@ pub fn failure(explanation: &Explanation, env: &Env) {
     if env.on_github() {
         let _ = log::command(&text::annotation("error", "token-mint", &annotation(explanation)));
         let _ = summary(&page(explanation), env);
+    }
+}
+
+/// Says on the summary page of a GitHub job what went well.
+pub fn success(fact: &str, how: &str, env: &Env) {
+    if env.on_github() {
+        let page = format!("\n### token-mint: {}\n\n{}\n", markdown(fact), markdown(how));
+        let _ = summary(&harmless(&page), env);
     }
 }
 
@@ -72,19 +79,9 @@ pub fn annotation(explanation: &Explanation) -> String {
     format!("{}{see}", format!("{fact}{code}\n{first}").trim_end().chars().take(room).collect::<String>())
 }
 
-/// Says that all went well, to those who want to hear it, and in a GitHub job on its summary page, too.
-pub fn success(index: &Index, lines: &[&str], log: Log, env: &Env) {
-    lines.iter().for_each(|line| log.line(line));
-    let lines = lines.iter().map(|line| format!("{}  \n", markdown_with_code(line)));
-    let _ = summary(
-        &format!("\n**token-mint** at {}:  \n{}", markdown(&index.to_string()), lines.collect::<String>()),
-        env,
-    );
-}
-
-/// Appends to the job's summary page, where there is one.
+/// Appends Markdown to the job's summary page.
 fn summary(page: &str, env: &Env) -> io::Result<()> {
-    let Some(path) = env.get(STEP_SUMMARY).filter(|_| env.on_github()).map(PathBuf::from) else { return Ok(()) };
+    let Some(path) = env.get(STEP_SUMMARY).map(PathBuf::from) else { return Ok(()) };
     let mut file = file::open_to_append(&path)?;
     match file.metadata()?.len() + page.len() as u64 {
         0..=MAX_SUMMARY_BYTES => file.write_all(page.as_bytes()),
@@ -95,10 +92,10 @@ fn summary(page: &str, env: &Env) -> io::Result<()> {
 /// The Markdown for the summary page: what it is, what is behind it, and where to go; then the rest.
 pub fn page(explanation: &Explanation) -> String {
     let Explanation { fact, finding, reasons, form, context, causes, hints, link } = explanation;
-    let mut page = format!("\n### token-mint: {}\n\n", markdown(finding.as_ref().unwrap_or(fact)));
-    if finding.is_some() {
-        page.push_str(&format!("> {}\n>\n", markdown(fact)));
-    }
+    let mut page = match finding {
+        Some(finding) => format!("\n### {}\n\n{}\n\n", markdown(finding), markdown(fact)),
+        None => format!("\n### token-mint: {}\n\n", markdown(fact)),
+    };
     for reason in reasons {
         page.push_str(&format!("> {}\n>\n", markdown(&reason.to_string())));
     }
@@ -106,10 +103,10 @@ pub fn page(explanation: &Explanation) -> String {
     for cause in causes {
         let word = cause.word();
         let (first, rest) = word.split_at(1);
-        page.push_str(&format!("- **{}{rest}:** {}\n", first.to_uppercase(), markdown_with_code(&cause.text)));
+        page.push_str(&format!("- **{}{rest}:** {}\n", first.to_uppercase(), prose(&cause.text)));
     }
     if let Some(Link { what, address }) = link {
-        page.push_str(&format!("\n[Open the form]({address}): {}\n", markdown_with_code(what)));
+        page.push_str(&format!("\n[Open the form]({address}): {}\n", prose(what)));
     }
     if !form.is_empty() {
         page.push_str("\n| the index's form | this job (from its ID token, not verified) |\n|---|---|\n");
@@ -128,13 +125,9 @@ pub fn page(explanation: &Explanation) -> String {
         // Only our own hints have lines of code in them.
         match hint.split_once("\n\n") {
             Some((words, code)) => {
-                page.push_str(&format!(
-                    "- {}\n\n  ```yaml\n{}\n  ```\n",
-                    markdown_with_code(words),
-                    code.trim_end_matches('\n')
-                ));
+                page.push_str(&format!("- {}\n\n  ```yaml\n{}\n  ```\n", prose(words), code.trim_end_matches('\n')));
             }
-            None => page.push_str(&format!("- {}\n", markdown_with_code(hint))),
+            None => page.push_str(&format!("- {}\n", prose(hint))),
         }
     }
     harmless(&page) // what is code or an address, too
@@ -147,11 +140,12 @@ mod tests {
     use crate::cli::UsageError;
     use crate::error::{Cause, Error, Reason};
     use crate::explain::causes::{explain_claims, explain_refusal};
-    use crate::explain::job::Job;
+    use crate::explain::job::{Checkout, Job};
     use crate::index::Index;
     use crate::messages::{self, Endpoint, Request};
     use crate::net::http::Reply;
     use crate::net::http_error::HttpError;
+    use crate::published::{self, Published, Release};
 
     const HOSTILE: &str = "x\n::error::a\n  ::Warning::b\r::add-mask::c\ntoken-mint: form: d\n ##[group]e\x1b[2K\u{202e}\u{85}\u{2028} \
                            pypi-AgEIcHlwaS5vcmcCJDAw,eyJhbGciOiJSUzI1NiJ9.eyJzdWIiOiJ4In0.c2lnbmF0dXJl ::::##[f";
@@ -185,26 +179,51 @@ mod tests {
             "environment": HOSTILE, "repository_owner": HOSTILE, "repository_owner_id": HOSTILE, "sub": HOSTILE,
             "job_workflow_ref": format!("{HOSTILE}/{HOSTILE}.yml@x"), "workflow_ref": HOSTILE,
         });
+        let repository = format!("{HOSTILE}/{HOSTILE}");
+        let own = serde_json::json!({
+            "iss": "https://token.actions.githubusercontent.com", "aud": HOSTILE, "repository": repository,
+            "repository_owner": HOSTILE, "job_workflow_ref": format!("{repository}/{HOSTILE}.yml@x"),
+            "workflow_ref": format!("{repository}/{HOSTILE}-other.yml@x"),
+        });
         let other = serde_json::json!({"iss": "https://example.org", "aud": HOSTILE, HOSTILE: {"a": HOSTILE}});
         let missing = format!("Missing claim '{HOSTILE}'");
         let index = Index::parse("pypi").unwrap();
         for (code, description, claims) in [
             ("invalid-publisher", HOSTILE, &json),
+            ("invalid-publisher", HOSTILE, &own),
             ("invalid-publisher", &missing, &json),
             ("invalid-token", HOSTILE, &json),
             ("invalid-payload", "unknown trusted publishing issuer", &other),
             (HOSTILE, HOSTILE, &other),
         ] {
             let claims = Claims::from(claims.to_string().as_str());
-            let (audience, project) = (Some(HOSTILE), Some(HOSTILE));
-            let job =
-                Job { claims: &claims, index: &index, audience, id_token_env: project, project, now_unix_secs: 40 };
+            let (audience, projects) = (Some(HOSTILE), [text()]);
+            let checkout = Checkout { folder: "/nonexistent".into(), job: None };
+            let (claims, index, projects) = (&claims, &index, &projects);
+            let job = Job { claims, index, audience, id_token_env: audience, projects, checkout, now_unix_secs: 40 };
             let reasons = vec![Reason { code: code.to_owned(), description: description.to_owned() }];
             let mut refused = Explanation { fact: text(), reasons, hints: vec![text()], ..Explanation::default() };
-            explain_refusal(&mut refused, &job);
-            explanations.extend([refused, explain_claims(&job)]);
+            explain_refusal(&mut refused, &job, |_| Published::NoProject);
+            explanations.push(refused);
+            for repository in [format!("{HOSTILE}/{HOSTILE}"), "a/b".to_owned(), String::new()] {
+                explanations.push(explain_claims(&job, Some(|_: &str| hostile_release(&repository))).0);
+            }
         }
         explanations
+    }
+
+    /// One with a publisher for this repository; none for an empty one.
+    fn hostile_release(repository: &str) -> Published {
+        let json = serde_json::json!({
+            "info": {"version": HOSTILE, "project_urls": {HOSTILE: format!("https://github.com/{HOSTILE}/x")}},
+            "ownership": {"roles": [{"role": "Owner", "user": HOSTILE}]},
+        });
+        let (release, _) = Release::read(json.to_string().as_bytes()).unwrap();
+        let publisher = serde_json::json!({"kind": "GitHub", "repository": repository, "environment": HOSTILE,
+            "workflow": HOSTILE});
+        let bundles = serde_json::json!({"attestation_bundles": [{ "publisher": publisher }]}).to_string();
+        let publisher = published::publisher(bundles.as_bytes()).filter(|_| !repository.is_empty());
+        Published::Release(Release { publisher, ..release })
     }
 
     #[test]

@@ -37,11 +37,15 @@ compile_error!("mozilla-roots would win silently: add --no-default-features to -
 #[cfg(not(any(feature = "mozilla-roots", feature = "system-roots")))]
 compile_error!("without certificate authorities there is no https: enable mozilla-roots or system-roots");
 
-/// The most that is read of a reply's body. The protocol's replies are a few hundred bytes, an ID token two thousand.
-pub const MAX_BODY_BYTES: usize = 64 * 1024;
+/// The most that is read of a reply's body, if nothing else is said. The protocol's replies are a few hundred bytes, an ID token two
+/// thousand.
+const MAX_BODY_BYTES: usize = 64 * 1024;
+/// The most that may come around a body: the header, chunks, and TLS.
+const MAX_AROUND_BYTES: usize = 192 * 1024;
 /// The most that is read of a reply's status line.
 const MAX_STATUS_LINE_BYTES: usize = 8 * 1024;
 
+const JSON: &str = "application/json";
 const USER_AGENT: &str = concat!("token-mint/", env!("CARGO_PKG_VERSION"));
 
 /// minreq's stand-in for a status line that is missing (`parse_status_line` in its src/response.rs).
@@ -61,6 +65,7 @@ pub struct Http {
     deadline: Deadline,
     log: Log,
     proxies: Proxies,
+    max_body_bytes: usize,
     /// minreq would take a timeout from the environment.
     minreq_has_timeout: bool,
     /// A connection for a request that is to come.
@@ -71,7 +76,7 @@ pub struct Http {
 pub struct Reply {
     /// 100 to 599.
     pub status: u16,
-    /// At most [`MAX_BODY_BYTES`].
+    /// Never longer than the client takes them.
     pub body: Vec<u8>,
     /// The pause that it asks for before the next request, should there be one.
     pub retry_after: Option<Duration>,
@@ -110,12 +115,17 @@ impl Http {
     /// A client for requests that are to be done by this deadline.
     pub fn new(deadline: Deadline, log: Log, proxies: Proxies) -> Http {
         let minreq_has_timeout = std::env::var_os("MINREQ_TIMEOUT").is_some(); // minreq looks there, too
-        Http { deadline, log, proxies, minreq_has_timeout, early: Rc::default() }
+        Http { deadline, log, proxies, max_body_bytes: MAX_BODY_BYTES, minreq_has_timeout, early: Rc::default() }
     }
 
     /// The same client with another deadline.
     pub fn until(&self, deadline: Deadline) -> Http {
         Http { deadline, ..self.clone() }
+    }
+
+    /// The same client for replies that may be this long.
+    pub fn taking(&self, max_body_bytes: usize) -> Http {
+        Http { max_body_bytes, ..self.clone() }
     }
 
     /// When it gives up.
@@ -130,12 +140,14 @@ impl Http {
         *self.early.borrow_mut() = Some(Connection::open_early(route, self.deadline));
     }
 
-    /// `GET url`, with these headers too.
+    /// `GET url`, with these headers too. What is accepted is JSON, unless one of them says otherwise.
     ///
     /// # Errors
     /// [`HttpError`]; a reply of any status is no error here.
     pub fn get(&self, url: &Url, headers: &[(&str, String)]) -> Result<Reply, HttpError> {
-        let request = minreq::get(url.to_string()).with_headers(headers.iter().cloned());
+        let is_json = headers.iter().all(|(name, _)| *name != "Accept");
+        let accept = is_json.then(|| ("Accept", JSON.to_owned()));
+        let request = minreq::get(url.to_string()).with_headers(headers.iter().cloned().chain(accept));
         self.send("GET", url, request)?.whole()
     }
 
@@ -158,7 +170,8 @@ impl Http {
         json: String,
     ) -> Result<Reply, HttpError> {
         let request = minreq::post(url.to_string()).with_headers(headers.iter().cloned());
-        self.send("POST", url, request.with_header("Content-Type", "application/json").with_body(json))
+        let request = request.with_header("Accept", JSON).with_header("Content-Type", JSON);
+        self.send("POST", url, request.with_body(json))
     }
 
     fn send(&self, method: &str, url: &Url, request: minreq::Request) -> Result<Reply, HttpError> {
@@ -187,7 +200,6 @@ impl Http {
         let relay = Relay::new()?;
         let mut request = request
             .with_header("User-Agent", USER_AGENT)
-            .with_header("Accept", "application/json")
             .with_header("Connection", "close")
             .with_follow_redirects(false)
             .with_max_headers_size(None)
@@ -196,8 +208,9 @@ impl Http {
         if self.minreq_has_timeout {
             request = request.with_timeout(LONGER_THAN_ANY_DEADLINE_SECS);
         }
-        let exchanging = Background::spawn(move || exchange(request))?;
-        let relayed = relay.run(&remote, deadline).map_err(|error| self.late(error));
+        let max_body_bytes = self.max_body_bytes;
+        let exchanging = Background::spawn(move || exchange(request, max_body_bytes))?;
+        let relayed = relay.run(&remote, max_body_bytes + MAX_AROUND_BYTES, deadline).map_err(|error| self.late(error));
         drop((relay, remote)); // so minreq notices at once, if it did not end this
         let reaction = Deadline::after(REACTION_TIMEOUT).despite_signals();
         let exchanged = reaction.result_of(exchanging).unwrap_or_else(|_| Err(HttpError::cut_off()));
@@ -237,7 +250,7 @@ pub fn end_panics_as_bad_replies() {
 }
 
 /// Sends a request, and reads its reply.
-fn exchange(request: minreq::Request) -> Result<Reply, HttpError> {
+fn exchange(request: minreq::Request, max_body_bytes: usize) -> Result<Reply, HttpError> {
     let mut response = request.send_lazy()?;
     if response.reason_phrase == NO_STATUS_LINE {
         return Err(HttpError::no_reply());
@@ -260,7 +273,7 @@ fn exchange(request: minreq::Request) -> Result<Reply, HttpError> {
     // As minreq reads it: the last one counts, and none where the body comes in chunks.
     let announced = values(&headers, "content-length").next_back().filter(|_| !is_chunked);
     let announced: Option<usize> = announced.and_then(|bytes| bytes.parse().ok());
-    let most = MAX_BODY_BYTES as u64 + 1;
+    let most = max_body_bytes as u64 + 1;
     let read = match (is_interim, announced) {
         (true, Some(bytes)) => (&mut response).take(most.min(bytes as u64)).read_to_end(&mut reply.body),
         (true, None) if is_chunked => Chunks::new(&mut response).take(most).read_to_end(&mut reply.body),
@@ -270,7 +283,7 @@ fn exchange(request: minreq::Request) -> Result<Reply, HttpError> {
     reply.is_surely_whole = announced == Some(came);
     reply.error = match (read, announced) {
         (Err(error), _) => Some(error.into()),
-        (Ok(_), _) if came > MAX_BODY_BYTES => Some(HttpError::too_long(MAX_BODY_BYTES)),
+        (Ok(_), _) if came > max_body_bytes => Some(HttpError::too_long(max_body_bytes)),
         (Ok(_), Some(announced)) if came < announced => {
             Some(HttpError::Broken(format!("its reply was cut off: {came} of {announced} bytes came")))
         }

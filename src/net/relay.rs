@@ -17,8 +17,6 @@ use rustix::io::Errno;
 use crate::net::deadline::Deadline;
 use crate::net::http_error::HttpError;
 
-/// The most that a server may send in one connection: a reply's header and body, and TLS around them.
-const MAX_RECEIVED_BYTES: usize = 256 * 1024;
 /// The most that a caller may send before the password.
 const MAX_GREETING_BYTES: usize = 1024;
 /// The most callers at a time that have not sent the password yet.
@@ -51,11 +49,12 @@ impl Relay {
         Ok(Relay { as_proxy, listener, greeting: STANDARD.encode(format!("relay:{password}")) })
     }
 
-    /// Passes on what minreq and the server send, until minreq has closed its end, or did not connect in time.
+    /// Passes on what minreq and the server send, until minreq has closed its end, or did not connect in time. The server may send
+    /// no more than so many bytes: a reply's header and body, and TLS around them.
     ///
     /// # Errors
     /// [`HttpError`], if something else ended it: the deadline, a signal, or the bound on bytes.
-    pub fn run(&self, remote: &TcpStream, deadline: Deadline) -> Result<(), HttpError> {
+    pub fn run(&self, remote: &TcpStream, max_received_bytes: usize, deadline: Deadline) -> Result<(), HttpError> {
         let Some(local) = self.caller_with_password(deadline)? else { return Ok(()) };
         (&local).write_all(b"HTTP/1.1 200 OK\r\n\r\n")?;
         remote.set_nonblocking(true)?;
@@ -68,8 +67,8 @@ impl Relay {
             if up.is_over {
                 return Ok(());
             }
-            if received > MAX_RECEIVED_BYTES {
-                return Err(HttpError::too_long(MAX_RECEIVED_BYTES));
+            if received > max_received_bytes {
+                return Err(HttpError::too_long(max_received_bytes));
             }
             let ends = [(&local, up.to_read() | down.to_write()), (remote, down.to_read() | up.to_write())];
             // A closed end that is not waited for would always be ready.
@@ -240,11 +239,12 @@ mod tests {
         let request = minreq::get("http://127.0.0.1:9").with_proxy(relay.as_proxy.clone());
         let client =
             thread::spawn(move || request.send().ok().and_then(|reply| reply.as_str().ok().map(str::to_owned)));
-        let relayed = relay.run(remote, Deadline::after(timeout));
+        let relayed = relay.run(remote, MAX_RECEIVED_BYTES, Deadline::after(timeout));
         drop(relay);
         (client.join().unwrap(), relayed)
     }
 
+    const MAX_RECEIVED_BYTES: usize = 256 * 1024;
     const SOON: Duration = Duration::from_secs(10);
 
     #[test]

@@ -11,6 +11,9 @@ use crate::net::deadline::Deadline;
 /// How long a file is waited for that only serves an explanation.
 const READ_TIMEOUT: Duration = Duration::from_secs(1);
 
+/// More are not looked at.
+const MAX_NAMES: usize = 1000;
+
 /// At most `max_bytes` of a file; `None` where there is no such file, or none that can be read soon.
 pub fn read(path: &Path, max_bytes: u64) -> Option<Vec<u8>> {
     let path = path.to_owned();
@@ -20,6 +23,17 @@ pub fn read(path: &Path, max_bytes: u64) -> Option<Vec<u8>> {
         io::Result::Ok(bytes)
     };
     Deadline::after(READ_TIMEOUT).despite_signals().wait_for(read).ok()?.ok() // a signal has to be explained, too
+}
+
+/// The names of what is in a folder, as far as they are UTF-8; none where there is no such folder, or none that can be read soon.
+pub fn names(folder: &Path) -> Vec<String> {
+    let folder = folder.to_owned();
+    let list = move || {
+        let entries = fs::read_dir(folder)?.take(MAX_NAMES).flatten();
+        io::Result::Ok(entries.filter_map(|entry| entry.file_name().into_string().ok()).collect())
+    };
+    let names = Deadline::after(READ_TIMEOUT).despite_signals().wait_for(list);
+    names.unwrap_or_else(|ended| Err(ended.into())).unwrap_or_default()
 }
 
 /// Opens a file that is there, to append to it.

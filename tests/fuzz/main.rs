@@ -20,6 +20,7 @@ mod program {
     pub mod messages;
     pub mod net;
     pub mod os;
+    pub mod published;
     pub mod pyproject;
     pub mod retry;
     pub mod secret;

@@ -27,7 +27,7 @@ fn a_refusal_is_explained_on_stderr_in_one_annotation_and_on_the_summary_page() 
     assert!(annotation.ends_with("%0Asee the job's summary"), "{outcome}");
     assert_eq!(annotation.matches("%0A").count(), 2, "{outcome}");
     for piece in [
-        "### token-mint: ",
+        " refused this job\\: no matching trusted publisher\n\n",
         "| Workflow name | release\\.yml |\n",
         "| Environment name | pypi |\n",
         "- **Possible cause:** one of the publisher\\'s fields",
@@ -41,15 +41,27 @@ fn a_refusal_is_explained_on_stderr_in_one_annotation_and_on_the_summary_page() 
 }
 
 #[test]
-fn every_failure_has_its_annotation_and_a_success_has_none() {
+fn every_failure_has_its_annotation_and_a_success_two_lines_on_the_summary_page() {
     let outcome = Step::on_github().run();
     outcome.assert_failed(3, &["id-token: write"]);
     assert_eq!(outcome.annotations().len(), 1, "{outcome}");
     assert!(outcome.summary.contains("  ```yaml\n    jobs:\n      publish:\n"), "{outcome}");
     let servers = StandIn::start(Setup::default());
-    let outcome = Step::of(&servers).run_with(&servers);
-    outcome.assert_done();
-    assert_eq!((outcome.annotations().len(), &outcome.summary[..]), (0, ""), "{outcome}");
+    for (args, pieces) in [
+        (&[][..], ["API token handed over as the step output api\\-token\\; it is valid until ", " minutes left"]),
+        (
+            &["--", "/bin/true"],
+            ["true has ended\\: exit status\\: 0\\. The API token was sent for revocation", "valid until"],
+        ),
+        (&["check"], ["### token-mint: a rehearsal\n\n", "a release from it would work"]),
+    ] {
+        let outcome = Step::of(&servers).args(args).run_with(&servers);
+        outcome.assert_done();
+        assert_eq!((outcome.annotations().len(), outcome.summary.lines().count()), (0, 4), "{outcome}");
+        for piece in pieces {
+            assert!(outcome.summary.contains(piece), "no {piece:?} in {outcome}");
+        }
+    }
 }
 
 #[test]
@@ -86,7 +98,7 @@ fn a_summary_page_that_can_not_take_it_changes_nothing_else() {
     assert!(outcome.summary == page, "the page would be longer than GitHub takes");
     let others = step();
     std::fs::write(others.summary_path(), "what another step wrote\n").unwrap();
-    assert!(others.run_with(&servers).summary.starts_with("what another step wrote\n\n### token-mint"));
+    assert!(others.run_with(&servers).summary.starts_with("what another step wrote\n\n### http"));
 }
 
 /// Opening a pipe that nobody writes to would wait for ever.
@@ -257,7 +269,7 @@ fn claims_shows_the_identity_and_asks_the_index_for_nothing() {
 fn claims_links_to_the_form_filled_in_for_the_project() {
     let servers = StandIn::start(Setup::default());
     // Nothing is sent to PyPI, only to GitHub's stand-in.
-    let step = || Step::of(&servers).args(&["claims", "--index", "pypi"]);
+    let step = || Step::of(&servers).args(&["claims", "--index", "pypi", "--offline"]);
     let form = |project: &str| {
         format!(
             "    https://pypi.org/manage/project/{project}/settings/publishing/?provider=github&owner=octo-org\

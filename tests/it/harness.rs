@@ -68,7 +68,8 @@ impl Step {
         let step = Step::bare();
         let path = step.step_output_path();
         std::fs::write(&path, "").unwrap();
-        let step = step.env("TOKEN_MINT_INDEX", NOWHERE);
+        // No test asks a real index what it publishes.
+        let step = step.env("TOKEN_MINT_INDEX", NOWHERE).env("TOKEN_MINT_OFFLINE", "1");
         let summary = step.summary_path();
         std::fs::write(&summary, "").unwrap();
         let step = step.env("GITHUB_STEP_SUMMARY", summary.to_str().unwrap());

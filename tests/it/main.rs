@@ -7,6 +7,7 @@ mod stand_in;
 
 mod build;
 mod connections;
+mod evidence;
 mod exchange;
 mod explanations;
 mod faults;

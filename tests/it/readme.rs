@@ -22,10 +22,11 @@ fn the_docs_show_the_help_as_it_is() {
 #[test]
 fn the_docs_show_claims_as_they_are() {
     let servers = StandIn::start(Setup::default());
-    let step = Step::of(&servers).env("TOKEN_MINT_INDEX", "pypi").args(&["claims", "--project", "sampleproject"]);
+    let step =
+        Step::of(&servers).env("TOKEN_MINT_INDEX", "pypi").args(&["claims", "--offline", "--project", "sampleproject"]);
     let outcome = step.run_with(&servers);
     outcome.assert_done();
-    let shown = format!("$ token-mint claims --project sampleproject\n{}```", outcome.said());
+    let shown = format!("$ token-mint claims --offline --project sampleproject\n{}```", outcome.said());
     assert!(CLI.contains(&shown), "{shown}");
 }
 

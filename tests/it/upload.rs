@@ -344,7 +344,7 @@ fn an_index_that_can_not_revoke_is_reported_once_and_without_a_warning() {
     let outcome = running(&servers, "exit 3").run_with(&servers);
     assert_eq!(outcome.status, 3, "{outcome}");
     let said = said_of_revoking(&outcome);
-    assert!(said.contains("can't revoke API tokens; it is valid until 20"), "{outcome}");
+    assert!(said.contains("can't revoke API tokens; it is valid until "), "{outcome}");
     assert!(said.lines().count() == 1 && !outcome.stderr.contains("warning"), "{outcome}");
 }
 
@@ -358,10 +358,7 @@ fn a_token_that_is_not_revoked_is_a_warning_with_its_expiry() {
         let outcome = running(&servers, "exit 3").run_with(&servers);
         assert_eq!(outcome.status, 3, "{outcome}");
         let said = said_of_revoking(&outcome);
-        assert!(
-            said.contains("token-mint: warning: the API token could not be revoked; it is valid until 20"),
-            "{said}"
-        );
+        assert!(said.contains("token-mint: warning: the API token could not be revoked; it is valid until "), "{said}");
         assert!(said.contains("::warning title=token-mint::the API token could not be revoked"), "{said}");
     }
 }

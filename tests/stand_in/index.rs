@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use super::github::{ISSUER, Job, Signer};
 use super::http::{Request, Response};
-use super::{Setup, nameless, random_hex};
+use super::{Setup, nameless, published, random_hex};
 
 /// How long an API token lives.
 const API_TOKEN_SECS: u64 = 900;
@@ -97,7 +97,11 @@ pub fn answer(request: &Request, setup: &Setup, signer: &Signer, state: &Mutex<I
             None => Response::text(403, "Invalid or non-existent authentication information."),
         },
         (_, "/_/oidc/audience" | "/_/oidc/mint-token") => Response::text(405, "Method Not Allowed"),
-        _ => Response { status: 404, content_type: "text/html", body: b"<!DOCTYPE html><h1>404</h1>".to_vec() },
+        _ => published::answer(request, setup.published.as_ref()).unwrap_or_else(|| Response {
+            status: 404,
+            content_type: "text/html",
+            body: b"<!DOCTYPE html><h1>404</h1>".to_vec(),
+        }),
     }
 }
 

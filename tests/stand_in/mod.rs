@@ -4,6 +4,7 @@
 pub mod github;
 pub mod http;
 pub mod index;
+pub mod published;
 pub mod releases;
 pub mod tls;
 
@@ -14,6 +15,7 @@ use std::time::{Duration, SystemTime};
 use github::{Job, Signer};
 use http::{Request, Response, Server};
 use index::{IndexState, Publisher, Upload};
+use published::Project;
 
 /// What the stand-ins are told to be. The default is a job and a publisher that match.
 #[derive(Clone)]
@@ -22,6 +24,8 @@ pub struct Setup {
     pub job: Job,
     /// What is registered on the index; `None`: nothing.
     pub publisher: Option<Publisher>,
+    /// What the index publishes; `None`: no project.
+    pub published: Option<Project>,
     /// The audience that the index expects.
     pub audience: &'static str,
     /// Whether trusted publishing is switched on.
@@ -49,6 +53,7 @@ impl Default for Setup {
         Setup {
             job,
             publisher,
+            published: None,
             audience: "pypi",
             enabled: true,
             tells_expiry: true,

@@ -9,8 +9,9 @@ use serde_json::Value;
 use super::shown::{check_explanation, unguessable};
 use crate::claims::Claims;
 use crate::explain::causes::explain_claims;
-use crate::explain::job::Job;
+use crate::explain::job::{Checkout, Job};
 use crate::index::Index;
+use crate::published::{self, Published, Release};
 use crate::secret::IdToken;
 
 pub fn fuzz(input: &[u8]) {
@@ -32,11 +33,17 @@ pub fn fuzz(input: &[u8]) {
     let index = Index::parse(["pypi", "testpypi", "https://index.example"][usize::from(choice / 2 % 3)]).unwrap();
     let audience = index.known_audience();
     let secrets: &[&str] = if choice % 2 == 0 { &[&text, &signature] } else { &[] };
-    for project in [None, Some("octo-project")] {
-        let audience = audience.as_deref();
-        let job =
-            Job { claims: &claims, index: &index, audience, id_token_env: None, project, now_unix_secs: 1_790_000_000 };
-        check_explanation(&explain_claims(&job), secrets);
+    // What the index publishes may be any text as well.
+    let published = |_: &str| {
+        let release = Release::read(&payload).map(|(release, _)| release);
+        let publisher = published::publisher(&payload);
+        release.map_or(Published::NoProject, |release| Published::Release(Release { publisher, ..release }))
+    };
+    for projects in [&[][..], &["octo-project".to_owned()]] {
+        let (claims, index, audience) = (&claims, &index, audience.as_deref());
+        let checkout = Checkout { folder: "/nonexistent".into(), job: None };
+        let job = Job { claims, index, audience, id_token_env: None, projects, checkout, now_unix_secs: 1_790_000_000 };
+        check_explanation(&explain_claims(&job, Some(published)).0, secrets);
     }
 }
 

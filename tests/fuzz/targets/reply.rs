@@ -13,7 +13,7 @@ use crate::claims::Claims;
 use crate::env::Env;
 use crate::error::{Error, Kind};
 use crate::explain::causes::explain_refusal;
-use crate::explain::job::Job;
+use crate::explain::job::{Checkout, Job};
 use crate::identity::{self, github, google};
 use crate::index::Index;
 use crate::index_api::MintReply;
@@ -24,6 +24,7 @@ use crate::net::http_error::HttpError;
 use crate::net::proxy::Proxies;
 use crate::net::url::Url;
 use crate::os::log::{Log, Verbosity};
+use crate::published::Published;
 use crate::secret::{IdToken, RequestToken, UnusableToken};
 use crate::time;
 
@@ -155,10 +156,14 @@ fn mint(index: &Index, leg: u8, status: u16, rest: &[u8], secrets: &Secrets) {
     check_unusable(&unusable, &body, &value, &id_token, minted.is_err() && (200..300).contains(&status));
     let minted = minted.map_err(|mut error| {
         if let (Kind::Refused, Some(claims)) = (error.kind, Claims::of(&id_token)) {
-            let (audience, project) = (index.known_audience(), status.is_multiple_of(2).then_some("octo-project"));
+            let project: Vec<String> =
+                status.is_multiple_of(2).then(|| "octo-project".to_owned()).into_iter().collect();
+            let (audience, projects) = (index.known_audience(), &project);
             let audience = audience.as_deref();
-            let job = Job { claims: &claims, index, audience, id_token_env: None, project, now_unix_secs: NOW };
-            explain_refusal(&mut error.explanation, &job);
+            let checkout = Checkout { folder: "/nonexistent".into(), job: None };
+            let job =
+                Job { claims: &claims, index, audience, id_token_env: None, projects, checkout, now_unix_secs: NOW };
+            explain_refusal(&mut error.explanation, &job, |_| Published::NoRelease);
         }
         error
     });

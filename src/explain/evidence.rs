@@ -1,0 +1,223 @@
+//! What points at a cause: what the index publishes of the project, and what is in the checkout. No proof, but the first thing to
+//! look at.
+
+use crate::error::Cause;
+use crate::explain::job::{Job, shown};
+use crate::explain::publisher_form::{ENVIRONMENT_NAME, Field, Form, Provider, WORKFLOW_NAME, workflow_file};
+use crate::os::file;
+use crate::published::{Published, Release};
+
+/// A longer workflow file is not looked into.
+const MAX_WORKFLOW_BYTES: u64 = 256 * 1024;
+/// The most owners that are named.
+const MAX_OWNERS: usize = 5;
+
+impl Job<'_> {
+    /// All that points at a cause, the strongest first.
+    pub fn evidence(&self, published: &Published) -> Vec<Cause> {
+        let (index, project) = (self.index.name(), self.project().map(shown).unwrap_or_default());
+        let mut causes: Vec<Cause> = match published {
+            Published::Nothing => vec![],
+            Published::NoProject => vec![Cause::evidence(format!(
+                "{index} has no project {project} (from its JSON API), so only a pending publisher can match. It has to be on the \
+                 page Publishing of your account there, with these values, and is gone after 30 days"
+            ))],
+            Published::NoRelease => vec![Cause::evidence(format!(
+                "{project} is on {index} already, without a release (from its JSON API). A pending publisher for it does not \
+                 count any more: the publisher has to be on the project's own page"
+            ))],
+            Published::Release(release) => {
+                self.last_publisher(release).or_else(|| self.moved(release)).into_iter().collect()
+            }
+        };
+        causes.extend(self.environment_of_another_job(published));
+        causes.into_iter().map(Cause::in_form).collect()
+    }
+
+    /// True if the last release came from a publisher that this job matches, but for the owner ID.
+    pub fn matches_last_publisher(&self, published: &Published) -> bool {
+        let last = last_form(published);
+        last.is_some_and(|last| last.provider == Form::of(self.claims).provider && self.differing(&last).is_empty())
+    }
+
+    /// Who can correct the publisher.
+    pub fn owners(&self, published: &Published) -> Option<String> {
+        let Published::Release(Release { owners, .. }) = published else { return None };
+        let mut names: Vec<String> = owners.iter().take(MAX_OWNERS).map(|name| shown(name)).collect();
+        if let Some(others @ 1..) = owners.len().checked_sub(MAX_OWNERS) {
+            names.push(format!("{others} more"));
+        }
+        let (last, others) = names.split_last()?;
+        let (names, own) = match others {
+            [] => (last.clone(), "owns"),
+            others => (format!("{} and {last}", others.join(", ")), "own"),
+        };
+        let (index, project) = (self.index.name(), shown(self.project()?));
+        Some(format!("{names} {own} {project} on {index}, and can add or correct its publisher"))
+    }
+
+    /// The publisher that the last release came from, field by field against this job.
+    fn last_publisher(&self, release: &Release) -> Option<Cause> {
+        let (index, version) = (self.index.name(), shown(&release.version));
+        let (last, form) = (Form::of_publisher(release.publisher.as_ref()?)?, Form::of(self.claims));
+        let from = format!("(from {index}'s Integrity API)");
+        if last.provider != form.provider {
+            return Some(Cause::evidence(format!(
+                "release {version} came from a publisher for {} {from}, and this job is none of that: add a publisher for this one",
+                last.provider.name()
+            )));
+        }
+        let differing = self.differing(&last);
+        if differing.is_empty() {
+            let moved = match form.provider {
+                Provider::GitHub => format!(
+                    ", or the owner ID that was stored with it is another one than {} (the repository was moved, or the owner's \
+                     account made anew): delete it and add it again",
+                    self.shown("repository_owner_id")
+                ),
+                _ => ": look whether it is still there".to_owned(),
+            };
+            return Some(Cause::evidence(format!(
+                "release {version} came from a publisher with these very values {from}, so it was removed or changed since{moved}"
+            )));
+        }
+        let parts: Vec<String> = differing.iter().map(|(last, here)| difference(last, here)).collect();
+        let names: Vec<&str> = differing.iter().map(|(last, _)| last.name).collect();
+        let differ = if names.len() == 1 { "differs" } else { "differ" };
+        let mut text = format!(
+            "release {version} came from a publisher with {} {from}: {} {differ}, or the publisher was changed since",
+            parts.join("; "),
+            names.join(" and ")
+        );
+        for (last, here) in differing {
+            text.push_str(&self.advice_on(last, &here));
+        }
+        Some(Cause::evidence(text))
+    }
+
+    fn advice_on(&self, last: &Field, here: &Field) -> String {
+        match (last.name, &last.value, &here.value) {
+            (ENVIRONMENT_NAME, Some(name), None) => {
+                format!(". Add `environment: {}` to the job, or correct the publisher", shown(name))
+            }
+            (WORKFLOW_NAME, Some(file), _) if self.is_gone(file) => {
+                format!(". {} is not in the checkout: if it was renamed, correct the publisher", shown(file))
+            }
+            _ => String::new(),
+        }
+    }
+
+    /// The fields in which this job differs from a publisher for its CI system: the publisher's, and the job's.
+    fn differing<'a>(&self, last: &'a Form) -> Vec<(&'a Field, Field)> {
+        let form = Form::of(self.claims);
+        let pairs = last.fields.iter().zip(form.fields);
+        pairs.filter(|(last, here)| !form.provider.takes(last, here)).collect()
+    }
+
+    /// Without a publisher to compare with: the project's pages lead to another repository.
+    fn moved(&self, release: &Release) -> Option<Cause> {
+        if release.publisher.is_some() {
+            return None;
+        }
+        let form = Form::of(self.claims);
+        let host = match form.provider {
+            Provider::GitHub => "github.com",
+            Provider::GitLab => "gitlab.com",
+            _ => return None,
+        };
+        let here = self.claims.text("repository").or_else(|| self.claims.text("project_path"))?;
+        let there: Vec<String> = release.urls.iter().filter_map(|url| repository_at(host, url)).collect();
+        let first = there.first().filter(|_| !there.contains(&here))?;
+        let fields: Vec<&str> = form.fields.iter().take(2).map(|field| field.name).collect();
+        Some(Cause::evidence(format!(
+            "the pages of {} lead to {host}/{} (from {}'s JSON API, project_urls), and this job is {}'s: if the repository was moved or \
+             renamed, or is spelt so in the publisher, correct {} there",
+            shown(self.project()?),
+            shown(first),
+            self.index.name(),
+            shown(&here),
+            fields.join(" and ")
+        )))
+    }
+
+    /// This job has no environment, and another one of its file has.
+    fn environment_of_another_job(&self, published: &Published) -> Option<Cause> {
+        let form = Form::of(self.claims);
+        if form.provider != Provider::GitHub || form.environment().is_some() {
+            return None;
+        }
+        let file = self.workflow_file()?;
+        let last = last_form(published);
+        let is_wanted = |name: &str| last.as_ref().is_none_or(|last| last.environment() == Some(name));
+        let (job, name) = environments(&self.read_workflow(&file)?)
+            .into_iter()
+            .find(|(job, name)| self.checkout.job.as_deref() != Some(job) && is_wanted(name))?;
+        let (job, name) = (shown(&job), shown(&name));
+        Some(Cause::evidence(format!(
+            "the job {job} in {} has `environment: {name}` (from the checkout), and this job has none: if Environment name in the \
+             publisher is {name}, add that to this job, or mint in {job}",
+            shown(&file)
+        )))
+    }
+
+    /// True for a workflow file that is not in the checkout, where this job's own is.
+    fn is_gone(&self, file: &str) -> bool {
+        let is_there = |file: &str| self.read_workflow(file).is_some();
+        !file.contains(['/', '\\']) && self.workflow_file().is_some_and(|own| is_there(&own)) && !is_there(file)
+    }
+
+    /// The name of the file that this job is in, if that is one of its own repository.
+    fn workflow_file(&self) -> Option<String> {
+        workflow_file(self.claims, "job_workflow_ref").filter(|_| self.runs_elsewhere().is_none())
+    }
+
+    fn read_workflow(&self, file: &str) -> Option<String> {
+        let path = self.checkout.folder.join(".github/workflows").join(file);
+        Some(String::from_utf8_lossy(&file::read(&path, MAX_WORKFLOW_BYTES)?).into_owned())
+    }
+}
+
+fn last_form(published: &Published) -> Option<Form> {
+    match published {
+        Published::Release(release) => Form::of_publisher(release.publisher.as_ref()?),
+        _ => None,
+    }
+}
+
+fn difference(last: &Field, here: &Field) -> String {
+    let quoted =
+        |value: &Option<String>| value.as_ref().map_or("none".to_owned(), |value| format!("`{}`", shown(value)));
+    format!("{} {}, and this job has {}", last.name, quoted(&last.value), quoted(&here.value))
+}
+
+/// `OWNER/REPO` of a page there that is one of a repository's.
+fn repository_at(host: &str, url: &str) -> Option<String> {
+    let (_, rest) = url.split_once("://")?;
+    let rest = rest.strip_prefix("www.").unwrap_or(rest).strip_prefix(host)?.strip_prefix('/')?;
+    let mut parts = rest.split(['/', '?', '#']);
+    let (owner, name) = (parts.next()?, parts.next()?);
+    let name = name.strip_suffix(".git").unwrap_or(name);
+    let is_repository = !["sponsors", "orgs", "users", "apps", "marketplace", "groups"].contains(&owner);
+    (is_repository && !owner.is_empty() && !name.is_empty()).then(|| format!("{owner}/{name}"))
+}
+
+/// The jobs of a workflow file that name an environment, each with its name. Enough of YAML for that: keys by their indentation.
+fn environments(workflow: &str) -> Vec<(String, String)> {
+    let (mut found, mut keys): (Vec<_>, Vec<(usize, &str)>) = (vec![], vec![]);
+    for line in workflow.lines() {
+        let text = line.trim_start_matches(' ');
+        let indent = line.len() - text.len();
+        let Some((key, value)) = text.split_once(':').filter(|_| !text.starts_with('#')) else { continue };
+        keys.retain(|(of, _)| *of < indent);
+        keys.push((indent, key.trim_matches(['"', '\''])));
+        let path: Vec<&str> = keys.iter().map(|(_, key)| *key).collect();
+        if let ["jobs", job, "environment"] | ["jobs", job, "environment", "name"] = path[..] {
+            let value = value.split(" #").next().unwrap_or_default().trim().trim_matches(['"', '\'']);
+            // What is computed, or is no plain text, can't be known here.
+            if !value.is_empty() && !value.contains("${{") && !value.starts_with(['{', '[', '&', '*', '|', '>', '!']) {
+                found.push((job.to_owned(), value.to_owned()));
+            }
+        }
+    }
+    found
+}

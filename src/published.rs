@@ -1,0 +1,111 @@
+//! What an index publishes of a project, to anybody: whether it is there, who owns it, and how its last release came about. It only
+//! serves explanations. Neither a token nor anything of the job but the project's name goes into these requests; whatever fails is
+//! left out (`--verbose` shows it), and nothing is tried again.
+//!
+//! `GET /pypi/PROJECT/json` ("JSON API"; 404 also for a project that has no release, so `GET /simple/PROJECT/` is asked, "Index
+//! API") and `GET /integrity/PROJECT/VERSION/FILE/provenance` ("Integrity API", all in PyPI Docs).
+
+use std::time::Duration;
+
+use crate::index::Index;
+use crate::json::Object;
+use crate::net::http::{Http, Reply};
+use crate::net::url::percent_encode;
+use crate::pyproject::normalized;
+
+/// The JSON of a project with thousands of files has megabytes.
+const MAX_REPLY_BYTES: usize = 4 * 1024 * 1024;
+/// How long one of at most two requests may take.
+const TIMEOUT: Duration = Duration::from_secs(3);
+/// A version or a file's name that is longer is none.
+const MAX_NAME_BYTES: usize = 500;
+
+/// What is known of a project.
+pub enum Published {
+    /// Nothing: it was not asked for, or did not come.
+    Nothing,
+    /// The index has no such project.
+    NoProject,
+    /// The project has no release.
+    NoRelease,
+    Release(Release),
+}
+
+/// The last release, and what is said of its project.
+pub struct Release {
+    pub version: String,
+    /// Who can change the project's publishers.
+    pub owners: Vec<String>,
+    /// Its pages elsewhere, say of its source.
+    pub urls: Vec<String>,
+    /// The publisher that it came from: `attestation_bundles[].publisher` in the Integrity API.
+    pub publisher: Option<Object>,
+}
+
+impl Published {
+    /// Whether the index has the project, if that is known.
+    pub fn has_project(&self) -> Option<bool> {
+        match self {
+            Published::Nothing => None,
+            Published::NoProject => Some(false),
+            Published::NoRelease | Published::Release(_) => Some(true),
+        }
+    }
+
+    /// Asks the index for a project.
+    pub fn of(project: &str, index: &Index, http: &Http) -> Published {
+        let name = normalized(project);
+        let get = |path: &str, headers: &[(&str, String)]| {
+            let http = http.until(http.deadline().within(TIMEOUT)).taking(MAX_REPLY_BYTES);
+            http.get(&index.at(path), headers).ok()
+        };
+        let status = |reply: Option<Reply>| reply.map(|reply| reply.status);
+        let (reply, simple) = (get(&format!("/pypi/{name}/json"), &[]), format!("/simple/{name}/"));
+        match reply {
+            Some(Reply { status: 200, body, .. }) => {
+                let Some((mut release, file)) = Release::read(&body) else { return Published::Nothing };
+                let path = [&name, &release.version, &file].map(|part| percent_encode(part)).join("/");
+                let accept = [("Accept", "application/vnd.pypi.integrity.v1+json".to_owned())];
+                let reply = get(&format!("/integrity/{path}/provenance"), &accept).filter(|reply| reply.status == 200);
+                release.publisher = reply.and_then(|reply| publisher(&reply.body));
+                Published::Release(release)
+            }
+            Some(Reply { status: 404, .. }) => match status(get(&simple, &[])) {
+                Some(404) => Published::NoProject,
+                Some(200) => Published::NoRelease,
+                _ => Published::Nothing,
+            },
+            _ => Published::Nothing,
+        }
+    }
+}
+
+impl Release {
+    /// Reads a project's JSON. With it the name of one of the release's files.
+    pub fn read(json: &[u8]) -> Option<(Release, String)> {
+        let project = Object::read(json).ok()?;
+        let (info, is_name) = (project.object("info")?, |name: &String| name.len() <= MAX_NAME_BYTES);
+        let text = |object: &Object, key: &str| object.get::<String>(key).ok();
+        let version = text(&info, "version").filter(is_name)?;
+        let file = project.objects("urls").iter().find_map(|file| text(file, "filename").filter(is_name));
+        let roles = project.object("ownership").map(|ownership| ownership.objects("roles")).unwrap_or_default();
+        let owners = roles.iter().filter(|role| text(role, "role").as_deref() == Some("Owner"));
+        let pages = info.object("project_urls");
+        let pages = pages.iter().flat_map(|pages| pages.iter().filter_map(|(label, _)| text(pages, label)));
+        Some((
+            Release {
+                version,
+                owners: owners.filter_map(|role| text(role, "user")).collect(),
+                urls: pages.chain(text(&info, "home_page")).collect(),
+                publisher: None,
+            },
+            file.unwrap_or_default(),
+        ))
+    }
+}
+
+/// The publisher that a file came from.
+pub fn publisher(provenance: &[u8]) -> Option<Object> {
+    let bundles = Object::read(provenance).ok()?.objects("attestation_bundles");
+    bundles.iter().find_map(|bundle| bundle.object("publisher"))
+}

@@ -1,0 +1,420 @@
+//! What points at the cause of a refusal: what the index publishes of the project, and what is in the checkout.
+
+use std::fs;
+use std::io::Write;
+use std::net::TcpStream;
+use std::time::Duration;
+
+use serde_json::json;
+
+use crate::harness::{Outcome, SLACK, ScriptedServer, Step, at_once};
+use crate::stand_in::github::Job;
+use crate::stand_in::http::Request;
+use crate::stand_in::index::Publisher;
+use crate::stand_in::published::Project;
+use crate::stand_in::{Setup, StandIn};
+
+const REFUSAL: &str = r#"{"message":"Token request failed","errors":[{"code":"invalid-publisher","description":"valid token, but no corresponding publisher (Publisher with matching claims was not found)"}]}"#;
+
+/// Servers where nothing is registered for the job, and this is published.
+fn servers(published: Option<Project>) -> StandIn {
+    StandIn::start(Setup { publisher: None, published, ..Setup::default() })
+}
+
+fn step(servers: &StandIn) -> Step {
+    Step::of(servers).without("TOKEN_MINT_OFFLINE").args(&["--project", "sampleproject"])
+}
+
+/// The lines that begin so, without that.
+fn lines<'a>(outcome: &'a Outcome, start: &str) -> Vec<&'a str> {
+    outcome.stderr.lines().filter_map(|line| line.strip_prefix("token-mint: ")?.strip_prefix(start)).collect()
+}
+
+/// The first thing that is said to be behind the refusal is evidence with all these pieces.
+#[track_caller]
+fn assert_first_is_evidence(outcome: &Outcome, pieces: &[&str]) {
+    outcome.assert_failed(4, &["invalid-publisher"]);
+    let causes = ["cause: ", "evidence: ", "possible cause: "];
+    let said = outcome.stderr.lines().filter_map(|line| line.strip_prefix("token-mint: "));
+    let first = said.clone().find(|line| causes.iter().any(|start| line.starts_with(start))).unwrap_or_default();
+    assert!(first.starts_with("evidence: "), "{outcome}");
+    for piece in pieces {
+        assert!(first.contains(piece), "no {piece:?} in {outcome}");
+    }
+    assert!(outcome.annotations()[0].contains("(invalid-publisher)%0Aevidence: "), "{outcome}");
+    assert!(outcome.summary.contains("- **Evidence:** "), "{outcome}");
+}
+
+#[test]
+fn the_last_releases_publisher_is_compared_field_by_field() {
+    for (repository, workflow, environment, pieces) in [
+        (
+            "octo-org/octo-repo",
+            "publish.yml",
+            Some("pypi"),
+            &["Workflow name `publish.yml`, and this job has `release.yml`"][..],
+        ),
+        (
+            "octo-org/octo-repo",
+            "release.yml",
+            Some("release"),
+            &["Environment name `release`, and this job has `pypi`"],
+        ),
+        ("octo-org/Octo-repo", "release.yml", None, &["Repository name `Octo-repo`, and this job has `octo-repo`"]),
+        (
+            "old/octo-repo",
+            "ci.yml",
+            None,
+            &["Owner `old`, and", "Workflow name `ci.yml`", "Owner and Workflow name differ"],
+        ),
+        ("octo-org/octo-repo", "release.yml", Some("pypi"), &["these very values", "the owner ID", "65432100"]),
+        ("octo-org/octo-repo", "release.yml", None, &["these very values"]),
+    ] {
+        let servers = servers(Some(Project::from_github(repository, workflow, environment)));
+        let outcome = step(&servers).run_with(&servers);
+        assert_first_is_evidence(&outcome, &["release 1.4.0 came from", "Integrity API"]);
+        assert_first_is_evidence(&outcome, pieces);
+        assert_eq!((lines(&outcome, "evidence: ").len(), lines(&outcome, "possible cause: ").len()), (1, 1));
+        let owners = format!("alice and bob own sampleproject on {}, and can add or correct", servers.index.url(""));
+        assert!(lines(&outcome, "hint: ")[0].starts_with(&owners), "{outcome}");
+    }
+}
+
+#[test]
+fn a_job_without_an_environment_is_told_the_one_of_the_last_release() {
+    let job = Job { environment: None, ..Job::default() };
+    let published = Some(Project::from_github("octo-org/octo-repo", "release.yml", Some("pypi")));
+    let servers = StandIn::start(Setup { job, publisher: None, published, ..Setup::default() });
+    let outcome = step(&servers).run_with(&servers);
+    assert_first_is_evidence(&outcome, &["Environment name `pypi`, and this job has none", "Add `environment: pypi`"]);
+}
+
+#[test]
+fn no_project_and_no_release_are_told_apart() {
+    let none = servers(None);
+    assert_first_is_evidence(
+        &step(&none).run_with(&none),
+        &["has no project sampleproject", "only a pending publisher"],
+    );
+    let paths: Vec<_> = none.index.requests().iter().skip(2).map(|request| request.target.clone()).collect();
+    assert_eq!(paths, ["/pypi/sampleproject/json", "/simple/sampleproject/"]);
+    let empty = servers(Some(Project { version: None, ..Project::default() }));
+    let outcome = step(&empty).run_with(&empty);
+    assert_first_is_evidence(&outcome, &["already, without a release", "on the project's own page"]);
+}
+
+#[test]
+fn pages_that_lead_to_another_repository_are_evidence_where_there_is_no_provenance() {
+    let with = |urls: &[&'static str]| {
+        let servers = servers(Some(Project { urls: urls.to_vec(), ..Project::default() }));
+        (step(&servers).run_with(&servers), servers)
+    };
+    let (outcome, _) = with(&["https://docs.example.org/", "https://github.com/old-org/octo-repo.git"]);
+    assert_first_is_evidence(&outcome, &["lead to github.com/old-org/octo-repo ", "correct Owner and Repository name"]);
+    for urls in [
+        &["https://github.com/other/x", "https://github.com/octo-org/octo-repo/issues"][..],
+        &["https://github.com/sponsors/alice", "https://example.org/github.com/a/b", "github.com/a/b", ""],
+        &[],
+    ] {
+        let (outcome, _) = with(urls);
+        assert_eq!(lines(&outcome, "evidence: "), [""; 0], "{outcome}");
+    }
+}
+
+#[test]
+fn another_job_of_the_same_file_that_has_an_environment_is_named() {
+    let job = || Job { environment: None, ..Job::default() };
+    let run = |workflow: &str, published: Option<Project>| {
+        let servers = StandIn::start(Setup { job: job(), publisher: None, published, ..Setup::default() });
+        let step = step(&servers).env("GITHUB_JOB", "build");
+        let folder = step.dir.path().join(".github/workflows");
+        fs::create_dir_all(&folder).unwrap();
+        fs::write(folder.join("release.yml"), workflow).unwrap();
+        let workspace = step.dir.path().to_str().unwrap().to_owned();
+        step.env("GITHUB_WORKSPACE", &workspace).run_with(&servers)
+    };
+    let without_attestation = || Some(Project::default());
+    for environment in
+        ["environment: pypi # c", "environment:\n      url: x\n      name: 'pypi'", "\"environment\": \"pypi\""]
+    {
+        let workflow = format!(
+            "on: push\njobs:\n  build:\n    steps:\n    - run: |\n        environment: no\n  # c\n  upload:\n    {environment}\n"
+        );
+        let outcome = run(&workflow, without_attestation());
+        assert_first_is_evidence(
+            &outcome,
+            &["the job upload in release.yml has `environment: pypi`", "Environment name"],
+        );
+    }
+    for workflow in [
+        "jobs:\n  build:\n    environment: pypi\n",
+        "jobs:\n  upload:\n    environment: ${{ inputs.x }}\n",
+        "jobs:\n  upload:\n    with:\n      environment: pypi\nenv:\n  upload:\n    environment: x\n",
+        "",
+    ] {
+        assert_eq!(lines(&run(workflow, without_attestation()), "evidence: "), [""; 0], "{workflow}");
+    }
+    let upload = "jobs:\n  upload:\n    environment: pypi\n";
+    let published = |environment| Some(Project::from_github("octo-org/octo-repo", "release.yml", environment));
+    let outcome = run(upload, published(Some("pypi")));
+    assert_eq!(lines(&outcome, "evidence: ").len(), 2, "{outcome}");
+    let outcome = run(upload, published(None));
+    assert_first_is_evidence(&outcome, &["these very values"]);
+    assert_eq!(lines(&outcome, "evidence: ").len(), 1, "{outcome}");
+}
+
+#[test]
+fn a_workflow_file_that_is_gone_from_the_checkout_was_renamed() {
+    let servers = servers(Some(Project::from_github("octo-org/octo-repo", "release.yaml", None)));
+    let run = |files: &[&str]| {
+        let step = step(&servers);
+        let folder = step.dir.path().join(".github/workflows");
+        fs::create_dir_all(&folder).unwrap();
+        files.iter().for_each(|file| fs::write(folder.join(file), "jobs:\n").unwrap());
+        step.run_with(&servers)
+    };
+    let renamed = "release.yaml is not in the checkout: if it was renamed";
+    assert_first_is_evidence(&run(&["release.yml"]), &["Workflow name `release.yaml`", renamed]);
+    for files in [&["release.yml", "release.yaml"][..], &[]] {
+        assert!(!run(files).stderr.contains("not in the checkout"));
+    }
+}
+
+#[test]
+fn a_called_file_that_published_the_last_release_is_not_blamed() {
+    let called = |published| {
+        let called_workflow = Some("octo-org/octo-repo/.github/workflows/_publish.yml".to_owned());
+        let job = Job { called_workflow, ..Job::default() };
+        let published = Some(Project::from_github("octo-org/octo-repo", published, None));
+        let servers = StandIn::start(Setup { job, publisher: None, published, ..Setup::default() });
+        step(&servers).run_with(&servers)
+    };
+    let outcome = called("_publish.yml");
+    assert_first_is_evidence(&outcome, &["these very values"]);
+    assert_eq!(lines(&outcome, "evidence: ").len(), 1, "{outcome}");
+    let outcome = called("release.yml");
+    assert_first_is_evidence(&outcome, &["Workflow name `release.yml`, and this job has `_publish.yml`"]);
+    assert_eq!(lines(&outcome, "evidence: ").len(), 2, "{outcome}");
+}
+
+/// What these requests tell the index: the project's name, and nothing of the job.
+#[test]
+fn the_additional_requests_have_no_token_and_nothing_of_the_job() {
+    let servers = servers(Some(Project::from_github("octo-org/octo-repo", "x.yml", None)));
+    let outcome = step(&servers).run_with(&servers);
+    outcome.assert_failed(4, &[]);
+    let requests = servers.index.requests();
+    let targets: Vec<&str> = requests.iter().map(|request| request.target.as_str()).collect();
+    let provenance = "/integrity/sampleproject/1.4.0/sampleproject-1.4.0-py3-none-any.whl/provenance";
+    assert_eq!(targets, ["/_/oidc/audience", "/_/oidc/mint-token", "/pypi/sampleproject/json", provenance]);
+    for Request { method, headers, body, .. } in &requests[2..] {
+        assert_eq!((method.as_str(), body.len()), ("GET", 0));
+        let mut names: Vec<String> = headers.iter().map(|(name, _)| name.to_lowercase()).collect();
+        names.sort();
+        assert_eq!(names, ["accept", "connection", "host", "user-agent"], "{headers:?}");
+    }
+    assert_eq!(servers.github.requests().len(), 1);
+}
+
+#[test]
+fn nothing_is_asked_where_nothing_is_left_to_guess_or_no_project_is_known() {
+    let asks = |setup: Setup, change: fn(Step) -> Step| {
+        let servers = StandIn::start(Setup { published: Some(Project::default()), ..setup });
+        let outcome = change(Step::of(&servers).without("TOKEN_MINT_OFFLINE")).run_with(&servers);
+        let asked = servers.index.requests().iter().filter(|request| !request.path().starts_with("/_/")).count();
+        (asked, outcome)
+    };
+    let refused = || Setup { publisher: None, ..Setup::default() };
+    let named = |step: Step| step.args(&["--project", "sampleproject"]);
+    assert_eq!(asks(refused(), named).0, 2);
+    assert_eq!(asks(Setup::default(), named).0, 0, "a run that goes well");
+    let target = Job { event_name: "pull_request_target".to_owned(), ..Job::default() };
+    let setup = Setup { publisher: Some(Publisher::of(&target)), job: target, ..Setup::default() };
+    assert_eq!(asks(setup, named).0, 0, "the index has named the cause");
+    let expired = Job { lives_secs: -60, ..Job::default() };
+    assert_eq!(asks(Setup { job: expired, ..Setup::default() }, named).0, 0);
+    let elsewhere = Some("other/repo/.github/workflows/release.yml".to_owned());
+    assert_eq!(asks(Setup { job: Job { called_workflow: elsewhere, ..Job::default() }, ..refused() }, named).0, 0);
+    assert_eq!(asks(refused(), |step| step).0, 0, "no project is known");
+    assert_eq!(asks(refused(), |step| step.args(&["--project", "sampleproject", "--offline"])).0, 0);
+    let of_one =
+        |step: Step| with_files(step, &["sampleproject-1.5.0.tar.gz", "Sampleproject-1.5.0-py3-none-any.whl", "x"]);
+    assert_eq!(asks(refused(), of_one).0, 2);
+    let (asked, outcome) = asks(refused(), |step| with_files(step, &["a-1.tar.gz", "sampleproject-1.tar.gz"]));
+    assert_eq!(asked, 0);
+    outcome.assert_failed(4, &["hint: dist/ has files of several projects, among them a and sampleproject"]);
+}
+
+fn with_files(step: Step, names: &[&str]) -> Step {
+    fs::create_dir(step.dir.path().join("dist")).unwrap();
+    names.iter().for_each(|name| fs::write(step.dir.path().join("dist").join(name), "").unwrap());
+    step
+}
+
+/// An index that refuses, and does this with each further request.
+fn refusing(more: impl Fn(&Request, &mut TcpStream) + Send + Sync + 'static) -> ScriptedServer {
+    ScriptedServer::serving_requests(move |request, stream| match request.path() {
+        "/_/oidc/mint-token" => reply(stream, 422, REFUSAL.as_bytes()),
+        _ => more(request, stream),
+    })
+}
+
+fn reply(stream: &mut TcpStream, status: u16, body: &[u8]) {
+    let head = format!("HTTP/1.1 {status} X\r\nLocation: /elsewhere\r\nContent-Length: {}\r\n\r\n", body.len());
+    let _ = stream.write_all(&[head.as_bytes(), body].concat());
+}
+
+fn refused_by(index: &ScriptedServer) -> Outcome {
+    let servers = StandIn::start(Setup::default());
+    Step::of(&servers)
+        .without("TOKEN_MINT_OFFLINE")
+        .args(&["--index", &index.url(), "--project", "sampleproject", "-v"])
+        .env("TOKEN_MINT_AUDIENCE", "pypi")
+        .run_with(&servers)
+}
+
+#[test]
+fn whatever_fails_is_left_out_without_a_word_but_those_of_verbose() {
+    let deep = format!("{}{}", "[".repeat(10_000), "]".repeat(10_000));
+    let deep = format!("{{\"info\":{{\"version\":\"1\"}},\"x\":{deep}}}");
+    let long = format!("{{\"info\":{{\"version\":\"1\"}},\"x\":\"{}\"}}", "a".repeat(4 * 1024 * 1024));
+    let twice = r#"{"info":{"version":"1"},"info":{"version":"2"}}"#;
+    let bodies = [
+        (500, "no"),
+        (302, ""),
+        (403, "{}"),
+        (200, ""),
+        (200, "<html>"),
+        (200, "[]"),
+        (200, "{}"),
+        (200, &deep),
+        (200, &long),
+        (200, twice),
+        (200, r#"{"info":{"version":1}}"#),
+        (200, "{\"info\":{\"version\":\"1\"}"),
+    ]
+    .map(|(status, body)| (status, body.to_owned()));
+    at_once(&bodies, |(status, body)| {
+        let (status, body) = (*status, body.clone());
+        let index = refusing(move |_, stream| reply(stream, status, body.as_bytes()));
+        let outcome = refused_by(&index);
+        outcome.assert_failed(4, &["possible cause: ", "GET http://", "/pypi/sampleproject/json: "]);
+        assert_eq!(index.requests().len(), 2, "{outcome}");
+        assert_eq!(lines(&outcome, "evidence: "), [""; 0], "{outcome}");
+        assert_eq!(lines(&outcome, "possible cause: ").len(), 1, "{outcome}");
+    });
+}
+
+#[test]
+fn megabytes_are_read() {
+    let project = Project { releases: 4500, ..Project::from_github("octo-org/octo-repo", "x.yml", None) };
+    let servers = servers(Some(project));
+    let outcome = step(&servers).args(&["-v"]).run_with(&servers);
+    assert_first_is_evidence(&outcome, &["Workflow name `x.yml`"]);
+    let bytes = outcome.stderr.split("/json: status 200, ").nth(1).unwrap().split(' ').next().unwrap().to_owned();
+    assert!(bytes.parse::<usize>().unwrap() > 3_000_000, "{bytes}");
+    assert!(outcome.elapsed < Duration::from_secs(6), "{:?}", outcome.elapsed);
+}
+
+#[test]
+fn hostile_names_are_harmless_and_few() {
+    let hostile = "a\n::error::b\r##[error]c\u{1b}[31m\u{202e}`<img>`".to_owned() + &"A".repeat(10_000);
+    let owners: Vec<_> = (0..5000).map(|n| json!({"role": "Owner", "user": format!("{hostile}{n}")})).collect();
+    let project = json!({
+        "info": {"version": "1::error::x", "project_urls": {&hostile: format!("https://github.com/{hostile}/x")}},
+        "ownership": {"roles": owners[..100]}, "urls": [{"filename": "../\r\nX: y?#\u{1f600}"}],
+    });
+    let publisher = json!({"kind": "GitHub", "repository": format!("{hostile}/{hostile}"), "workflow": hostile,
+        "environment": hostile});
+    let provenance = json!({"attestation_bundles": [1, {"publisher": []}, {"publisher": publisher}]});
+    let index = refusing(move |request, stream| match request.path().ends_with("/provenance") {
+        true => reply(stream, 200, provenance.to_string().as_bytes()),
+        false => reply(stream, 200, project.to_string().as_bytes()),
+    });
+    let outcome = refused_by(&index);
+    assert_first_is_evidence(&outcome, &["Environment name `a :\u{b7}:error"]);
+    let target = &index.requests()[2].target;
+    assert_eq!(target, "/integrity/sampleproject/1%3A%3Aerror%3A%3Ax/..%2F%0D%0AX%3A%20y%3F%23%F0%9F%98%80/provenance");
+    assert!(outcome.stderr.contains("and 95 more own sampleproject"), "{outcome}");
+    assert!(outcome.said().len() < 12_000 && outcome.summary.len() < 12_000, "{outcome}");
+    for line in outcome.said().lines() {
+        assert!(!line.trim_start().starts_with("::"), "{outcome}");
+    }
+    for bad in ["##[", "\r", "\x1b", "\u{202e}"] {
+        assert!(!outcome.said().contains(bad) && !outcome.summary.contains(bad), "{bad:?} in {outcome}");
+    }
+}
+
+#[test]
+fn an_index_that_says_nothing_more_costs_three_seconds_and_a_slow_one_six() {
+    let patience = Duration::from_secs(20);
+    at_once(&[0, 2], |slow| {
+        let slow = *slow;
+        let index = refusing(move |request, stream| {
+            if slow > 0 && request.path() == "/pypi/sampleproject/json" {
+                std::thread::sleep(Duration::from_secs(slow));
+                return reply(stream, 404, b"");
+            }
+            std::thread::sleep(patience);
+        });
+        let outcome = refused_by(&index);
+        outcome.assert_failed(4, &["possible cause: "]);
+        let most = Duration::from_secs(3 + slow) + SLACK;
+        assert!(outcome.elapsed > Duration::from_secs(3) && outcome.elapsed < most, "{:?}", outcome.elapsed);
+    });
+}
+
+/// The deadline is that of the run.
+#[test]
+fn no_evidence_is_waited_for_beyond_the_deadline() {
+    let index = refusing(|_, _| std::thread::sleep(Duration::from_secs(20)));
+    let servers = StandIn::start(Setup::default());
+    let step = Step::of(&servers).without("TOKEN_MINT_OFFLINE").env("TOKEN_MINT_AUDIENCE", "pypi").args(&[
+        "--index",
+        &index.url(),
+        "--timeout",
+        "1",
+    ]);
+    let outcome = step.args(&["--project", "sampleproject"]).run_with(&servers);
+    outcome.assert_failed(4, &["possible cause: "]);
+    assert!(outcome.elapsed < Duration::from_secs(1) + SLACK, "{:?}", outcome.elapsed);
+}
+
+#[test]
+fn claims_has_the_same_evidence_before_the_first_refusal() {
+    let run = |published: Option<Project>, args: &[&str]| {
+        let servers = servers(published);
+        let outcome = step(&servers).args(&["claims"]).args(args).run_with(&servers);
+        outcome.assert_done();
+        let minted = servers.index.requests().iter().any(|request| request.path().starts_with("/_/"));
+        assert!(!minted && servers.api_tokens().is_empty(), "{outcome}");
+        (servers.index.requests().len(), outcome)
+    };
+    let other_file = || Some(Project::from_github("octo-org/octo-repo", "publish.yml", None));
+    let (asked, outcome) = run(other_file(), &[]);
+    assert_eq!((asked, lines(&outcome, "evidence: ").len()), (2, 1), "{outcome}");
+    assert!(outcome.stderr.contains("Workflow name `publish.yml`, and this job has `release.yml`"), "{outcome}");
+    assert!(!outcome.stderr.contains("nothing was asked of"), "{outcome}");
+    let (asked, outcome) = run(other_file(), &["--offline"]);
+    assert_eq!((asked, lines(&outcome, "evidence: ").len()), (0, 0), "{outcome}");
+    assert!(outcome.stderr.contains("hint: nothing was asked of "), "{outcome}");
+    let (_, outcome) = run(Some(Project::from_github("octo-org/octo-repo", "release.yml", None)), &[]);
+    assert_eq!(lines(&outcome, "evidence: ").len(), 0, "{outcome}");
+    assert!(outcome.stderr.contains("hint: the last release came from a publisher with these values"), "{outcome}");
+}
+
+#[test]
+fn claims_of_a_job_that_the_index_would_refuse_ends_as_a_mint_would() {
+    for job in [
+        Job { event_name: "pull_request_target".to_owned(), ..Job::default() },
+        Job { called_workflow: Some("other/repo/.github/workflows/release.yml".to_owned()), ..Job::default() },
+    ] {
+        let servers = StandIn::start(Setup { job, published: Some(Project::default()), ..Setup::default() });
+        let outcome = step(&servers).args(&["claims"]).run_with(&servers);
+        outcome.assert_failed(4, &["would refuse this job", "token-mint: cause: "]);
+        assert_eq!((servers.index.requests().len(), outcome.annotations().len()), (0, 1), "{outcome}");
+        let json = step(&servers).args(&["claims", "--format", "json"]).run_with(&servers);
+        assert_eq!(json.status, 4);
+        assert_eq!(serde_json::from_str::<serde_json::Value>(&json.stdout).unwrap(), servers.id_token_claims());
+    }
+}
