@@ -2,6 +2,8 @@
 
 pub mod causes;
 pub mod evidence;
+#[cfg(test)]
+mod golden;
 pub mod id_token;
 pub mod job;
 pub mod publisher_form;
