@@ -2,6 +2,9 @@
 
 pub mod causes;
 pub mod evidence;
+#[cfg(test)]
+#[path = "../tests/it/golden.rs"]
+mod golden;
 pub mod id_token;
 pub mod job;
 pub mod publisher_form;

@@ -69,7 +69,7 @@ pub fn explain_claims(job: &Job, ask: Option<impl FnOnce(&str) -> Published>) ->
     hints.extend(job.owners(&published).into_iter().chain(job.several_projects()));
     hints.push(match is_asked {
         true => format!(
-            "{name} shows nobody which publishers are registered: whether one for this job is was not looked up"
+            "{name} does not publish which publishers are registered, so whether one for this job is could not be looked up"
         ),
         false => {
             format!(
@@ -289,7 +289,11 @@ impl Job<'_> {
     /// What the index says of the ID token's claims by themselves.
     fn flaw_in_claims(&self, description: &str) -> Option<Cause> {
         let index = self.index.name();
-        let text = if description.contains(" and sha claims are empty") {
+        let text = if description.contains("The ref_path and sha claims are empty") {
+            format!(
+                "{index} found a publisher, but the ID token lacks the job's branch or tag, or its commit (ref_path, sha)"
+            )
+        } else if description.contains("The ref and sha claims are empty") {
             format!("{index} found a publisher, but the ID token names neither the job's branch or tag nor its commit")
         } else if description.contains("job_workflow_ref claim is empty") {
             format!(
@@ -308,10 +312,10 @@ impl Job<'_> {
         } else if let Some(rest) = description.split_once("JWT issuer ").map(|(_, rest)| rest) {
             let expected = quoted_after(rest, "expected issuer ").unwrap_or_default();
             format!(
-                "the publisher is for ID tokens of another issuer: it expects {}, and the job's is of {}. Add a publisher for that \
-                 issuer",
-                shown(&expected),
-                self.issuer()
+                "{index} knows {} as an organisation's own issuer, but for a CI system of this kind it takes ID tokens of {} only. It \
+                 did not look for a publisher, and none could match",
+                self.issuer(),
+                shown(&expected)
             )
         } else {
             return None;
@@ -619,13 +623,13 @@ mod tests {
             )
         };
         for (words, piece) in [
-            ("The ref_path and sha claims are empty", "!names neither the job's branch or tag nor its commit"),
+            ("The ref_path and sha claims are empty", "!lacks the job's branch or tag, or its commit"),
             ("The ref and sha claims are empty", "!names neither the job's branch or tag nor its commit"),
             ("The job_workflow_ref claim is empty", "!its claim job_workflow_ref is empty"),
             ("Could not job extract workflow filename from OIDC claims", "!so it did not look for a publisher"),
             (
                 "JWT issuer 'https://a' does not match expected issuer 'https://b'",
-                "!it expects https://b, and the job's is of",
+                "!takes ID tokens of https://b only. It did not look for a publisher",
             ),
             (&refs("ci_config_ref_uri"), "!the pipeline's file is another one"),
             (&refs("workflow_ref"), "!the calling workflow's file is another one"),
@@ -653,7 +657,7 @@ mod tests {
             ("The name 'x' is too similar to an existing project.", "!too much like it"),
             (
                 "The name 'x' isn't allowed (conflict with Python Standard Library module name).",
-                "!can't create a project",
+                "!a module of Python's standard library",
             ),
             ("The name 'x' conflicts with an existing project.", "!but for case"),
             ("The name 'x' is invalid.", "!not a name as projects have them"),
@@ -682,9 +686,9 @@ mod tests {
         }
         assert!(explained("https://token.actions.githubusercontent.com").causes.is_empty());
         let own = r#"{"iss":"https://gitlab.example.org","aud":"pypi","project_path":"g/p",
-            "ci_config_ref_uri":"gitlab.example.org/g/p//a.yml@x@refs/heads/main"}"#;
+            "ci_config_ref_uri":"gitlab.example.org/g/p//a.yml@b.yaml@refs/tags/pkg@1.0"}"#;
         let own = refused_by("pypi", Claims::from(own), "invalid-publisher", NOT_FOUND).link.unwrap().address;
-        assert!(own.contains("provider=gitlab&") && own.contains("workflow_filepath=a.yml%40x"), "{own}");
+        assert!(own.contains("provider=gitlab&") && own.contains("workflow_filepath=a.yml%40b.yaml&"), "{own}");
         assert!(own.ends_with("&issuer_url=https%3A%2F%2Fgitlab.example.org"), "{own}");
     }
 
@@ -706,8 +710,8 @@ mod tests {
     fn a_token_that_could_not_be_verified_is_looked_at() {
         let words = "malformed or invalid token";
         assert_causes(
-            &causes(&["exp=1789999969"], "invalid-token", words),
-            &["!valid until Mon, 21 Sep 2026 14:12:49 GMT"],
+            &causes(&["exp=1789999970"], "invalid-token", words),
+            &["!valid until Mon, 21 Sep 2026 14:12:50 GMT"],
         );
         assert_causes(
             &causes(&["aud=\"testpypi\""], "invalid-token", words),
@@ -718,7 +722,7 @@ mod tests {
             ("nbf=1790000031", "!not valid yet by this machine's clock: its claim nbf is Mon, 21 Sep 2026 14:13:51"),
             ("iat=1790000031", "!its claim iat is"),
             ("nbf=1790000030", "?its audience and its time look right"),
-            ("exp=1789999970", "?its audience and its time look right"),
+            ("exp=1789999971", "?its audience and its time look right"),
         ] {
             assert_causes(&causes(&[change], "invalid-token", words), &[piece]);
         }

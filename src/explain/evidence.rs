@@ -19,12 +19,12 @@ impl Job<'_> {
         let mut causes: Vec<Cause> = match published {
             Published::Nothing => vec![],
             Published::NoProject => vec![Cause::evidence(format!(
-                "{index} has no project {project} (from its JSON API), so only a pending publisher can match. It has to be on the \
-                 page Publishing of your account there, with these values, and is gone after 30 days"
+                "{index} has no project {project} (from its JSON API and its Index API), so only a pending publisher can match. It has \
+                 to be on the page Publishing of your account there, with these values, and is gone after 30 days"
             ))],
             Published::NoRelease => vec![Cause::evidence(format!(
-                "{project} is on {index} already, without a release (from its JSON API). A pending publisher for it does not \
-                 count any more: the publisher has to be on the project's own page"
+                "{project} is on {index} already, without a release (from its JSON API and its Index API). A pending publisher for it \
+                 is of no use any more: the publisher has to be on the project's own page"
             ))],
             Published::Release(release) => {
                 self.last_publisher(release).or_else(|| self.moved(release)).into_iter().collect()
@@ -81,30 +81,29 @@ impl Job<'_> {
                 "release {version} came from a publisher with these very values {from}, so it was removed or changed since{moved}"
             )));
         }
-        let parts: Vec<String> = differing.iter().map(|(last, here)| difference(last, here)).collect();
+        let parts: Vec<String> = differing.iter().map(|(last, here)| self.difference(last, here)).collect();
         let names: Vec<&str> = differing.iter().map(|(last, _)| last.name).collect();
         let differ = if names.len() == 1 { "differs" } else { "differ" };
-        let mut text = format!(
-            "release {version} came from a publisher with {} {from}: {} {differ}, or the publisher was changed since",
-            parts.join("; "),
-            names.join(" and ")
+        let environment = differing.iter().find(|(last, here)| last.name == ENVIRONMENT_NAME && here.value.is_none());
+        let mend = environment.and_then(|(last, _)| last.value.as_deref()).map_or_else(
+            || "Correct the publisher, or add one for this job".to_owned(),
+            |name| format!("Add `environment: {}` to the job, or correct the publisher", shown(name)),
         );
-        for (last, here) in differing {
-            text.push_str(&self.advice_on(last, &here));
-        }
-        Some(Cause::evidence(text))
+        Some(Cause::evidence(format!(
+            "{} {differ}: release {version} came from a publisher with {} {from}. {mend}, unless that was done since",
+            names.join(" and "),
+            parts.join("; "),
+        )))
     }
 
-    fn advice_on(&self, last: &Field, here: &Field) -> String {
-        match (last.name, &last.value, &here.value) {
-            (ENVIRONMENT_NAME, Some(name), None) => {
-                format!(". Add `environment: {}` to the job, or correct the publisher", shown(name))
-            }
-            (WORKFLOW_NAME, Some(file), _) if self.is_gone(file) => {
-                format!(". {} is not in the checkout: if it was renamed, correct the publisher", shown(file))
-            }
-            _ => String::new(),
-        }
+    fn difference(&self, last: &Field, here: &Field) -> String {
+        let quoted =
+            |value: &Option<String>| value.as_ref().map_or("none".to_owned(), |value| format!("`{}`", shown(value)));
+        let gone = match &last.value {
+            Some(file) if last.name == WORKFLOW_NAME && self.is_gone(file) => " (not in the checkout: was it renamed?)",
+            _ => "",
+        };
+        format!("{} {}{gone}, and this job has {}", last.name, quoted(&last.value), quoted(&here.value))
     }
 
     /// The fields in which this job differs from a publisher for its CI system: the publisher's, and the job's.
@@ -182,12 +181,6 @@ fn last_form(published: &Published) -> Option<Form> {
         Published::Release(release) => Form::of_publisher(release.publisher.as_ref()?),
         _ => None,
     }
-}
-
-fn difference(last: &Field, here: &Field) -> String {
-    let quoted =
-        |value: &Option<String>| value.as_ref().map_or("none".to_owned(), |value| format!("`{}`", shown(value)));
-    format!("{} {}, and this job has {}", last.name, quoted(&last.value), quoted(&here.value))
 }
 
 /// `OWNER/REPO` of a page there that is one of a repository's.

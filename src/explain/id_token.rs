@@ -13,9 +13,9 @@ const TROUBLESHOOTING: &str = "https://docs.pypi.org/trusted-publishers/troubles
 
 /// What PyPI says of the name of the project that a pending publisher is to create, and what that means.
 const BAD_NAMES: [(&str, &str); 5] = [
-    ("isn't allowed", "PyPI allows nobody to use that name"),
     ("is too similar to an existing project", "a project has a name that is too much like it"),
     ("conflict with Python Standard Library module name", "a module of Python's standard library has that name"),
+    ("isn't allowed", "PyPI allows nobody to use that name"),
     ("conflicts with an existing project", "a project has that name, but for case, dots, hyphens and underscores"),
     ("is invalid", "it is not a name as projects have them"),
 ];
@@ -24,7 +24,7 @@ impl Job<'_> {
     /// What is wrong with the ID token, whatever is registered.
     pub fn causes_in_token(&self) -> Vec<Cause> {
         let mut causes = vec![];
-        let expired = |expires: &u64| expires.saturating_add(LEEWAY_SECS) < self.now_unix_secs;
+        let expired = |expires: &u64| expires.saturating_add(LEEWAY_SECS) <= self.now_unix_secs;
         if let Some(expires) = self.claims.unix_secs("exp").filter(expired) {
             causes.push(Cause::certain(format!(
                 "the ID token has expired: it was valid until {}. Run the job again: it gets a new one. If that does not help, \

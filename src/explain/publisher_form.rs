@@ -197,10 +197,13 @@ pub fn workflow_repository(workflow_ref: &str) -> Option<String> {
     Some(format!("{}/{}", parts.next()?, parts.next()?))
 }
 
-/// `PATH.yml` in `gitlab.com/NAMESPACE/PROJECT//PATH.yml@REF`. PyPI takes the last at-sign for the end of the path.
+/// `PATH.yml` in `gitlab.com/NAMESPACE/PROJECT//PATH.yml@REF`. The path ends before the last `@` that follows `.yml` or `.yaml`, as
+/// PyPI reads it.
 fn pipeline_file(claims: &Claims) -> Option<String> {
     let text = claims.text("ci_config_ref_uri")?;
-    text.rsplit_once('@')?.0.split_once("//").map(|(_, file)| file.to_owned())
+    let (_, path) = text.split_once("//")?;
+    let ends = [".yml@", ".yaml@"].iter().filter_map(|end| path.rfind(end).map(|at| at + end.len() - 1));
+    path.get(..ends.max()?).map(str::to_owned)
 }
 
 /// What stands before the first `@` that follows `.yml` or `.yaml`, as PyPI reads it: a ref may hold slashes and at-signs.

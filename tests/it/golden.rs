@@ -1,0 +1,172 @@
+//! Whole explanations as people see them, each in two files of `tests/it/golden`: the lines on stderr, and the job's summary page.
+//! `UPDATE_GOLDEN=1 cargo test golden` writes them anew; `git diff` then shows what is said now.
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+    use std::path::Path;
+    use std::{env, fs};
+
+    use serde_json::{Value, json};
+
+    use crate::claims::Claims;
+    use crate::error::Explanation;
+    use crate::explain::causes::{explain_claims, explain_refusal};
+    use crate::explain::job::{Checkout, Job};
+    use crate::explain::report;
+    use crate::index::Index;
+    use crate::net::http::Reply;
+    use crate::os::log;
+    use crate::published::{self, Published, Release};
+    use crate::secret::IdToken;
+    use crate::text;
+
+    const NOT_FOUND: &str = "Publisher with matching claims was not found";
+    const NOW: u64 = 1_790_000_000;
+
+    /// GitHub's claims, some of them changed.
+    fn github(changes: Value) -> Value {
+        let file = "octo-org/octo-repo/.github/workflows/release.yml@refs/tags/v1.4.1";
+        let mut claims = json!({
+            "iss": "https://token.actions.githubusercontent.com", "aud": "pypi", "exp": NOW + 300, "event_name": "push",
+            "repository": "octo-org/octo-repo", "repository_owner": "octo-org", "repository_owner_id": "65432100",
+            "job_workflow_ref": file, "workflow_ref": file, "environment": "pypi", "run_number": "7",
+        });
+        claims.as_object_mut().unwrap().extend(changes.as_object().unwrap().clone());
+        claims
+    }
+
+    fn gitlab() -> Value {
+        json!({
+            "iss": "https://gitlab.com", "aud": "pypi", "exp": NOW + 300, "sub": "project_path:group/sub/project:ref_type:tag",
+            "project_path": "group/sub/project", "environment": "release",
+            "ci_config_ref_uri": "gitlab.com/group/sub/project//.gitlab-ci.yml@refs/tags/v1.4.1",
+        })
+    }
+
+    /// The last release of a project: from this publisher, if there is one.
+    fn release(repository: &str, workflow: &str, environment: Option<&str>) -> Published {
+        let publisher =
+            json!({"kind": "GitHub", "repository": repository, "workflow": workflow, "environment": environment});
+        let provenance = json!({"attestation_bundles": [{ "publisher": publisher }]}).to_string();
+        let project = json!({
+            "info": {"version": "1.4.0", "project_urls": {"Source": format!("https://github.com/{repository}")}},
+            "ownership": {"roles": [{"role": "Owner", "user": "alice"}, {"role": "Owner", "user": "bob"}]},
+        });
+        let (release, _) = Release::read(project.to_string().as_bytes()).unwrap();
+        let publisher = published::publisher(provenance.as_bytes()).filter(|_| !workflow.is_empty());
+        Published::Release(Release { publisher, ..release })
+    }
+
+    /// What is said of a job of these claims: that it is refused for this reason; without one, what `claims` says.
+    fn explained(index: &str, claims: &Value, published: Published, reason: Option<(&str, &str)>) -> Explanation {
+        let (index, claims) = (Index::parse(index).unwrap(), Claims::from(claims.to_string().as_str()));
+        let (audience, checkout) = (index.known_audience(), Checkout { folder: "/nonexistent".into(), job: None });
+        let (audience, projects) = (audience.as_deref(), &["sampleproject".to_owned()]);
+        let (claims, id_token_env, now_unix_secs) = (&claims, None, NOW);
+        let job = Job { claims, index: &index, audience, id_token_env, projects, checkout, now_unix_secs };
+        let Some((code, description)) = reason else { return explain_claims(&job, Some(|_: &str| published)).0 };
+        let description = match code {
+            "invalid-publisher" => format!("valid token, but no corresponding publisher ({description})"),
+            _ => description.to_owned(),
+        };
+        let errors = json!({"message": "Token request failed", "errors": [{"code": code, "description": description}]});
+        let body = errors.to_string().into_bytes();
+        let reply = Reply { status: 422, body, retry_after: None, error: None, is_surely_whole: true };
+        let error = index.read_minted(reply, &IdToken::new("a.b.c".to_owned()).unwrap()).minted.unwrap_err();
+        let mut explanation = *error.explanation;
+        explain_refusal(&mut explanation, &job, |_| published);
+        explanation
+    }
+
+    fn cases() -> Vec<(&'static str, Explanation)> {
+        let none = || Published::Nothing;
+        let not_found =
+            |claims: &Value, published| explained("pypi", claims, published, Some(("invalid-publisher", NOT_FOUND)));
+        let plain = || github(json!({}));
+        let repository = "octo-org/octo-repo";
+        let called = "octo-org/octo-repo/.github/workflows/_publish.yml@refs/tags/v1.4.1";
+        let elsewhere = "other/shared/.github/workflows/publish.yml@refs/heads/main";
+        let enterprise = || github(json!({"iss": "https://ghes.example.org/_services/token"}));
+        let google = json!({"iss": "https://accounts.google.com", "aud": "pypi", "exp": NOW + 300, "sub": "1122",
+            "email": "publisher@example.iam.gserviceaccount.com"});
+        let environment = json!({"environment": null});
+        vec![
+            ("nothing-known", not_found(&plain(), none())),
+            ("other-workflow-file", not_found(&plain(), release(repository, "publish.yml", Some("pypi")))),
+            ("no-environment", not_found(&github(environment), release(repository, "release.yml", Some("pypi")))),
+            ("owner-id", not_found(&plain(), release(repository, "release.yml", None))),
+            ("repository-moved", not_found(&plain(), release("old-org/octo-repo", "", None))),
+            ("no-project", not_found(&plain(), Published::NoProject)),
+            ("project-without-release", not_found(&plain(), Published::NoRelease)),
+            ("called-file", not_found(&github(json!({ "job_workflow_ref": called })), none())),
+            ("called-elsewhere", not_found(&github(json!({ "job_workflow_ref": elsewhere })), none())),
+            ("gitlab", not_found(&gitlab(), none())),
+            ("google", not_found(&google, none())),
+            (
+                "testpypi",
+                explained(
+                    "testpypi",
+                    &github(json!({"aud": "testpypi"})),
+                    Published::NoProject,
+                    Some(("invalid-publisher", NOT_FOUND)),
+                ),
+            ),
+            (
+                "pending-publishers-project-exists",
+                explained(
+                    "pypi",
+                    &plain(),
+                    none(),
+                    Some(("invalid-pending-publisher", "valid token, but project already exists")),
+                ),
+            ),
+            (
+                "expired",
+                explained(
+                    "pypi",
+                    &github(json!({"exp": NOW - 60})),
+                    none(),
+                    Some(("invalid-token", "malformed or invalid token")),
+                ),
+            ),
+            (
+                "unknown-issuer",
+                explained(
+                    "pypi",
+                    &enterprise(),
+                    none(),
+                    Some(("invalid-payload", "unknown trusted publishing issuer")),
+                ),
+            ),
+            ("claims", explained("pypi", &plain(), release(repository, "release.yml", None), None)),
+            ("claims-with-evidence", explained("pypi", &plain(), release(repository, "publish.yml", None), None)),
+            ("claims-refused", explained("pypi", &enterprise(), none(), None)),
+        ]
+    }
+
+    #[test]
+    fn explanations_are_the_golden_ones() {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/golden");
+        let is_updated = env::var_os("UPDATE_GOLDEN").is_some();
+        let mut files = BTreeSet::new();
+        for (name, explanation) in cases() {
+            let kind = if name.starts_with("claims") && name != "claims-refused" { "" } else { "error: " };
+            let lines: String =
+                report::messages(&explanation, kind).iter().map(|message| log::rendered(message)).collect();
+            let annotation = text::annotation("error", "token-mint", &report::annotation(&explanation));
+            let annotation = if kind.is_empty() { String::new() } else { format!("{}\n", annotation.as_str()) };
+            for (ending, text) in [("txt", lines + &annotation), ("md", report::page(&explanation))] {
+                let file = format!("{name}.{ending}");
+                if is_updated {
+                    fs::write(folder.join(&file), &text).unwrap();
+                }
+                let golden = fs::read_to_string(folder.join(&file)).unwrap_or_default();
+                assert_eq!(text, golden, "{file} is another one; UPDATE_GOLDEN=1 writes it anew");
+                files.insert(file);
+            }
+        }
+        let there = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
+        assert_eq!(there.collect::<BTreeSet<_>>(), files);
+    }
+}
