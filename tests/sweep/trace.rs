@@ -247,8 +247,9 @@ impl Run {
     /// The program is there, and about to return from `execve`.
     fn begin(&mut self) {
         let root = self.root;
-        let name = fs::read_to_string(format!("/proc/{root}/comm")).unwrap(); // its first 15 bytes
-        assert!(self.name.starts_with(name.trim_end()), "{name} is taken for {}", self.name);
+        let name = fs::read_to_string(format!("/proc/{root}/comm")).unwrap();
+        let name = name.trim_end(); // its first 15 bytes
+        assert!(self.name.starts_with(name), "{name} is taken for {}", self.name);
         self.tracee(root).inside = Some(Inside::Made);
         self.memory = Some(File::open(format!("/proc/{root}/mem")).unwrap());
         self.started = Instant::now();
