@@ -3,7 +3,7 @@
 //! `make test-action` runs them, on Linux. They need busybox, dash, curl, git and wget, and python3 with venv to install
 //! the runner.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, dead_code)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::print_stdout, dead_code)]
 
 #[path = "../it/harness.rs"]
 mod harness;
