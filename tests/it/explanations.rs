@@ -51,7 +51,10 @@ fn every_failure_has_its_annotation_and_a_success_two_lines_on_the_summary_page(
         (&[][..], ["API token handed over as the step output api\\-token\\; it is valid until ", " minutes left"]),
         (
             &["--", "/bin/true"],
-            ["\\/bin\\/true has ended\\: exit status\\: 0\\. Then the API token was sent for revocation", "valid until"],
+            [
+                "\\/bin\\/true has ended\\: exit status\\: 0\\. Then the API token was sent for revocation",
+                "valid until",
+            ],
         ),
         (&["check"], ["### token-mint: a rehearsal\n\n", "a release from it would work"]),
     ] {
