@@ -8,16 +8,16 @@ use crate::env::Env;
 use crate::error::{Error, Kind, Result};
 use crate::explain::causes;
 use crate::explain::job::{Checkout, Job};
+use crate::explain::published::Published;
 use crate::explain::report;
+use crate::explain::requests;
 use crate::handover;
 use crate::identity::{self, Identity};
 use crate::index::Index;
 use crate::index_api::{MintReply, Minted};
-use crate::messages;
 use crate::net::deadline::Deadline;
 use crate::net::http::Http;
 use crate::os::log::Log;
-use crate::published::Published;
 use crate::pyproject;
 use crate::retry::Retry;
 use crate::secret::{IdToken, redact_tokens};
@@ -120,7 +120,7 @@ impl Exchange<'_> {
         }
         handover::mask(live.token.reveal(), self.env)?; // where it can't be hidden, it is not used
         if has_bad_expiry {
-            report::warning(&format!("{}; {}", messages::BAD_EXPIRY, validity(&live)), self.env);
+            report::warning(&format!("{}; {}", requests::BAD_EXPIRY, validity(&live)), self.env);
         }
         Ok(live)
     }

@@ -5,7 +5,11 @@ pub mod evidence;
 #[cfg(test)]
 #[path = "../tests/it/golden.rs"]
 mod golden;
+mod guess;
 pub mod id_token;
 pub mod job;
+pub mod messages;
+pub mod published;
 pub mod publisher_form;
 pub mod report;
+pub mod requests;

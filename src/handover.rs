@@ -11,9 +11,9 @@ use std::path::{Path, PathBuf};
 
 use crate::env::{API_TOKEN, Env, GITHUB_OUTPUT};
 use crate::error::{Error, Result};
+use crate::explain::messages;
 use crate::index::Index;
 use crate::index_api::Minted;
-use crate::messages;
 use crate::net::deadline::{Deadline, Ended};
 use crate::os::file;
 use crate::os::log;

@@ -12,7 +12,7 @@ mod helper;
 
 use crate::env::Env;
 use crate::error::Result;
-use crate::messages;
+use crate::explain::messages;
 use crate::net::http::Http;
 use crate::secret::IdToken;
 

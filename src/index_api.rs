@@ -4,9 +4,9 @@
 //! `warehouse/oidc/views.py`, the last one since pull request 20197, in no user page yet). A refusal is 422 with a list of errors.
 
 use crate::error::Result;
+use crate::explain::requests::{Endpoint, Request};
 use crate::index::Index;
 use crate::json::{self, Object};
-use crate::messages::{Endpoint, Request};
 use crate::net::http::{Http, Reply};
 use crate::net::http_error::HttpError;
 use crate::secret::{ApiToken, IdToken, UnusableToken, redact, redact_tokens};

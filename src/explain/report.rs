@@ -141,11 +141,12 @@ mod tests {
     use crate::error::{Cause, Error, Reason};
     use crate::explain::causes::{explain_claims, explain_refusal};
     use crate::explain::job::{Checkout, Job};
+    use crate::explain::messages;
+    use crate::explain::published::{self, Published, Release};
+    use crate::explain::requests::{Endpoint, Request};
     use crate::index::Index;
-    use crate::messages::{self, Endpoint, Request};
     use crate::net::http::Reply;
     use crate::net::http_error::HttpError;
-    use crate::published::{self, Published, Release};
 
     const HOSTILE: &str = "x\n::error::a\n  ::Warning::b\r::add-mask::c\ntoken-mint: form: d\n ##[group]e\x1b[2K\u{202e}\u{85}\u{2028} \
                            pypi-AgEIcHlwaS5vcmcCJDAw,eyJhbGciOiJSUzI1NiJ9.eyJzdWIiOiJ4In0.c2lnbmF0dXJl ::::##[f";

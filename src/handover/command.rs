@@ -9,10 +9,10 @@ use std::time::{Duration, Instant};
 
 use crate::env::Env;
 use crate::error::{Error, Result};
+use crate::explain::messages;
 use crate::handover::upload_clients;
 use crate::index::Index;
 use crate::index_api::Minted;
-use crate::messages;
 use crate::net::deadline::{Deadline, POLL};
 use crate::os::log::Log;
 use crate::os::signals::{self, Spawned};

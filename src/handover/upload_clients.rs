@@ -5,9 +5,9 @@
 
 use crate::env::{API_TOKEN, Env};
 use crate::error::Result;
+use crate::explain::messages;
 use crate::index::Index;
 use crate::index_api::Minted;
-use crate::messages;
 
 /// An upload client, as the variables that it reads.
 ///

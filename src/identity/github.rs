@@ -5,9 +5,10 @@
 use super::{Found, IdTokenSource, Provider, text};
 use crate::env::{Env, REQUEST_TOKEN, REQUEST_URL};
 use crate::error::Result;
+use crate::explain::messages;
+use crate::explain::requests::{Endpoint, Request};
 use crate::identity::fork;
 use crate::json::Object;
-use crate::messages::{self, Endpoint, Request};
 use crate::net::http::{Http, Reply};
 use crate::net::url::Url;
 use crate::secret::{IdToken, RequestToken};

@@ -4,7 +4,7 @@
 use super::{IdTokenSource, Provider, id_token_in};
 use crate::env::{Env, GITLAB_CI};
 use crate::error::Result;
-use crate::messages;
+use crate::explain::messages;
 use crate::net::http::Http;
 use crate::secret::IdToken;
 use crate::text::sanitize;

@@ -8,7 +8,7 @@ use std::time::Duration;
 use super::IdTokenSource;
 use crate::env::Env;
 use crate::error::{Error, Result};
-use crate::messages;
+use crate::explain::messages;
 use crate::net::deadline::{Background, Deadline, Ended};
 use crate::net::http::Http;
 use crate::os::signals;

@@ -17,10 +17,8 @@ mod program {
     pub mod index;
     pub mod index_api;
     pub mod json;
-    pub mod messages;
     pub mod net;
     pub mod os;
-    pub mod published;
     pub mod pyproject;
     pub mod retry;
     pub mod secret;

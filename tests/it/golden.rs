@@ -13,11 +13,11 @@ mod tests {
     use crate::error::Explanation;
     use crate::explain::causes::{explain_claims, explain_refusal};
     use crate::explain::job::{Checkout, Job};
+    use crate::explain::published::{self, Published, Release};
     use crate::explain::report;
     use crate::index::Index;
     use crate::net::http::Reply;
     use crate::os::log;
-    use crate::published::{self, Published, Release};
     use crate::secret::IdToken;
     use crate::text;
 

@@ -10,8 +10,8 @@ use super::shown::{check_explanation, unguessable};
 use crate::claims::Claims;
 use crate::explain::causes::explain_claims;
 use crate::explain::job::{Checkout, Job};
+use crate::explain::published::{self, Published, Release};
 use crate::index::Index;
-use crate::published::{self, Published, Release};
 use crate::secret::IdToken;
 
 pub fn fuzz(input: &[u8]) {

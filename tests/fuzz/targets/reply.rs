@@ -14,6 +14,7 @@ use crate::env::Env;
 use crate::error::{Error, Kind};
 use crate::explain::causes::explain_refusal;
 use crate::explain::job::{Checkout, Job};
+use crate::explain::published::Published;
 use crate::identity::{self, github, google};
 use crate::index::Index;
 use crate::index_api::MintReply;
@@ -24,7 +25,6 @@ use crate::net::http_error::HttpError;
 use crate::net::proxy::Proxies;
 use crate::net::url::Url;
 use crate::os::log::{Log, Verbosity};
-use crate::published::Published;
 use crate::secret::{IdToken, RequestToken, UnusableToken};
 use crate::time;
 
