@@ -94,9 +94,10 @@ examples:
 
 exit status:
   0 done; 2 wrong usage or configuration; 3 no identity (permission missing?);
-  4 the index refused; 5 network or server trouble, run it again; 6 the API
-  token could not be handed over; 128 and its number for a signal. Once COMMAND
-  runs: its own, or 128 and the number of the signal that ended it.
+  4 the index refused, or would (claims); 5 network or server trouble, run it
+  again; 6 the API token could not be handed over; 128 and its number for a
+  signal. Once COMMAND runs: its own, or 128 and the number of the signal that
+  ended it.
 
 The project has to name this job as a trusted publisher. How to do that, and
 what to do about a failure: README.md and docs/ in token-mint's repository

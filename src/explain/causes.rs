@@ -60,7 +60,7 @@ pub fn explain_claims(job: &Job, ask: Option<impl FnOnce(&str) -> Published>) ->
         (true, _) => causes.into_iter().chain(job.called_file()).collect(),
         (false, true) => {
             hints.push(format!(
-                "the last release came from a publisher with these values (from {name}'s Integrity API)"
+                "the last release came from a publisher that this job matches (from {name}'s Integrity API)"
             ));
             causes
         }
@@ -365,7 +365,7 @@ impl Job<'_> {
     fn field_differs(&self) -> String {
         let form = Form::of(self.claims);
         let mut text = format!(
-            "one of the publisher's fields on {} differs from this job: compare them letter by letter with the list above",
+            "one of the publisher's fields on {} differs from this job: compare them letter by letter with this job's values",
             self.index.name()
         );
         if form.provider != Provider::GitHub {

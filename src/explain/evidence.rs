@@ -78,7 +78,7 @@ impl Job<'_> {
                 _ => ": look whether it is still there".to_owned(),
             };
             return Some(Cause::evidence(format!(
-                "release {version} came from a publisher with these very values {from}, so it was removed or changed since{moved}"
+                "release {version} came from a publisher that this job matches {from}, so it was removed or changed since{moved}"
             )));
         }
         let parts: Vec<String> = differing.iter().map(|(last, here)| self.difference(last, here)).collect();
