@@ -62,7 +62,7 @@ pub static OPTIONS: [OptionRow; 12] = [
         help: "each request, too; so it is in a GitHub job with\ndebug logging (RUNNER_DEBUG=1), unless -q is given", ..SWITCH },
     OptionRow { name: "--timeout", value: "SECONDS", variable: "TOKEN_MINT_TIMEOUT", default: "120", heading: "others",
         help: "for everything together but COMMAND", ..SWITCH },
-    OptionRow { name: "--offline",
+    OptionRow { name: "--offline", variable: "TOKEN_MINT_OFFLINE",
         help: "ask for nothing that only explains a refusal: what\nthe index publishes of the project", ..WITH_IDENTITY },
     OptionRow { name: "--help", letter: "-h", help: "print this text", ..SWITCH },
     OptionRow { name: "--version", letter: "-V", help: "print the version", ..SWITCH },

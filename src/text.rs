@@ -54,7 +54,7 @@ pub fn markdown(text: &str) -> String {
 pub fn prose(text: &str) -> String {
     let parts: Vec<&str> = text.split('`').collect();
     // Of an odd number, or of two in a row, it can't be told which make a pair.
-    if parts.len() % 2 == 0 || text.contains("``") {
+    if parts.len().is_multiple_of(2) || text.contains("``") {
         return markdown(text);
     }
     let code = |part: &str| format!("`{}`", harmless(part).replace('\n', " "));

@@ -91,7 +91,7 @@ fn no_project_and_no_release_are_told_apart() {
     let none = servers(None);
     assert_first_is_evidence(
         &step(&none).run_with(&none),
-        &["has no project sampleproject", "only a pending publisher"],
+        &["evidence: PyPI project name: ", "has no project sampleproject", "only a pending publisher"],
     );
     let paths: Vec<_> = none.index.requests().iter().skip(2).map(|request| request.target.clone()).collect();
     assert_eq!(paths, ["/pypi/sampleproject/json", "/simple/sampleproject/"]);
@@ -106,8 +106,8 @@ fn pages_that_lead_to_another_repository_are_evidence_where_there_is_no_provenan
         let servers = servers(Some(Project { urls: urls.to_vec(), ..Project::default() }));
         (step(&servers).run_with(&servers), servers)
     };
-    let (outcome, _) = with(&["https://docs.example.org/", "https://github.com/old-org/octo-repo.git"]);
-    assert_first_is_evidence(&outcome, &["lead to github.com/old-org/octo-repo ", "correct Owner and Repository name"]);
+    let (outcome, _) = with(&["https://github.com/sponsors/x", "https://github.com/old-org/octo-repo.git"]);
+    assert_first_is_evidence(&outcome, &["evidence: Owner: the pages", "lead to `github.com/old-org/octo-repo` "]);
     for urls in [
         &["https://github.com/other/x", "https://github.com/octo-org/octo-repo/issues"][..],
         &["https://github.com/sponsors/alice", "https://example.org/github.com/a/b", "github.com/a/b", ""],
@@ -140,7 +140,7 @@ fn another_job_of_the_same_file_that_has_an_environment_is_named() {
         let outcome = run(&workflow, without_attestation());
         assert_first_is_evidence(
             &outcome,
-            &["the job upload in release.yml has `environment: pypi`", "Environment name"],
+            &["evidence: Environment name: the job upload in release.yml has `environment: pypi`"],
         );
     }
     for workflow in [
@@ -171,7 +171,7 @@ fn a_workflow_file_that_is_gone_from_the_checkout_was_renamed() {
         step.run_with(&servers)
     };
     let renamed = "`release.yaml` (not in the checkout: was it renamed?), and";
-    assert_first_is_evidence(&run(&["release.yml"]), &["Workflow name differs: ", renamed]);
+    assert_first_is_evidence(&run(&["release.yml"]), &["evidence: Workflow name differs: ", renamed]);
     for files in [&["release.yml", "release.yaml"][..], &[]] {
         assert!(!run(files).stderr.contains("not in the checkout"));
     }
@@ -234,6 +234,10 @@ fn nothing_is_asked_where_nothing_is_left_to_guess_or_no_project_is_known() {
     assert_eq!(asks(Setup { job: Job { called_workflow: elsewhere, ..Job::default() }, ..refused() }, named).0, 0);
     assert_eq!(asks(refused(), |step| step).0, 0, "no project is known");
     assert_eq!(asks(refused(), |step| step.args(&["--project", "sampleproject", "--offline"])).0, 0);
+    assert_eq!(
+        asks(refused(), |step| step.env("TOKEN_MINT_PROJECT", "sampleproject").env("TOKEN_MINT_OFFLINE", "1")).0,
+        0
+    );
     let of_one =
         |step: Step| with_files(step, &["sampleproject-1.5.0.tar.gz", "Sampleproject-1.5.0-py3-none-any.whl", "x"]);
     assert_eq!(asks(refused(), of_one).0, 2);

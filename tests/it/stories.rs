@@ -50,7 +50,7 @@ fn in_failures_that_people_had_the_field_that_was_wrong_comes_first() {
             job: ("marin-community/levanter", "publish_dev.yaml", None),
             called: None,
             published: Some(Project { urls: vec!["https://github.com/stanford-crfm/levanter"], ..Project::default() }),
-            pieces: &["lead to github.com/stanford-crfm/levanter", "correct Owner and Repository name"],
+            pieces: &["evidence: Owner: the pages", "lead to `github.com/stanford-crfm/levanter`"],
         },
         // btschwertfeger/python-kraken-sdk, pull request 444: the job was moved into a reusable workflow of the same repository.
         Story {
