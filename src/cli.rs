@@ -21,7 +21,7 @@ pub struct OptionRow {
     pub name: &'static str,
     letter: &'static str,
     /// The placeholder for its value in the help; empty for a switch.
-    pub value: &'static str,
+    value: &'static str,
     /// The environment variable that is read if the option is not given.
     pub variable: &'static str,
     /// The value if neither is given.
@@ -97,7 +97,7 @@ exit status:
   0        done
   2        wrong usage or configuration
   3        no identity: the CI system issued no ID token (permission missing?)
-  4        the index refused
+  4        the index refused, or would (claims)
   5        network or server trouble: run it again
   6        the API token could not be handed over
   128 + N  signal N ended it

@@ -53,7 +53,7 @@ impl Settings {
             project: setting("--project").parse_if_set(text_where(pyproject::is_name, SettingError::Project))?,
             timeout: setting("--timeout").parse(parse_timeout)?,
             keep_identity: is_given("--keep-identity"),
-            offline: is_given("--offline") || env.is_set("TOKEN_MINT_OFFLINE"),
+            offline: is_given("--offline") || !setting("--offline").value.is_empty(),
             verbosity: match (is_given("--quiet"), is_given("--verbose") || debug) {
                 (true, _) => Verbosity::Quiet,
                 (false, true) => Verbosity::Verbose,
@@ -182,7 +182,7 @@ mod tests {
 
     #[test]
     fn the_command_line_wins_over_the_environment_and_that_over_the_default() {
-        let with_variable = cli::OPTIONS.iter().filter(|row| !row.variable.is_empty() && !row.value.is_empty());
+        let with_variable = cli::OPTIONS.iter().filter(|row| !row.variable.is_empty() && row.name != "--offline");
         assert_eq!(with_variable.clone().map(|row| row.name).collect::<Vec<_>>(), VALUES.map(|(name, ..)| name));
         for (row, (name, good, worst, error)) in with_variable.zip(VALUES) {
             let env = |value: &str| Env::from([(row.variable, value)]);
@@ -215,6 +215,14 @@ mod tests {
         ] {
             let settings = resolve(line, &env).unwrap();
             assert_eq!((settings.verbosity, settings.keep_identity), (verbosity, keep), "{line:?}");
+        }
+    }
+
+    #[test]
+    fn a_switch_with_a_variable_is_on_for_any_value_but_an_empty_one() {
+        for (line, value, offline) in [(&[][..], "", false), (&[], "1", true), (&["--offline"], "", true)] {
+            let settings = resolve(line, &Env::from([("TOKEN_MINT_OFFLINE", value)])).unwrap();
+            assert_eq!(settings.offline, offline, "{line:?} {value}");
         }
     }
 

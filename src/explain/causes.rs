@@ -60,7 +60,7 @@ pub fn explain_claims(job: &Job, ask: Option<impl FnOnce(&str) -> Published>) ->
         (true, _) => causes.into_iter().chain(job.called_file()).collect(),
         (false, true) => {
             hints.push(format!(
-                "the last release came from a publisher with these values (from {name}'s Integrity API)"
+                "the last release came from a publisher that this job matches (from {name}'s Integrity API)"
             ));
             causes
         }

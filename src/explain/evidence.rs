@@ -9,6 +9,8 @@ use crate::os::file;
 
 /// A longer workflow file is not looked into.
 const MAX_WORKFLOW_BYTES: u64 = 256 * 1024;
+/// What stands on GitHub and GitLab where an owner would, and is none.
+const NO_OWNERS: [&str; 6] = ["sponsors", "orgs", "users", "apps", "marketplace", "groups"];
 /// The most owners that are named.
 const MAX_OWNERS: usize = 5;
 
@@ -19,7 +21,7 @@ impl Job<'_> {
         let mut causes: Vec<Cause> = match published {
             Published::Nothing => vec![],
             Published::NoProject => vec![Cause::evidence(format!(
-                "{index} has no project {project} (from its JSON API and its Index API), so only a pending publisher can match. It has \
+                "PyPI project name: {index} has no project {project} (from its JSON API and its Index API), so only a pending publisher can match. It has \
                  to be on the page Publishing of your account there, with these values, and is gone after 30 days"
             ))],
             Published::NoRelease => vec![Cause::evidence(format!(
@@ -78,7 +80,7 @@ impl Job<'_> {
                 _ => ": look whether it is still there".to_owned(),
             };
             return Some(Cause::evidence(format!(
-                "release {version} came from a publisher with these very values {from}, so it was removed or changed since{moved}"
+                "release {version} came from a publisher that this job matches {from}, so it was removed or changed since{moved}"
             )));
         }
         let parts: Vec<String> = differing.iter().map(|(last, here)| self.difference(last, here)).collect();
@@ -125,17 +127,21 @@ impl Job<'_> {
             _ => return None,
         };
         let here = self.claims.text("repository").or_else(|| self.claims.text("project_path"))?;
-        let there: Vec<String> = release.urls.iter().filter_map(|url| repository_at(host, url)).collect();
+        let parts = here.split('/').count();
+        let there: Vec<String> = release.urls.iter().filter_map(|url| repository_at(host, parts, url)).collect();
         let first = there.first().filter(|_| !there.contains(&here))?;
-        let fields: Vec<&str> = form.fields.iter().take(2).map(|field| field.name).collect();
+        let (owner, name) = first.rsplit_once('/')?;
+        let differing =
+            form.fields.iter().zip([owner, name]).filter(|(here, there)| here.value.as_deref() != Some(there));
+        let names: Vec<&str> = differing.map(|(field, _)| field.name).collect();
         Some(Cause::evidence(format!(
-            "the pages of {} lead to {host}/{} (from {}'s JSON API, project_urls), and this job is {}'s: if the repository was moved or \
-             renamed, or is spelt so in the publisher, correct {} there",
+            "{}: the pages of {} lead to `{host}/{}` (from {}'s JSON API), and this job is of `{}`. If the repository was moved or \
+             renamed, or is spelt so in the publisher, correct it there",
+            names.join(" and "),
             shown(self.project()?),
             shown(first),
             self.index.name(),
             shown(&here),
-            fields.join(" and ")
         )))
     }
 
@@ -153,8 +159,8 @@ impl Job<'_> {
             .find(|(job, name)| self.checkout.job.as_deref() != Some(job) && is_wanted(name))?;
         let (job, name) = (shown(&job), shown(&name));
         Some(Cause::evidence(format!(
-            "the job {job} in {} has `environment: {name}` (from the checkout), and this job has none: if Environment name in the \
-             publisher is {name}, add that to this job, or mint in {job}",
+            "{ENVIRONMENT_NAME}: the job {job} in {} has `environment: {name}` (from the checkout), and this job has none. If the \
+             publisher names that environment, add it to this job, or mint in {job}",
             shown(&file)
         )))
     }
@@ -183,15 +189,14 @@ fn last_form(published: &Published) -> Option<Form> {
     }
 }
 
-/// `OWNER/REPO` of a page there that is one of a repository's.
-fn repository_at(host: &str, url: &str) -> Option<String> {
+/// The path of a repository, of so many parts, that a page there belongs to.
+fn repository_at(host: &str, parts: usize, url: &str) -> Option<String> {
     let (_, rest) = url.split_once("://")?;
     let rest = rest.strip_prefix("www.").unwrap_or(rest).strip_prefix(host)?.strip_prefix('/')?;
-    let mut parts = rest.split(['/', '?', '#']);
-    let (owner, name) = (parts.next()?, parts.next()?);
-    let name = name.strip_suffix(".git").unwrap_or(name);
-    let is_repository = !["sponsors", "orgs", "users", "apps", "marketplace", "groups"].contains(&owner);
-    (is_repository && !owner.is_empty() && !name.is_empty()).then(|| format!("{owner}/{name}"))
+    let path = rest.split(['/', '?', '#']).take_while(|part| !part.is_empty() && *part != "-");
+    let path: Vec<&str> = path.take(parts.max(2)).collect();
+    let is_repository = path.len() > 1 && !path.first().is_some_and(|first| NO_OWNERS.contains(first));
+    is_repository.then(|| path.join("/")).map(|path| path.trim_end_matches(".git").to_owned())
 }
 
 /// The jobs of a workflow file that name an environment, each with its name. Enough of YAML for that: keys by their indentation.
@@ -213,4 +218,51 @@ fn environments(workflow: &str) -> Vec<(String, String)> {
         }
     }
     found
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_page_of_a_repository_tells_its_path() {
+        let at = |host: &str, parts: usize, url: &str| repository_at(host, parts, url).unwrap_or_default();
+        for url in ["https://github.com/a/b", "http://www.github.com/a/b.git", "https://github.com/a/b/tree/x?y#z"] {
+            assert_eq!(at("github.com", 2, url), "a/b", "{url}");
+        }
+        assert_eq!(at("gitlab.com", 3, "https://gitlab.com/group/sub/project/-/issues"), "group/sub/project");
+        assert_eq!(at("gitlab.com", 3, "https://gitlab.com/group/project"), "group/project");
+        for url in [
+            "",
+            "github.com/a/b",
+            "https://github.com",
+            "https://github.com/a",
+            "https://github.com//b",
+            "https://x/github.com/a/b",
+            "https://github.com.evil.example/a/b",
+            "https://github.com/sponsors/a",
+            "https://github.com/orgs/a/b",
+        ] {
+            assert_eq!(at("github.com", 2, url), "", "{url}");
+        }
+    }
+
+    #[test]
+    fn environments_are_found_by_the_indentation_of_their_keys() {
+        let found =
+            |text: &str| environments(text).iter().map(|(job, name)| format!("{job}={name}")).collect::<Vec<_>>();
+        let workflow = "on:\n  push:\nenv:\n  environment: no\njobs:\n    # c\n    a:\n      environment:\n        url: x\n        \
+                        name: one # c\n      steps:\n      - name: no\n        environment: no\n    'b':\n      environment: \"two\"\n";
+        assert_eq!(found(workflow), ["a=one", "b=two"]);
+        for text in [
+            "",
+            ":",
+            "jobs:",
+            "jobs:\n  a:\n    environment: ${{ x }}",
+            "jobs:\n  a:\n    environment: {name: x}",
+            "\t:\n:::",
+        ] {
+            assert!(environments(text).is_empty(), "{text}");
+        }
+    }
 }

@@ -31,7 +31,7 @@ impl Job<'_> {
     fn field_differs(&self) -> String {
         let form = Form::of(self.claims);
         let mut text = format!(
-            "one of the publisher's fields on {} differs from this job: compare them letter by letter with the list above",
+            "one of the publisher's fields on {} differs from this job: compare them letter by letter with this job's values",
             self.index.name()
         );
         if form.provider != Provider::GitHub {

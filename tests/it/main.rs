@@ -8,6 +8,7 @@ mod stand_in;
 mod build;
 mod connections;
 mod evidence;
+mod evidence_faults;
 mod exchange;
 mod explanations;
 mod faults;
@@ -24,6 +25,7 @@ mod refusals;
 mod retries;
 #[cfg(target_os = "linux")] // GNU's env, setsid, /proc
 mod signals;
+mod stories;
 mod tls;
 mod upload;
 mod usage;

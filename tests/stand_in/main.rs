@@ -2,7 +2,8 @@
 //! endpoint and for the index, and shows what a user would see: the log with its masks, then the step's outputs.
 //! Ends with COMMAND's status.
 //!
-//! `stand-in --refused COMMAND [ARG]...`: the same, but the index is taken for PyPI itself, and no publisher is registered there.
+//! `stand-in --refused COMMAND [ARG]...`: the same, but the index is taken for PyPI itself, and no publisher is registered there;
+//! the last release of `sampleproject` came from another workflow file.
 //! COMMAND has to trust the system's certificate authorities; its `https_proxy` leads every connection to the stand-in.
 //!
 //! `stand-in --serve FOLDER FILE`: serves until it is killed, the release assets in FOLDER as well, and appends the variables
@@ -22,6 +23,7 @@ use std::sync::Mutex;
 use std::thread;
 
 use stand_in::http::Server;
+use stand_in::published::Project;
 use stand_in::{Setup, StandIn, releases};
 
 fn main() -> ExitCode {
@@ -36,7 +38,10 @@ fn main() -> ExitCode {
     let refused = program == "--refused";
     let program = if refused { words.next().unwrap() } else { program };
     let servers = StandIn::start(match refused {
-        true => Setup { tls: true, publisher: None, ..Setup::default() },
+        true => {
+            let published = Some(Project::from_github("octo-org/octo-repo", "publish.yml", Some("pypi")));
+            Setup { tls: true, publisher: None, published, ..Setup::default() }
+        }
         false => Setup::default(),
     });
     let step_output = tempfile::NamedTempFile::new().unwrap();
