@@ -108,6 +108,16 @@ pub fn page(explanation: &Explanation) -> String {
     if let Some(Link { what, address }) = link {
         page.push_str(&format!("\n[Open the form]({address}): {}\n", prose(what)));
     }
+    page.push('\n');
+    for hint in hints {
+        // Only our own hints have lines of code in them.
+        match hint.split_once("\n\n") {
+            Some((words, code)) => {
+                page.push_str(&format!("- {}\n\n  ```yaml\n{}\n  ```\n", prose(words), code.trim_end_matches('\n')));
+            }
+            None => page.push_str(&format!("- {}\n", prose(hint))),
+        }
+    }
     if !form.is_empty() {
         page.push_str("\n| the index's form | this job (from its ID token, not verified) |\n|---|---|\n");
         for (name, value) in form {
@@ -118,16 +128,6 @@ pub fn page(explanation: &Explanation) -> String {
         page.push_str("\nNot in the form:\n\n");
         for (name, value) in context {
             page.push_str(&format!("- {}: {}\n", markdown(name), markdown(value)));
-        }
-    }
-    page.push('\n');
-    for hint in hints {
-        // Only our own hints have lines of code in them.
-        match hint.split_once("\n\n") {
-            Some((words, code)) => {
-                page.push_str(&format!("- {}\n\n  ```yaml\n{}\n  ```\n", prose(words), code.trim_end_matches('\n')));
-            }
-            None => page.push_str(&format!("- {}\n", prose(hint))),
         }
     }
     harmless(&page) // what is code or an address, too
