@@ -21,12 +21,13 @@ impl Job<'_> {
         let mut causes: Vec<Cause> = match published {
             Published::Nothing => vec![],
             Published::NoProject => vec![Cause::evidence(format!(
-                "PyPI project name: {index} has no project {project} (from its JSON API and its Index API), so only a pending publisher can match. It has \
-                 to be on the page Publishing of your account there, with these values, and is gone after 30 days"
+                "PyPI project name: {index} has no project {project} (from its JSON API and its Index API), so only a pending \
+                 publisher can match. It has to be on the page Publishing of your account there, with these values, and is gone after \
+                 30 days"
             ))],
             Published::NoRelease => vec![Cause::evidence(format!(
-                "{project} is on {index} already, without a release (from its JSON API and its Index API). A pending publisher for it \
-                 is of no use any more: the publisher has to be on the project's own page"
+                "PyPI project name: {project} is on {index} already, without a release (from its JSON API and its Index API). A pending \
+                 publisher for it is of no use any more: the publisher has to be on the project's own page"
             ))],
             Published::Release(release) => {
                 self.last_publisher(release).or_else(|| self.moved(release)).into_iter().collect()

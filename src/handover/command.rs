@@ -56,6 +56,8 @@ impl Upload<'_> {
         }
         log.line(&format!("running {name} with the API token in its environment"));
         let mut command = Command::new(&self.file);
+        #[cfg(unix)] // `argv[0]` is the name that was given, as in a shell
+        std::os::unix::process::CommandExt::arg0(&mut command, &self.program);
         command.args(&self.arguments);
         for variable in withheld {
             command.env_remove(variable);

@@ -152,6 +152,14 @@ fn arguments_arrive_as_they_are_and_no_command_line_holds_a_token() {
     assert_eq!(held, 2, "{outcome}");
 }
 
+#[test]
+#[cfg_attr(windows, ignore = "it runs scripts for sh")]
+fn the_command_is_called_by_the_name_that_was_given() {
+    let servers = StandIn::start(Setup::default());
+    let step = Step::of(&servers).env("PATH", PATH).args(&["--", "sh", "-c", "echo \"$0\""]);
+    assert_eq!(step.run_with(&servers).stdout, "sh\n");
+}
+
 /// The same, and nobody ends it.
 #[test]
 #[cfg_attr(windows, ignore = "how much a pipe takes")]
