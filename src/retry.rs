@@ -40,8 +40,9 @@ impl Retry {
             if failed == MAX_ATTEMPTS || !may_help(&error) || pause >= self.deadline.remaining() {
                 return Err(error);
             }
-            let (secs, next) = (pause.as_secs_f32(), failed + 1);
-            self.log.line(&format!("{error}; trying again in {secs:.1} seconds (attempt {next} of {MAX_ATTEMPTS})"));
+            let (secs, tenths, next) = (pause.as_secs(), pause.subsec_millis() / 100, failed + 1);
+            let text = format!("{error}; trying again in {secs}.{tenths} seconds (attempt {next} of {MAX_ATTEMPTS})");
+            self.log.line(&text);
             let start = Instant::now();
             let _ = self.deadline.wait(|| (start.elapsed() >= pause || self.deadline.signal().is_some()).then_some(()));
         }
@@ -54,7 +55,7 @@ impl Retry {
 
 fn pause_after(failed: u32) -> Duration {
     let pause = FIRST_PAUSE * 2u32.saturating_pow(failed - 1);
-    pause + pause.mul_f64(f64::from(random()) / f64::from(u32::MAX) / 2.0)
+    pause + pause * (random() % 1000) / 2000
 }
 
 /// A random number, seeded by the operating system (`RandomState` in std's documentation). No secret depends on it.
