@@ -13,6 +13,9 @@ use nanoserde::DeJson;
 /// More than any reply of the protocol needs; a deeper text is refused, so that the walk can't exhaust the stack.
 const MAX_DEPTH: usize = 32;
 
+/// More objects in one array than any reply needs: small ones take a hundred times the memory of their text.
+const MAX_OBJECTS: usize = 10_000;
+
 /// Why a text was not decoded. Never quotes the text: it may hold a token.
 #[derive(Debug, PartialEq, Eq)]
 pub enum JsonError {
@@ -69,11 +72,12 @@ impl Object {
         Object::read(self.0.get(key)?.as_bytes()).ok()
     }
 
-    /// The objects in a member that is an array. Other elements are left out.
+    /// The objects in a member that is an array, [`MAX_OBJECTS`] at most. Other elements are left out.
     pub fn objects(&self, key: &str) -> Vec<Object> {
         let mut objects = vec![];
         let walked = walk(self.json(key).unwrap_or_default(), &mut |key, element| {
-            objects.extend(key.is_none().then(|| Object::read(element.as_bytes()).ok()).flatten());
+            let is_taken = key.is_none() && objects.len() < MAX_OBJECTS;
+            objects.extend(is_taken.then(|| Object::read(element.as_bytes()).ok()).flatten());
         });
         walked.map(|()| objects).unwrap_or_default()
     }
@@ -331,6 +335,12 @@ mod tests {
         {
             assert_eq!(Object::read(text.as_bytes()).err(), Some(error), "{text}");
         }
+    }
+
+    #[test]
+    fn of_very_many_objects_some_are_read() {
+        let text = format!("{{\"x\":[{}{{}}]}}", "{\"a\":1},".repeat(MAX_OBJECTS + 1));
+        assert_eq!(Object::read(text.as_bytes()).unwrap().objects("x").len(), MAX_OBJECTS);
     }
 
     #[test]

@@ -165,6 +165,9 @@ impl Job<'_> {
         if let Some((expected, got)) = mismatch(description, " workflow_ref claim does not match") {
             return vec![self.other_ref("calling workflow's file", &expected, &got)];
         }
+        if description.contains("'subject' claim") {
+            return vec![self.claim("sub")]; // ActiveState's
+        }
         let missing = quoted_after(description, "Missing claim ");
         let failed = quoted_after(description, "Check failed for required claim ")
             .or_else(|| quoted_after(description, "Check failed for optional claim "));
@@ -536,6 +539,7 @@ mod tests {
                 "Check failed for required claim 'event_name'",
                 "!the job's claim event_name is not what it expects: `push`",
             ),
+            ("Invalid 'subject' claim. Wrong format", "!the job's claim sub is not what it expects: `repo:octo-org"),
             (
                 "Check failed for optional claim 'environment'",
                 "!PyPI found your publisher, but it names another environment than this job's `pypi`: change one",

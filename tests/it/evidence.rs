@@ -232,6 +232,12 @@ fn nothing_is_asked_where_nothing_is_left_to_guess_or_no_project_is_known() {
     assert_eq!(asks(Setup { job: expired, ..Setup::default() }, named).0, 0);
     let elsewhere = Some("other/repo/.github/workflows/release.yml".to_owned());
     assert_eq!(asks(Setup { job: Job { called_workflow: elsewhere, ..Job::default() }, ..refused() }, named).0, 0);
+    let of_another_issuer = |step: Step| {
+        let id_token = StandIn::start(Setup::default()).id_token("pypi");
+        step.args(&["--project", "sampleproject", "--id-token-env", "T"]).env("T", &id_token)
+    };
+    let (asked, outcome) = asks(refused(), of_another_issuer);
+    assert!(asked == 0 && outcome.stderr.contains("possible cause: "), "nothing published would tell: {outcome}");
     assert_eq!(asks(refused(), |step| step).0, 0, "no project is known");
     assert_eq!(asks(refused(), |step| step.args(&["--project", "sampleproject", "--offline"])).0, 0);
     assert_eq!(
