@@ -118,9 +118,6 @@ impl Job<'_> {
 
     /// Without a publisher to compare with: the project's pages lead to another repository.
     fn moved(&self, release: &Release) -> Option<Cause> {
-        if release.publisher.is_some() {
-            return None;
-        }
         let form = Form::of(self.claims);
         let host = match form.provider {
             Provider::GitHub => "github.com",
