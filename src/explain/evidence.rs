@@ -120,23 +120,24 @@ impl Job<'_> {
     fn moved(&self, release: &Release) -> Option<Cause> {
         let form = Form::of(self.claims);
         let host = match form.provider {
-            Provider::GitHub => "github.com",
-            Provider::GitLab => "gitlab.com",
+            Provider::GitHub => "github.com".to_owned(),
+            Provider::GitLab => self.claims.text("iss")?.trim_start_matches("https://").to_owned(),
             _ => return None,
         };
         let here = self.claims.text("repository").or_else(|| self.claims.text("project_path"))?;
         let parts = here.split('/').count();
-        let there: Vec<String> = release.urls.iter().filter_map(|url| repository_at(host, parts, url)).collect();
+        let there: Vec<String> = release.urls.iter().filter_map(|url| repository_at(&host, parts, url)).collect();
         let first = there.first().filter(|_| !there.contains(&here))?;
         let (owner, name) = first.rsplit_once('/')?;
         let differing =
             form.fields.iter().zip([owner, name]).filter(|(here, there)| here.value.as_deref() != Some(there));
         let names: Vec<&str> = differing.map(|(field, _)| field.name).collect();
         Some(Cause::evidence(format!(
-            "{}: the pages of {} lead to `{host}/{}` (from {}'s JSON API), and this job is of `{}`. If the repository was moved or \
+            "{}: the pages of {} lead to `{}/{}` (from {}'s JSON API), and this job is of `{}`. If the repository was moved or \
              renamed, or is spelt so in the publisher, correct it there",
             names.join(" and "),
             shown(self.project()?),
+            shown(&host),
             shown(first),
             self.index.name(),
             shown(&here),
@@ -151,7 +152,9 @@ impl Job<'_> {
         }
         let file = self.workflow_file()?;
         let last = last_form(published);
-        let is_wanted = |name: &str| last.as_ref().is_none_or(|last| last.environment() == Some(name));
+        // A page that GitHub serves is not published to an index.
+        let is_wanted =
+            |name: &str| name != "github-pages" && last.as_ref().is_none_or(|last| last.environment() == Some(name));
         let (job, name) = environments(&self.read_workflow(&file)?)
             .into_iter()
             .find(|(job, name)| self.checkout.job.as_deref() != Some(job) && is_wanted(name))?;

@@ -146,6 +146,7 @@ fn another_job_of_the_same_file_that_has_an_environment_is_named() {
     for workflow in [
         "jobs:\n  build:\n    environment: pypi\n",
         "jobs:\n  upload:\n    environment: ${{ inputs.x }}\n",
+        "jobs:\n  docs:\n    environment:\n      name: github-pages\n",
         "jobs:\n  upload:\n    with:\n      environment: pypi\nenv:\n  upload:\n    environment: x\n",
         "",
     ] {

@@ -44,18 +44,22 @@ mod tests {
         })
     }
 
-    /// The last release of a project: from this publisher, if there is one.
-    fn release(repository: &str, workflow: &str, environment: Option<&str>) -> Published {
-        let publisher =
-            json!({"kind": "GitHub", "repository": repository, "workflow": workflow, "environment": environment});
+    /// The last release of a project, whose pages lead to this repository, from this publisher; from none, if it is `null`.
+    fn release(page: &str, publisher: Value) -> Published {
         let provenance = json!({"attestation_bundles": [{ "publisher": publisher }]}).to_string();
         let project = json!({
-            "info": {"version": "1.4.0", "project_urls": {"Source": format!("https://github.com/{repository}")}},
+            "info": {"version": "1.4.0", "project_urls": {"Source": page}},
             "ownership": {"roles": [{"role": "Owner", "user": "alice"}, {"role": "Owner", "user": "bob"}]},
         });
         let (release, _) = Release::read(project.to_string().as_bytes()).unwrap();
-        let publisher = published::publisher(provenance.as_bytes()).filter(|_| !workflow.is_empty());
-        Published::Release(Release { publisher, ..release })
+        Published::Release(Release { publisher: published::publisher(provenance.as_bytes()), ..release })
+    }
+
+    /// The same, from a publisher for the job's repository on GitHub.
+    fn own_release(workflow: &str, environment: Option<&str>) -> Published {
+        let publisher = json!({"kind": "GitHub", "repository": "octo-org/octo-repo", "workflow": workflow,
+            "environment": environment});
+        release("https://github.com/octo-org/octo-repo", publisher)
     }
 
     /// What is said of a job of these claims: that it is refused for this reason; without one, what `claims` says.
@@ -84,24 +88,27 @@ mod tests {
         let not_found =
             |claims: &Value, published| explained("pypi", claims, published, Some(("invalid-publisher", NOT_FOUND)));
         let plain = || github(json!({}));
-        let repository = "octo-org/octo-repo";
         let called = "octo-org/octo-repo/.github/workflows/_publish.yml@refs/tags/v1.4.1";
         let elsewhere = "other/shared/.github/workflows/publish.yml@refs/heads/main";
         let enterprise = || github(json!({"iss": "https://ghes.example.org/_services/token"}));
         let google = json!({"iss": "https://accounts.google.com", "aud": "pypi", "exp": NOW + 300, "sub": "1122",
             "email": "publisher@example.iam.gserviceaccount.com"});
         let environment = json!({"environment": null});
+        let gitlab_publisher = json!({"kind": "GitLab", "repository": "Group/sub/Project", "environment": "Release",
+            "workflow_filepath": "ci/release.yml"});
         vec![
             ("nothing-known", not_found(&plain(), none())),
-            ("other-workflow-file", not_found(&plain(), release(repository, "publish.yml", Some("pypi")))),
-            ("no-environment", not_found(&github(environment), release(repository, "release.yml", Some("pypi")))),
-            ("owner-id", not_found(&plain(), release(repository, "release.yml", None))),
-            ("repository-moved", not_found(&plain(), release("old-org/octo-repo", "", None))),
+            ("other-workflow-file", not_found(&plain(), own_release("publish.yml", Some("pypi")))),
+            ("no-environment", not_found(&github(environment), own_release("release.yml", Some("pypi")))),
+            ("owner-id", not_found(&plain(), own_release("release.yml", None))),
+            ("repository-moved", not_found(&plain(), release("https://github.com/old-org/octo-repo", Value::Null))),
             ("no-project", not_found(&plain(), Published::NoProject)),
             ("project-without-release", not_found(&plain(), Published::NoRelease)),
             ("called-file", not_found(&github(json!({ "job_workflow_ref": called })), none())),
             ("called-elsewhere", not_found(&github(json!({ "job_workflow_ref": elsewhere })), none())),
             ("gitlab", not_found(&gitlab(), none())),
+            ("gitlab-other-pipeline", not_found(&gitlab(), release("", gitlab_publisher))),
+            ("gitlab-moved", not_found(&gitlab(), release("https://gitlab.com/old/project/-/tree/main", Value::Null))),
             ("google", not_found(&google, none())),
             (
                 "testpypi",
@@ -139,8 +146,8 @@ mod tests {
                     Some(("invalid-payload", "unknown trusted publishing issuer")),
                 ),
             ),
-            ("claims", explained("pypi", &plain(), release(repository, "release.yml", None), None)),
-            ("claims-with-evidence", explained("pypi", &plain(), release(repository, "publish.yml", None), None)),
+            ("claims", explained("pypi", &plain(), own_release("release.yml", None), None)),
+            ("claims-with-evidence", explained("pypi", &plain(), own_release("publish.yml", None), None)),
             ("claims-refused", explained("pypi", &enterprise(), none(), None)),
         ]
     }
