@@ -151,5 +151,8 @@ fn a_machine_without_a_service_account_is_reported_as_such() {
     let output = run(&on_google(&servers), address, "Google");
     let stderr = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(5), "{stderr}");
-    assert!(stderr.contains("status 404") && stderr.contains("a machine without a service account has no identity"), "{stderr}");
+    assert!(
+        stderr.contains("status 404") && stderr.contains("a machine without a service account has no identity"),
+        "{stderr}"
+    );
 }

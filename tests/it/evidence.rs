@@ -199,7 +199,8 @@ fn a_called_file_that_published_the_last_release_is_not_blamed() {
 #[test]
 fn the_additional_requests_have_no_token_and_nothing_of_the_job() {
     let servers = servers(Some(Project::from_github("octo-org/octo-repo", "x.yml", None)));
-    let outcome = Step::of(&servers).args(&["--project", "SampleProject"]).run_with(&servers);
+    let outcome =
+        Step::of(&servers).without("TOKEN_MINT_OFFLINE").args(&["--project", "SampleProject"]).run_with(&servers);
     outcome.assert_failed(4, &[]);
     let requests = servers.index.requests();
     let targets: Vec<&str> = requests.iter().map(|request| request.target.as_str()).collect();
