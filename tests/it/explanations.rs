@@ -58,6 +58,9 @@ fn every_failure_has_its_annotation_and_a_success_two_lines_on_the_summary_page(
         ),
         (&["check"], ["### token-mint: a rehearsal\n\n", "a release from it would work"]),
     ] {
+        if cfg!(windows) && args.contains(&"/bin/true") {
+            continue;
+        }
         let outcome = Step::of(&servers).args(args).run_with(&servers);
         outcome.assert_done();
         assert_eq!((outcome.annotations().len(), outcome.summary.lines().count()), (0, 4), "{outcome}");
