@@ -34,7 +34,7 @@ const PATIENCE: Duration = Duration::from_secs(30 * SLOWER);
 pub const SLOWER: u64 = if cfg!(windows) { 4 } else { 1 };
 
 /// What a busy machine may add to a run, on top of its deadline.
-pub const SLACK: Duration = Duration::from_secs(if cfg!(windows) { 30 } else { 2 });
+pub const SLACK: Duration = Duration::from_secs(if cfg!(windows) { 30 } else { 4 });
 
 /// A step that is about to run token-mint.
 pub struct Step {
