@@ -165,6 +165,9 @@ fn show_claims(settings: &Settings, env: &Env) -> Result<()> {
     let claims = Claims::of(&proof.id_token).ok_or_else(messages::no_claims)?;
     let ask = (!settings.offline).then_some(|project: &str| exchange.published(project));
     let explained = exchange.with_job(&proof, |job| causes::explain_claims(job, ask));
+    if let Some(signal) = exchange.deadline().signal() {
+        return Err(Error::signal(signal));
+    }
     if settings.format == Some(Format::Json) {
         handover::print(&claims.to_json(), exchange.deadline())?;
     }

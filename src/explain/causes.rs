@@ -88,7 +88,12 @@ impl Job<'_> {
         if self.matches_last_publisher(published) {
             causes.retain(|cause| cause.weight != Weight::Evidence);
         }
-        self.evidence(published).into_iter().chain(causes).collect()
+        let evidence = self.evidence(published);
+        match published {
+            // That a project is new says less than what the job itself shows.
+            Published::NoProject | Published::NoRelease => causes.into_iter().chain(evidence).collect(),
+            _ => evidence.into_iter().chain(causes).collect(),
+        }
     }
 
     fn several_projects(&self) -> Option<String> {
@@ -489,6 +494,17 @@ mod tests {
         let causes = causes(&[called], "invalid-publisher", NOT_FOUND);
         assert_causes(&causes, &["~Workflow name has to be _publish.yaml", "?differs"]);
         assert!(causes[0].contains("release.yml"), "{causes:#?}");
+    }
+
+    #[test]
+    fn that_a_project_is_new_says_less_than_a_called_file() {
+        let called = r#"job_workflow_ref="octo-org/octo-repo/.github/workflows/_publish.yml@refs/heads/main""#;
+        let (claims, index) = (claims(&[called]), Index::parse("pypi").unwrap());
+        let job = Job { projects: &named(Some("sampleproject")), ..job_of(&claims, &index) };
+        let reason = Reason { code: "invalid-publisher".to_owned(), description: NOT_FOUND.to_owned() };
+        let mut explanation = Explanation { reasons: vec![reason], ..Explanation::default() };
+        explain_refusal(&mut explanation, &job, |_| Published::NoProject);
+        assert_causes(&marked(explanation.causes), &["~Workflow name has to be", "~PyPI project name", "?differs"]);
     }
 
     #[test]

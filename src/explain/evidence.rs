@@ -81,7 +81,7 @@ impl Job<'_> {
                 _ => ": look whether it is still there".to_owned(),
             };
             return Some(Cause::evidence(format!(
-                "release {version} came from a publisher that this job matches {from}, so it was removed or changed since{moved}"
+                "release {version} came from a publisher that this job matches {from}, so it was removed or changed since (does it name another environment now?){moved}"
             )));
         }
         let parts: Vec<String> = differing.iter().map(|(last, here)| self.difference(last, here)).collect();
@@ -193,8 +193,10 @@ fn last_form(published: &Published) -> Option<Form> {
 /// The path of a repository, of so many parts, that a page there belongs to.
 fn repository_at(host: &str, parts: usize, url: &str) -> Option<String> {
     let (_, rest) = url.split_once("://")?;
-    let rest = rest.strip_prefix("www.").unwrap_or(rest).strip_prefix(host)?.strip_prefix('/')?;
-    let path = rest.split(['/', '?', '#']).take_while(|part| !part.is_empty() && *part != "-");
+    let (at, path) = rest.split_once('/')?;
+    let at = at.to_ascii_lowercase();
+    Some(()).filter(|()| at.strip_prefix("www.").unwrap_or(&at) == host)?;
+    let path = path.split(['/', '?', '#']).take_while(|part| !part.is_empty() && *part != "-");
     let path: Vec<&str> = path.take(parts.max(2)).collect();
     let is_repository = path.len() > 1 && !path.first().is_some_and(|first| NO_OWNERS.contains(first));
     is_repository.then(|| path.join("/")).map(|path| path.trim_end_matches(".git").to_owned())
@@ -228,7 +230,7 @@ mod tests {
     #[test]
     fn a_page_of_a_repository_tells_its_path() {
         let at = |host: &str, parts: usize, url: &str| repository_at(host, parts, url).unwrap_or_default();
-        for url in ["https://github.com/a/b", "http://www.github.com/a/b.git", "https://github.com/a/b/tree/x?y#z"] {
+        for url in ["https://github.com/a/b", "http://www.GitHub.com/a/b.git", "https://github.com/a/b/tree/x?y#z"] {
             assert_eq!(at("github.com", 2, url), "a/b", "{url}");
         }
         assert_eq!(at("gitlab.com", 3, "https://gitlab.com/group/sub/project/-/issues"), "group/sub/project");

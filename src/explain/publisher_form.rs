@@ -115,22 +115,23 @@ impl Form {
     /// The form as it was filled in for a publisher that the index shows (pypi_attestations, `Publisher`); `None` for one of a
     /// kind that is not known.
     pub fn of_publisher(publisher: &Object) -> Option<Form> {
-        let text = |key| publisher.get(key).ok().filter(|text: &String| !text.is_empty());
+        let text = |key: &'static str| publisher.get(key).ok().filter(|text: &String| !text.is_empty());
         let field = |name, value| Field { name, value, parameter: "" };
         let repository = text("repository").unwrap_or_default();
-        let (owner, name) =
-            repository.rsplit_once('/').map(|(owner, name)| (owner.to_owned(), name.to_owned())).unzip();
-        let environment = field(ENVIRONMENT_NAME, text("environment"));
+        // Nothing is compared by halves.
+        let with_repository = |owner_field, name_field, file_field, file: &'static str| {
+            let (owner, name) = repository.rsplit_once('/')?;
+            Some(vec![
+                field(owner_field, Some(owner.to_owned())),
+                field(name_field, Some(name.to_owned())),
+                field(file_field, Some(text(file)?)),
+                field(ENVIRONMENT_NAME, text("environment")),
+            ])
+        };
         let (provider, fields) = match text("kind")?.as_str() {
-            "GitHub" => {
-                let workflow = field(WORKFLOW_NAME, text("workflow"));
-                (Provider::GitHub, vec![field(OWNER, owner), field(REPOSITORY_NAME, name), workflow, environment])
-            }
-            "GitLab" => {
-                let pipeline = field(PIPELINE, text("workflow_filepath"));
-                (Provider::GitLab, vec![field(NAMESPACE, owner), field(PROJECT_NAME, name), pipeline, environment])
-            }
-            "Google" => (Provider::Google, vec![field(EMAIL, text("email"))]),
+            "GitHub" => (Provider::GitHub, with_repository(OWNER, REPOSITORY_NAME, WORKFLOW_NAME, "workflow")?),
+            "GitLab" => (Provider::GitLab, with_repository(NAMESPACE, PROJECT_NAME, PIPELINE, "workflow_filepath")?),
+            "Google" => (Provider::Google, vec![field(EMAIL, Some(text("email")?))]),
             _ => return None,
         };
         Some(Form { provider, fields })
@@ -210,4 +211,26 @@ fn pipeline_file(claims: &Claims) -> Option<String> {
 fn without_ref(text: &str) -> Option<&str> {
     let ends = [".yml@", ".yaml@"].iter().filter_map(|end| text.find(end).map(|at| at + end.len() - 1));
     text.get(..ends.min()?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_publisher_is_read_whole_or_not_at_all() {
+        let form = |json: &str| Form::of_publisher(&Object::read(json.as_bytes()).unwrap());
+        let whole = r#"{"kind": "GitHub", "repository": "a/b", "workflow": "c.yml", "environment": null}"#;
+        assert_eq!(form(whole).map(|form| form.provider), Some(Provider::GitHub));
+        for json in [
+            "{}",
+            r#"{"kind": "GitHub", "repository": "a/b"}"#,
+            r#"{"kind": "GitHub", "repository": "a", "workflow": "c.yml"}"#,
+            r#"{"kind": "GitLab", "repository": "a/b", "workflow": "c.yml"}"#,
+            r#"{"kind": "Google"}"#,
+            r#"{"kind": "Other", "repository": "a/b", "workflow": "c.yml"}"#,
+        ] {
+            assert!(form(json).is_none(), "{json}");
+        }
+    }
 }

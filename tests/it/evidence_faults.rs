@@ -2,12 +2,12 @@
 
 use std::io::Write;
 use std::net::TcpStream;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::json;
 
 use crate::evidence::{assert_first_is_evidence, lines, servers, step};
-use crate::harness::{Outcome, SLACK, ScriptedServer, Step, at_once};
+use crate::harness::{Outcome, SLACK, ScriptedServer, Step, at_once, send, spawned, status, wait_until};
 use crate::stand_in::http::Request;
 use crate::stand_in::published::Project;
 use crate::stand_in::{Setup, StandIn};
@@ -125,6 +125,24 @@ fn an_index_that_says_nothing_more_costs_three_seconds_and_a_slow_one_six() {
         let most = Duration::from_secs(3 + slow) + SLACK;
         assert!(outcome.elapsed > Duration::from_secs(3) && outcome.elapsed < most, "{:?}", outcome.elapsed);
     });
+}
+
+/// A refusal is known then, and is explained; of `claims`, nothing is owed to anybody.
+#[test]
+#[cfg_attr(windows, ignore = "signals")]
+fn a_signal_ends_the_questions_at_once() {
+    for (verb, ends_with) in [(&[][..], 4), (&["claims"], 143)] {
+        let index = refusing(|_, _| std::thread::sleep(Duration::from_secs(20)));
+        let servers = StandIn::start(Setup::default());
+        let step = Step::of(&servers).without("TOKEN_MINT_OFFLINE").args(verb);
+        let step = step.args(&["--index", &index.url(), "--audience", "pypi", "--project", "sampleproject"]);
+        let mut child = spawned(&mut step.command());
+        wait_until(|| index.requests().iter().any(|request| request.target.starts_with("/pypi/")));
+        let start = Instant::now();
+        send("-TERM", &child.id().to_string());
+        assert_eq!(status(&mut child), Some(ends_with), "{verb:?}");
+        assert!(start.elapsed() < Duration::from_secs(2), "{verb:?}: {:?}", start.elapsed());
+    }
 }
 
 /// The deadline is that of the run.
