@@ -23,6 +23,9 @@ const ADDRESS_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long to wait for a server on the machine's own network: a slower one is not there.
 const NEXT_DOOR_TIMEOUT: Duration = Duration::from_secs(1);
 
+/// When the thread that connects gives up. Whoever waits for it notices the deadline first, and says so.
+const AFTER_DEADLINE: Duration = Duration::from_secs(1);
+
 /// The server, and the way to it.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Route {
@@ -142,11 +145,10 @@ fn connect(host: &str, port: u16, deadline: Deadline) -> io::Result<TcpStream> {
     let pairs = (0..v6.len().max(v4.len())).flat_map(|n| [v6.get(n), v4.get(n)]);
     let mut error = io::Error::other("the host has no address");
     for address in pairs.flatten() {
-        let timeout = deadline.remaining().min(ADDRESS_TIMEOUT);
-        if timeout.is_zero() {
+        if deadline.remaining().is_zero() {
             break;
         }
-        match TcpStream::connect_timeout(address, timeout) {
+        match TcpStream::connect_timeout(address, ADDRESS_TIMEOUT.min(deadline.remaining() + AFTER_DEADLINE)) {
             Ok(stream) => {
                 stream.set_nodelay(true)?;
                 return Ok(stream);
@@ -173,7 +175,7 @@ fn read_head(mut stream: &TcpStream, deadline: Deadline) -> io::Result<String> {
     let mut head = Vec::new();
     let mut byte = [0];
     while head.len() < MAX_HEAD_BYTES {
-        stream.set_read_timeout(Some(deadline.remaining().max(Duration::from_millis(1))))?;
+        stream.set_read_timeout(Some(deadline.remaining() + AFTER_DEADLINE))?;
         if stream.read(&mut byte)? == 0 {
             break;
         }
