@@ -321,10 +321,11 @@ fn check_run(fault: &Fault, leg: Leg, end: End, prepare: &(impl Fn(Step) -> Step
         fault.server.requests().into_iter().partition(|request| request.path().ends_with("burn-token"));
     let tokens = if leg == Leg::Mint { fault.tokens } else { 0 };
     assert_eq!(revocations.len(), tokens * expected, "{what}: {outcome}");
-    // The connection that was opened early was closed before it was used, so another was made.
+    // The connection that was opened early was closed before it was used, so another was made; unless that was seen too late.
     let stale = usize::from(leg == Leg::Mint && fault.name.ends_with("before the request"));
     if fault.server.listens() {
-        assert_eq!(connections - revocations.len() - stale, expected, "{what}: {outcome}");
+        let made = connections - revocations.len();
+        assert!((expected..=expected + stale).contains(&made), "{made} connections, {what}: {outcome}");
     }
     assert_eq!(retries, if matches!(end, Retried(_)) { 3 } else { 0 }, "{what}: {outcome}");
     if leg == Leg::Mint {
