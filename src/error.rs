@@ -1,5 +1,5 @@
 //! A failure as data: its kind, which decides the exit status; its explanation; and whether to try again. The texts are in
-//! `messages.rs`.
+//! `explain/messages.rs`.
 
 use std::fmt;
 use std::time::Duration;

@@ -10,13 +10,12 @@ use crate::json::{self, Object};
 use crate::net::http::{Http, Reply};
 use crate::net::http_error::HttpError;
 use crate::secret::{ApiToken, IdToken, UnusableToken, redact, redact_tokens};
+use crate::time::LATEST_UNIX_SECS;
 
 const AUDIENCE_PATH: &str = "/_/oidc/audience";
 const MINT_PATH: &str = "/_/oidc/mint-token";
 const BURN_PATH: &str = "/_/oidc/burn-token";
 
-/// The year 10000. A later expiry is a mistake.
-const YEAR_10000_UNIX_SECS: u64 = 253_402_300_800;
 /// The most tokens of an unusable reply that are revoked. Usually there is one.
 const MAX_UNUSABLE: usize = 4;
 
@@ -96,9 +95,9 @@ impl Index {
             _ => vec![],
         };
         let unusable = unusable.into_iter().filter(|token| !token.is_empty() && token != id_token.reveal());
-        // A token with a bad time of expiry is valid all the same.
+        // A token with a bad time of expiry is valid all the same. One after the year 9999 is a mistake.
         let expires = object.as_ref().ok().filter(|object| !matches!(object.json("expires"), None | Some("null")));
-        let expires = expires.map(|object| object.get("expires").ok().filter(|secs| *secs < YEAR_10000_UNIX_SECS));
+        let expires = expires.map(|object| object.get("expires").ok().filter(|secs| *secs <= LATEST_UNIX_SECS));
         MintReply {
             unusable: unusable.take(MAX_UNUSABLE).map(UnusableToken::new).collect(),
             minted: token.map(|token| Minted { token, expires_unix_secs: expires.flatten() }),

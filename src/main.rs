@@ -40,12 +40,9 @@ use os::log::Log;
 use os::{memory, signals};
 use retry::Retry;
 use settings::Settings;
-use text::sanitize;
 
 /// How long to wait for a full stdout, if there are no settings.
 const TO_PRINT: Duration = Duration::from_secs(120);
-/// The most that is shown of a program's name.
-const MAX_NAME_CHARS: usize = 100;
 
 fn main() -> ExitCode {
     memory::forbid_dumps_and_ptrace();
@@ -98,7 +95,6 @@ fn hand_over(settings: &Settings, env: &Env) -> Result<u8> {
 /// Mints an API token, runs an upload tool with it, and revokes it.
 fn upload(argv: Vec<OsString>, settings: &Settings, env: &Env) -> Result<u8> {
     let exchange = Exchange::prepare(settings, env)?;
-    let name = argv.first().map(|name| sanitize(&name.to_string_lossy(), MAX_NAME_CHARS)).unwrap_or_default();
     let upload = Upload::plan(argv, &settings.index, env)?;
     let proof = exchange.request_id_token()?;
     let withheld = exchange.identity_variables(&proof);
@@ -115,7 +111,7 @@ fn upload(argv: Vec<OsString>, settings: &Settings, env: &Env) -> Result<u8> {
         }
         // The program's own status. From 128 on, a status mostly stands for a signal.
         status @ ..128 => report::failure(
-            &messages::upload_failed(&format!("{name} exited with status {status} (see the log above)")),
+            &messages::upload_failed(&format!("{} exited with status {status} (see the log above)", upload.name())),
             env,
         ),
         _ => report::failure(&messages::upload_failed(&ended.how), env),

@@ -3,7 +3,7 @@
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// 31 Dec 9999 23:59:59. To write a later date, httpdate panics.
-const LATEST_UNIX_SECS: u64 = 253_402_300_799;
+pub const LATEST_UNIX_SECS: u64 = 253_402_300_799;
 
 /// The current time in Unix seconds.
 pub fn now_unix_secs() -> u64 {

@@ -24,20 +24,18 @@ pub fn explain_refusal(explanation: &mut Explanation, job: &Job, ask: impl FnOnc
     let is_left_to_guess = causes.iter().any(|cause| cause.weight == Weight::Guess && cause.needs_form);
     let project = job.project().filter(|_| is_left_to_guess);
     let published = project.map_or(Published::Nothing, ask);
+    if !causes.is_empty() {
+        explanation.hints.clear(); // each cause says what to do
+    }
     if is_left_to_guess {
         causes = job.with_evidence(causes, &published);
+        explanation.hints.extend(job.owners(&published).into_iter().chain(job.several_projects()));
     }
     causes.sort_by_key(|cause| cause.weight);
     let project_exists = explanation.reasons.iter().any(|reason| reason.code == PROJECT_EXISTS);
     explanation.finding = explanation.reasons.first().and_then(|reason| job.finding(reason));
     (explanation.form, explanation.context) = job.rows();
     explanation.link = job.link(&causes, published.has_project().or(project_exists.then_some(true)));
-    if !causes.is_empty() {
-        explanation.hints.clear(); // each cause says what to do
-    }
-    if is_left_to_guess {
-        explanation.hints.extend(job.owners(&published).into_iter().chain(job.several_projects()));
-    }
     explanation.causes = causes;
 }
 

@@ -59,9 +59,7 @@ impl Published {
             let http = http.until(http.deadline().within(TIMEOUT)).taking(MAX_REPLY_BYTES);
             http.get(&index.at(path), headers).ok()
         };
-        let status = |reply: Option<Reply>| reply.map(|reply| reply.status);
-        let (reply, simple) = (get(&format!("/pypi/{name}/json"), &[]), format!("/simple/{name}/"));
-        match reply {
+        match get(&format!("/pypi/{name}/json"), &[]) {
             Some(Reply { status: 200, body, .. }) => {
                 let Some((mut release, file)) = Release::read(&body) else { return Published::Nothing };
                 let path = [&name, &release.version, &file].map(|part| percent_encode(part)).join("/");
@@ -70,7 +68,7 @@ impl Published {
                 release.publisher = reply.and_then(|reply| publisher(&reply.body));
                 Published::Release(release)
             }
-            Some(Reply { status: 404, .. }) => match status(get(&simple, &[])) {
+            Some(Reply { status: 404, .. }) => match get(&format!("/simple/{name}/"), &[]).map(|reply| reply.status) {
                 Some(404) => Published::NoProject,
                 Some(200) => Published::NoRelease,
                 _ => Published::Nothing,

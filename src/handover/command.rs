@@ -48,9 +48,14 @@ impl Upload<'_> {
         Ok(Upload { program, file, arguments: argv.collect(), index, env })
     }
 
+    /// The program's name as it was given, fit for a message.
+    pub fn name(&self) -> String {
+        printable(&self.program)
+    }
+
     /// Runs it to its end, without the variables `withheld`.
     pub fn run(&self, minted: &Minted, withheld: &[String], deadline: Deadline, log: Log) -> Result<Ended> {
-        let name = printable(&self.program);
+        let name = self.name();
         if let Some(signal) = deadline.signal() {
             return Err(Error::signal(signal));
         }

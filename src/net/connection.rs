@@ -81,10 +81,11 @@ impl Connection {
             Ok(stream) => !is_closed(stream),
             Err(error) => !error.is_transient(),
         };
-        let connected = self.connecting.map(|connecting| deadline.result_of(connecting));
-        match connected
-            .map_or_else(|error| Err(error.into()), |connected| connected.unwrap_or_else(|ended| Err(ended.into())))
-        {
+        let connected = match self.connecting {
+            Ok(connecting) => deadline.result_of(connecting).unwrap_or_else(|ended| Err(ended.into())),
+            Err(error) => Err(error.into()),
+        };
+        match connected {
             stream if self.is_early && !is_usable(&stream) && deadline.ended().is_none() => {
                 Connection::open(self.route, self.deadline).wait(deadline)
             }
