@@ -22,7 +22,7 @@ use crate::pyproject;
 use crate::retry::Retry;
 use crate::secret::{IdToken, redact_tokens};
 use crate::settings::Settings;
-use crate::text::sanitize;
+use crate::text::shown;
 use crate::time;
 
 /// How long to wait for a reply with an API token after a signal. GitHub kills a cancelled job's processes ten seconds after
@@ -78,7 +78,7 @@ impl Exchange<'_> {
         if self.identity.takes_time() {
             index.connect_early(&self.http);
         }
-        self.log.line(&format!("{}, audience {}", self.identity.how(), sanitize(&redact_tokens(&audience), 100)));
+        self.log.line(&format!("{}, audience {}", self.identity.how(), shown(&redact_tokens(&audience))));
         self.retry.run(|error| error.is_transient, |_| self.prove(&audience, &expected))
     }
 

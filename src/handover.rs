@@ -61,7 +61,8 @@ impl Handover {
             None if env.on_github() => {
                 let path = PathBuf::from(env.get(GITHUB_OUTPUT).ok_or_else(messages::no_step_output)?);
                 let file = file::open_to_append(&path);
-                let file = file.map_err(|error| messages::step_output_not_opened(&printable(&path), &error))?;
+                let file = file
+                    .map_err(|error| messages::step_output_not_opened(&text::shown(&path.to_string_lossy()), &error))?;
                 Handover::StepOutput { path, file }
             }
             _ if stdio::leads_nowhere(Stream::Stdout) => return Err(messages::no_stdout()),
@@ -73,7 +74,7 @@ impl Handover {
     pub fn deliver(&mut self, minted: &Minted, index: &Index, deadline: Deadline) -> Result<()> {
         let delivered = match self {
             Handover::StepOutput { path, file } => append(path, file, outputs(minted))
-                .map_err(|error| messages::step_output_not_written(&printable(path), &error)),
+                .map_err(|error| messages::step_output_not_written(&text::shown(&path.to_string_lossy()), &error)),
             Handover::Stdout(format) => {
                 let text = match format {
                     Format::Token => format!("{}\n", minted.token.reveal()),
@@ -145,10 +146,6 @@ impl fmt::Display for Handover {
             Handover::Stdout(_) => "on stdout",
         })
     }
-}
-
-fn printable(path: &Path) -> String {
-    text::sanitize(&path.to_string_lossy(), 300)
 }
 
 /// The lines of the step outputs.

@@ -7,6 +7,11 @@
 
 use crate::secret::redact_tokens;
 
+/// The most that is shown of a name, a path or a claim. Branch names may be long.
+const MAX_SHOWN_CHARS: usize = 300;
+/// The most that is shown of what a server or a program says.
+pub const MAX_MESSAGE_CHARS: usize = 1000;
+
 /// A workflow command: a line that the runner executes.
 pub struct Command(String);
 
@@ -74,6 +79,16 @@ pub fn json(text: &str) -> String {
         }
     }
     escaped.replace("::", ":\\u003a").replace("##[", "#\\u0023[")
+}
+
+/// A name, a path, a claim or the like from outside, for use in a line.
+pub fn shown(text: &str) -> String {
+    sanitize(text, MAX_SHOWN_CHARS)
+}
+
+/// What a server or a program says, for use in a line.
+pub fn message(text: &str) -> String {
+    sanitize(text, MAX_MESSAGE_CHARS)
 }
 
 /// Text from outside for use in a line: harmless, without line breaks, and at most `max_chars` characters.

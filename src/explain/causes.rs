@@ -5,9 +5,10 @@
 //! repository, workflow file and environment; only what it has found it checks claim by claim, and then it names the claim.
 
 use crate::error::{Cause, Explanation, Reason, Weight};
-use crate::explain::job::{Job, PROJECT_EXISTS, shown};
+use crate::explain::job::{Job, PROJECT_EXISTS};
 use crate::explain::published::Published;
 use crate::explain::publisher_form::{Form, Provider, workflow_file, workflow_repository};
+use crate::text::shown;
 
 const RENEWED: &str = "the repository was moved, or the owner's account was made anew, since the publisher was added. Delete the \
                        publisher and add it again";

@@ -2,10 +2,11 @@
 //! look at.
 
 use crate::error::Cause;
-use crate::explain::job::{Job, shown};
+use crate::explain::job::Job;
 use crate::explain::published::{Published, Release};
 use crate::explain::publisher_form::{ENVIRONMENT_NAME, Field, Form, Provider, WORKFLOW_NAME, workflow_file};
 use crate::os::file;
+use crate::text::shown;
 
 /// A longer workflow file is not looked into.
 const MAX_WORKFLOW_BYTES: u64 = 256 * 1024;

@@ -2,8 +2,9 @@
 //! a publisher.
 
 use crate::error::Cause;
-use crate::explain::job::{Job, shown};
+use crate::explain::job::Job;
 use crate::explain::publisher_form::is_taken_by_pypi;
+use crate::text::shown;
 use crate::time;
 
 /// How far PyPI lets clocks differ (pypi/warehouse, `warehouse/oidc/services.py`).

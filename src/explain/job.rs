@@ -8,10 +8,8 @@ use crate::env::{Env, JOB, WORKSPACE};
 use crate::error::{Cause, Link};
 use crate::explain::publisher_form::{ENVIRONMENT_NAME, Form, Provider};
 use crate::index::Index;
-use crate::text::sanitize;
+use crate::text::shown;
 
-/// The most that is shown of one claim. Branch names may be long.
-const MAX_CLAIM_CHARS: usize = 200;
 /// Far more claims than an issuer ever made.
 pub const MAX_CLAIMS: usize = 60;
 
@@ -129,9 +127,4 @@ impl Job<'_> {
     pub fn issuer(&self) -> String {
         self.claims.text("iss").map_or("an issuer that it does not name".to_owned(), |issuer| shown(&issuer))
     }
-}
-
-/// A text from outside, fit to be shown.
-pub fn shown(text: &str) -> String {
-    sanitize(text, MAX_CLAIM_CHARS)
 }

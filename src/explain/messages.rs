@@ -13,9 +13,7 @@ use crate::error::{Error, Explanation, Kind};
 use crate::net::proxy::ProxyError;
 use crate::net::url::UrlError;
 use crate::secret::SecretError;
-use crate::text::sanitize;
-
-const MAX_ADDRESS_CHARS: usize = 200;
+use crate::text::shown;
 
 /// The address of the folder `docs`. The action sets it, so it also says that the action runs us.
 const DOCS: &str = "TOKEN_MINT_DOCS";
@@ -48,7 +46,7 @@ pub fn of_failure(error: Error, env: &Env) -> Explanation {
         Kind::NoHandOver => "handing-over",
         Kind::Signal(_) => "signals",
     };
-    let docs = env.get(DOCS).map(|docs| sanitize(&docs.to_string_lossy(), MAX_ADDRESS_CHARS));
+    let docs = env.get(DOCS).map(|docs| shown(&docs.to_string_lossy()));
     let mut explanation = worded(*error.explanation, env);
     explanation.hints.extend(docs.map(|docs| format!("more on this: {docs}/troubleshooting.md#{section}")));
     explanation

@@ -8,12 +8,10 @@ use crate::json::{JsonError, Object};
 use crate::net::http::Reply;
 use crate::net::http_error::HttpError;
 use crate::secret::SecretError;
-use crate::text::sanitize;
+use crate::text::message;
 
 /// Far more reasons than any index gives.
 const MAX_REASONS: usize = 20;
-const MAX_CODE_CHARS: usize = 40;
-const MAX_DESCRIPTION_CHARS: usize = 1000;
 
 /// The endpoint of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -210,8 +208,8 @@ fn reasons(reply: &Reply, redact: impl Fn(&str) -> String) -> Vec<Reason> {
     let without_tokens = |reason: &Object, key| redact(&reason.get::<String>(key).unwrap_or_default());
     let is_code_char = |c: &char| c.is_ascii_alphanumeric() || *c == '-' || *c == '_';
     let shown = given.iter().take(MAX_REASONS).map(|reason| Reason {
-        code: without_tokens(reason, "code").chars().filter(is_code_char).take(MAX_CODE_CHARS).collect(),
-        description: sanitize(&without_tokens(reason, "description"), MAX_DESCRIPTION_CHARS),
+        code: without_tokens(reason, "code").chars().filter(is_code_char).take(40).collect(),
+        description: message(&without_tokens(reason, "description")),
     });
     let unshown = given.len().saturating_sub(MAX_REASONS);
     let more = Reason { code: "more".to_owned(), description: format!("{unshown} that are not shown") };

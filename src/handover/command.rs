@@ -16,7 +16,7 @@ use crate::index_api::Minted;
 use crate::net::deadline::{Deadline, POLL};
 use crate::os::log::Log;
 use crate::os::signals::{self, Spawned};
-use crate::text::sanitize;
+use crate::text::shown;
 
 /// Where `execvp` looks where there is no `PATH` (musl's; glibc leaves the first out).
 const DEFAULT_PATH: &str = "/usr/local/bin:/bin:/usr/bin";
@@ -50,7 +50,7 @@ impl Upload<'_> {
 
     /// The program's name as it was given, fit for a message.
     pub fn name(&self) -> String {
-        printable(&self.program)
+        shown(&self.program.to_string_lossy())
     }
 
     /// Runs it to its end, without the variables `withheld`.
@@ -153,10 +153,10 @@ fn find(name: &OsStr, env: &Env) -> Result<PathBuf> {
     for file in candidates.into_iter().flat_map(files).filter(|file| file.is_file()) {
         match why_not_run(&file) {
             None => return Ok(file),
-            Some(why) => first = first.or(Some(messages::unfit_program(&printable(file.as_os_str()), &why))),
+            Some(why) => first = first.or(Some(messages::unfit_program(&shown(&file.to_string_lossy()), &why))),
         }
     }
-    Err(first.unwrap_or_else(|| messages::no_program(&printable(name))))
+    Err(first.unwrap_or_else(|| messages::no_program(&shown(&name.to_string_lossy()))))
 }
 
 /// Why this file can't be run by us, as far as that can be known without doing so.
@@ -170,7 +170,7 @@ fn why_not_run(path: &Path) -> Option<String> {
         (true, false) => "can't be run either",
         (false, _) => "is not there",
     };
-    Some(format!("its interpreter {} {what}", printable(interpreter.as_os_str())))
+    Some(format!("its interpreter {} {what}", shown(&interpreter.to_string_lossy())))
 }
 
 /// The kernel's word: it knows all modes and mounts. It asks for the real user, who is the effective one: nobody installs us
@@ -218,10 +218,6 @@ fn files(path: PathBuf) -> Vec<PathBuf> {
         return vec![path];
     }
     EXTENSIONS.iter().map(|extension| [path.as_os_str(), extension.as_ref()].join(OsStr::new(".")).into()).collect()
-}
-
-fn printable(name: &OsStr) -> String {
-    sanitize(&name.to_string_lossy(), 100)
 }
 
 #[cfg(all(test, unix))]

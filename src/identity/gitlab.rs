@@ -7,11 +7,7 @@ use crate::error::Result;
 use crate::explain::messages;
 use crate::net::http::Http;
 use crate::secret::IdToken;
-use crate::text::sanitize;
-
-/// The most that is shown of an audience and of the variable named after it. A server may have sent it, or it may be a secret
-/// in the wrong place.
-const MAX_NAME_CHARS: usize = 100;
+use crate::text::shown;
 
 pub const PROVIDER: Provider = Provider {
     name: "GitLab",
@@ -27,10 +23,7 @@ impl IdTokenSource for GitLab {
         let variable = variable(audience);
         match id_token_in(env, &variable)? {
             Some(id_token) => Ok(id_token),
-            None => Err(messages::no_gitlab_token(
-                &sanitize(&variable, MAX_NAME_CHARS),
-                &sanitize(audience, MAX_NAME_CHARS),
-            )),
+            None => Err(messages::no_gitlab_token(&shown(&variable), &shown(audience))),
         }
     }
 
@@ -75,7 +68,7 @@ mod tests {
         let env = Env::from([]);
         let http = Http::new(Deadline::after(Duration::ZERO), Log::new(Verbosity::Quiet), Proxies::of(&env).unwrap());
         let said = |audience: &str| GitLab.id_token(audience, &env, &http).unwrap_err().to_string();
-        assert!(said(&"a".repeat(60_000)).chars().count() < 400);
+        assert!(said(&"a".repeat(60_000)).chars().count() < 800);
         let misplaced = said("pypi-AgEIcHlwaS5vcmc");
         assert!(misplaced.contains("audience ***") && !misplaced.contains("AgEIcHlwaS5vcmc"), "{misplaced}");
     }

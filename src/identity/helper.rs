@@ -13,12 +13,10 @@ use crate::net::deadline::{Background, Deadline, Ended};
 use crate::net::http::Http;
 use crate::os::signals;
 use crate::secret::{IdToken, redact_tokens};
-use crate::text::sanitize;
+use crate::text::{MAX_MESSAGE_CHARS, message};
 
 /// The most that is kept of each stream. An ID token has some two thousand bytes.
 const MAX_OUTPUT_BYTES: usize = 64 * 1024;
-/// The most that is shown of its stderr. The end is the most useful part.
-const MAX_WORDS_CHARS: usize = 600;
 /// How long to wait for the rest of its output after it has ended. Its streams end then, unless a program that it started
 /// keeps them open.
 const REST_TIMEOUT: Duration = Duration::from_millis(500);
@@ -66,11 +64,11 @@ impl Helper {
     }
 }
 
-/// The end of its stderr, on one line. Tokens are redacted before the text is cut: half a token would not be recognised.
+/// The end of its stderr, which is the most useful part, on one line. Tokens are redacted before the text is cut: half a token would not be recognised.
 fn last_words(bytes: &[u8]) -> String {
     let text = redact_tokens(&String::from_utf8_lossy(bytes));
-    let start = text.chars().count().saturating_sub(MAX_WORDS_CHARS);
-    sanitize(&text.chars().skip(start).collect::<String>(), MAX_WORDS_CHARS)
+    let start = text.chars().count().saturating_sub(MAX_MESSAGE_CHARS);
+    message(&text.chars().skip(start).collect::<String>())
 }
 
 /// The first part of what comes through a stream, read in a thread of its own.
@@ -112,7 +110,7 @@ mod tests {
         let said = format!("{} got eyJhbGci.eyJzdWIi.{} and failed: \u{e4}\n", "x".repeat(900), "c2ln".repeat(160));
         let words = last_words(said.as_bytes());
         assert!(words.ends_with("x got *** and failed: \u{e4}"), "{words}");
-        assert_eq!((words.chars().count() <= MAX_WORDS_CHARS, words.contains("c2ln")), (true, false));
+        assert_eq!((words.chars().count() <= MAX_MESSAGE_CHARS, words.contains("c2ln")), (true, false));
         assert_eq!(last_words(b"\xff"), "\u{fffd}");
     }
 }

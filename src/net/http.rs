@@ -23,13 +23,13 @@ use std::time::{Duration, Instant};
 use crate::json::Object;
 use crate::net::connection::{Connection, Route};
 use crate::net::deadline::{Background, Deadline};
-use crate::net::http_error::{HttpError, MAX_TEXT_CHARS};
+use crate::net::http_error::HttpError;
 use crate::net::interim::{self, Chunks, Head};
 use crate::net::proxy::Proxies;
 use crate::net::relay::Relay;
 use crate::net::url::Url;
 use crate::os::log::{self, Log};
-use crate::text::sanitize;
+use crate::text;
 use crate::time;
 
 #[cfg(all(feature = "mozilla-roots", feature = "system-roots"))]
@@ -106,7 +106,7 @@ impl Reply {
             Ok(message) => message,
             Err(_) => std::str::from_utf8(&self.body).ok()?.to_owned(),
         };
-        let message = sanitize(&redact(&text), MAX_TEXT_CHARS);
+        let message = text::message(&redact(&text));
         Some(message).filter(|message| !message.is_empty() && !message.starts_with(['<', '{', '[', '"']))
     }
 }

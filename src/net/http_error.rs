@@ -6,10 +6,7 @@ use std::io::{self, ErrorKind};
 use crate::net::deadline::Ended;
 use crate::os::signals;
 use crate::secret::redact_tokens;
-use crate::text::sanitize;
-
-/// The most that is shown of what a server or a library says.
-pub const MAX_TEXT_CHARS: usize = 300;
+use crate::text::shown;
 
 /// How rustls begins each of its complaints about a certificate (`Display` in its src/error.rs).
 const BAD_CERTIFICATE: &str = "invalid peer certificate: ";
@@ -74,7 +71,7 @@ impl HttpError {
 
     /// What is shown of a library's or a server's text.
     pub fn text(error: &impl fmt::Display) -> String {
-        sanitize(&redact_tokens(&error.to_string()), MAX_TEXT_CHARS)
+        shown(&redact_tokens(&error.to_string()))
     }
 }
 
