@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
 
-use crate::harness::{ScriptedServer, spawned, wait_until};
+use crate::harness::{NO_SIGNAL_IGNORED, ScriptedServer, spawned, wait_until};
 use crate::job::{TARGET, VERSION, executable, pinned, run};
 
 /// How runners start a script: GitHub's for `shell: sh`, for `shell: bash`, and the first where sh is busybox's, which macOS lacks.
@@ -67,8 +67,13 @@ impl Script {
     /// Starts it with these inputs in place of the defaults.
     fn start(&self, inputs: &[(&str, &str)]) -> Child {
         let url = self.server.url();
-        let mut command = Command::new(self.shell[0]);
-        command.args(&self.shell[1..]).arg(self.dir.path().join("script")).current_dir(&self.dir).env_clear();
+        let mut command = Command::new(NO_SIGNAL_IGNORED[0]);
+        command
+            .args(&NO_SIGNAL_IGNORED[1..])
+            .args(self.shell)
+            .arg(self.dir.path().join("script"))
+            .current_dir(&self.dir)
+            .env_clear();
         command.envs([("TOKEN_MINT_COMMAND", "mint"), ("TOKEN_MINT_BURN", "none"), ("TOKEN_MINT_RUN", "")]);
         command.envs([("TOKEN_MINT_INDEX", &*url), ("TOKEN_MINT_AUDIENCE", "pypi"), ("TOKEN_MINT_TIMEOUT", "20")]);
         command.envs([("GITHUB_ACTIONS", "true"), ("ACTIONS_ID_TOKEN_REQUEST_TOKEN", "a-request-token")]);

@@ -245,11 +245,12 @@ pub fn wait_until(mut is_so: impl FnMut() -> bool) {
     }
 }
 
-/// Starts it by way of these words, and waits until the command has said `ready`. The tests may run where some signals are
-/// ignored.
+/// What starts a program with no signal ignored: the tests may run where some are.
+pub const NO_SIGNAL_IGNORED: &[&str] = if cfg!(target_os = "linux") { &["env", "--default-signal"] } else { &["env"] };
+
+/// Starts it by way of these words, and waits until the command has said `ready`.
 pub fn started(step: &Step, words: &[&str]) -> (Child, BufReader<ChildStdout>) {
-    let env = if cfg!(target_os = "linux") { &["env", "--default-signal"][..] } else { &["env"] };
-    let mut command = wrapped(&[words, env].concat(), &step.command());
+    let mut command = wrapped(&[words, NO_SIGNAL_IGNORED].concat(), &step.command());
     let mut child = spawned(command.stdout(Stdio::piped()));
     let mut stdout = BufReader::new(child.stdout.take().unwrap());
     let mut line = String::new();
