@@ -78,14 +78,14 @@ fn run(env: &Env) -> Result<u8> {
 /// Mints an API token and hands it over to the program that started us.
 fn hand_over(settings: &Settings, env: &Env) -> Result<u8> {
     let exchange = Exchange::prepare(settings, env)?;
-    let mut handover = Handover::plan(settings.format, env)?;
+    let handover = Handover::plan(settings.format, env)?;
     let proof = exchange.request_id_token()?;
     let minted = exchange.mint(proof)?;
-    handover.deliver(&minted, &settings.index, exchange.deadline())?;
+    let place = handover.deliver(&minted, &settings.index, env, exchange.deadline())?;
     let validity = exchange::validity(&minted);
     minted.keep();
 
-    let how = format!("API token handed over {handover}");
+    let how = format!("API token handed over {place}");
     exchange.log.line(&how);
     exchange.log.line(&validity);
     report::success(&format!("an API token for {}", settings.index), &format!("{how}; {validity}"), env);

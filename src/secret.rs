@@ -10,7 +10,7 @@
 //! |---|---|---|---|
 //! | `claims.rs` | 1 | 0 | decodes the middle part of the ID token |
 //! | `exchange.rs` | 4 | 0 | has the ID token and the API token masked; has API tokens revoked |
-//! | `handover.rs` | 3 | 5 | the API token in its format for stdout, as a step output and as JSON; writes it to stdout or `$GITHUB_OUTPUT` |
+//! | `handover.rs` | 3 | 4 | the API token in its format for stdout, as a step output and as JSON; writes it to stdout or `$GITHUB_OUTPUT` |
 //! | `handover/upload_clients.rs` | 1 | 0 | the API token in the variables of an upload tool |
 //! | `identity/github.rs` | 1 | 0 | the request token in the header of the request for an ID token |
 //! | `identity/google.rs` | 1 | 0 | Google's access token in the header of the request for an ID token |

@@ -50,7 +50,7 @@ impl Upload<'_> {
 
     /// The program's name as it was given, fit for a message.
     pub fn name(&self) -> String {
-        shown(&self.program.to_string_lossy())
+        shown(&self.program)
     }
 
     /// Runs it to its end, without the variables `withheld`.
@@ -67,10 +67,9 @@ impl Upload<'_> {
         for variable in withheld {
             command.env_remove(variable);
         }
-        for (variable, value) in upload_clients::variables(minted, self.index) {
+        for (variable, value) in upload_clients::variables(minted, self.index, self.env) {
             match value {
                 None => command.env_remove(variable),
-                Some(_) if upload_clients::is_users_url(variable, self.env) => &mut command,
                 Some(value) => command.env(variable, value),
             };
         }
@@ -153,10 +152,10 @@ fn find(name: &OsStr, env: &Env) -> Result<PathBuf> {
     for file in candidates.into_iter().flat_map(files).filter(|file| file.is_file()) {
         match why_not_run(&file) {
             None => return Ok(file),
-            Some(why) => first = first.or(Some(messages::unfit_program(&shown(&file.to_string_lossy()), &why))),
+            Some(why) => first = first.or(Some(messages::unfit_program(&shown(&file), &why))),
         }
     }
-    Err(first.unwrap_or_else(|| messages::no_program(&shown(&name.to_string_lossy()))))
+    Err(first.unwrap_or_else(|| messages::no_program(&shown(name))))
 }
 
 /// Why this file can't be run by us, as far as that can be known without doing so.
@@ -170,7 +169,7 @@ fn why_not_run(path: &Path) -> Option<String> {
         (true, false) => "can't be run either",
         (false, _) => "is not there",
     };
-    Some(format!("its interpreter {} {what}", shown(&interpreter.to_string_lossy())))
+    Some(format!("its interpreter {} {what}", shown(&interpreter)))
 }
 
 /// The kernel's word: it knows all modes and mounts. It asks for the real user, who is the effective one: nobody installs us

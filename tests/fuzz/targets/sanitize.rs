@@ -1,4 +1,4 @@
-//! Text from outside, made harmless: for a line, for a message, for an annotation, for Markdown, for JSON; and a token's lines.
+//! Text from outside, made harmless: for a line, for a message, for an annotation, for Markdown, for JSON; and a token's mask.
 //!
 //! The first byte of an input is the most characters that may be shown; the rest is the text.
 
@@ -6,7 +6,7 @@ use super::shown::{check_lines, is_plain};
 use crate::json;
 use crate::os::log;
 use crate::secret::{ApiToken, redact_tokens};
-use crate::text::{self, annotation, harmless, markdown, mask, output, sanitize};
+use crate::text::{self, annotation, harmless, markdown, mask, sanitize};
 
 pub fn fuzz(input: &[u8]) {
     let [max_chars, text @ ..] = input else { return };
@@ -20,8 +20,8 @@ pub fn fuzz(input: &[u8]) {
     check_redacted(&redact_tokens(&text));
     if let Ok(token) = ApiToken::new(text.into_owned()) {
         let token = token.reveal();
-        assert_eq!((mask(token).as_str().lines().count(), output("api-token", token).lines().count()), (1, 1));
-        assert!(!token.contains([' ', ':', '\'', '"', '%', '$', '\\', '#']) && token.is_ascii());
+        assert_eq!(mask(token).as_str().lines().count(), 1);
+        assert!(!token.contains(['\n', '\r', ' ', ':', '\'', '"', '%', '$', '\\', '#']) && token.is_ascii());
     }
 }
 
