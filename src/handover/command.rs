@@ -14,6 +14,7 @@ use crate::handover::upload_clients;
 use crate::index::Index;
 use crate::index_api::Minted;
 use crate::net::deadline::{Deadline, POLL};
+use crate::os::file;
 use crate::os::log::Log;
 use crate::os::signals::{self, Spawned};
 use crate::text::shown;
@@ -123,33 +124,23 @@ fn wait(mut child: Spawned) -> std::io::Result<std::result::Result<ExitStatus, i
     }
 }
 
-#[cfg(unix)]
 fn code(status: ExitStatus) -> u8 {
-    use std::os::unix::process::ExitStatusExt;
-    match (status.code(), status.signal()) {
-        (Some(code), _) => u8::try_from(code).unwrap_or(u8::MAX),
-        (None, signal) => signals::status(signal.unwrap_or_default()),
+    #[cfg(unix)]
+    if let Some(signal) = std::os::unix::process::ExitStatusExt::signal(&status) {
+        return signals::status(signal);
     }
-}
-
-#[cfg(windows)]
-fn code(status: ExitStatus) -> u8 {
     status.code().and_then(|code| u8::try_from(code).ok()).unwrap_or(u8::MAX)
 }
 
 /// Looks for the program as `execvp` does: in the folders of `PATH`, or at the path that it is. The first file that can be run
 /// counts; should there be none, the first that can't.
 fn find(name: &OsStr, env: &Env) -> Result<PathBuf> {
-    let path = Path::new(name);
-    let is_path = path.components().count() > 1 || path.is_absolute() || name.as_encoded_bytes().contains(&b'/');
-    let default = if env.is_set("PATH") { "" } else { DEFAULT_PATH };
-    let folders = env.get("PATH").unwrap_or(OsStr::new(default));
-    let candidates: Vec<PathBuf> = match is_path {
-        true => vec![path.to_owned()],
-        false => std::env::split_paths(folders).map(|folder| folder.join(name)).collect(),
-    };
+    let is_path = Path::new(name).file_name() != Some(name);
+    let default = if is_path || env.is_set("PATH") { "" } else { DEFAULT_PATH };
+    let folders = env.get("PATH").filter(|_| !is_path).unwrap_or(OsStr::new(default));
     let mut first = None;
-    for file in candidates.into_iter().flat_map(files).filter(|file| file.is_file()) {
+    let paths = std::env::split_paths(folders).map(|folder| folder.join(name)).flat_map(files);
+    for file in paths.filter(|path| path.is_file()) {
         match why_not_run(&file) {
             None => return Ok(file),
             Some(why) => first = first.or(Some(messages::unfit_program(&shown(&file), &why))),
@@ -158,65 +149,43 @@ fn find(name: &OsStr, env: &Env) -> Result<PathBuf> {
     Err(first.unwrap_or_else(|| messages::no_program(&shown(name))))
 }
 
-/// Why this file can't be run by us, as far as that can be known without doing so.
+/// The files that a path may stand for. On Windows, its extension says that a file can be run, and a path without one of these
+/// stands for the files that have one, in this order.
+fn files(path: PathBuf) -> Vec<PathBuf> {
+    const EXTENSIONS: [&str; 4] = ["com", "exe", "bat", "cmd"];
+    let is_known = |extension: &OsStr| EXTENSIONS.iter().any(|known| extension.eq_ignore_ascii_case(known));
+    if cfg!(unix) || path.extension().is_some_and(is_known) {
+        return vec![path];
+    }
+    EXTENSIONS.iter().map(|extension| [path.as_os_str(), extension.as_ref()].join(OsStr::new(".")).into()).collect()
+}
+
+/// Why this file can't be run by us, as far as that can be known without doing so: it, or the interpreter that a script's first
+/// line names, as the kernel reads it (`execve(2)`). What we can't read is no script to us.
+#[cfg(unix)]
 fn why_not_run(path: &Path) -> Option<String> {
+    const MAX_LINE_BYTES: u64 = 256;
+    // The kernel's word: it knows all modes and mounts. It asks for the real user, who is the effective one: nobody installs us
+    // `setuid`.
+    let is_runnable = |path: &Path| rustix::fs::access(path, rustix::fs::Access::EXEC_OK).is_ok();
     if !is_runnable(path) {
         return Some("this user may not execute it, or its file system is `noexec`".to_owned());
     }
-    let interpreter = interpreter(path)?;
-    let what = match (interpreter.is_file(), is_runnable(&interpreter)) {
+    let start = file::read(path, MAX_LINE_BYTES)?;
+    let line = start.strip_prefix(b"#!")?.split(|byte| *byte == b'\n').next()?.trim_ascii_start();
+    let word = line.split(|byte| b" \t\0".contains(byte)).next()?;
+    let interpreter = Path::new(std::str::from_utf8(word).ok()?);
+    let what = match (interpreter.is_file(), is_runnable(interpreter)) {
         (true, true) => return None,
         (true, false) => "can't be run either",
         (false, _) => "is not there",
     };
-    Some(format!("its interpreter {} {what}", shown(&interpreter)))
-}
-
-/// The kernel's word: it knows all modes and mounts. It asks for the real user, who is the effective one: nobody installs us
-/// `setuid`.
-#[cfg(unix)]
-fn is_runnable(path: &Path) -> bool {
-    rustix::fs::access(path, rustix::fs::Access::EXEC_OK).is_ok()
-}
-
-/// What a script's first line says that runs it, as the kernel reads it (`execve(2)`). What we can't read is no script to us.
-#[cfg(unix)]
-fn interpreter(path: &Path) -> Option<PathBuf> {
-    use std::io::Read;
-    use std::os::unix::ffi::OsStringExt;
-    const MAX_LINE_BYTES: u64 = 256;
-    let mut start = Vec::new();
-    std::fs::File::open(path).ok()?.take(MAX_LINE_BYTES).read_to_end(&mut start).ok()?;
-    let line = start.strip_prefix(b"#!")?.split(|byte| *byte == b'\n').next()?.trim_ascii_start();
-    let word = line.split(|byte| b" \t\0".contains(byte)).next()?;
-    Some(OsString::from_vec(word.to_vec()).into())
-}
-
-/// The files that a path may stand for.
-#[cfg(unix)]
-fn files(path: PathBuf) -> [PathBuf; 1] {
-    [path]
+    Some(format!("its interpreter {} {what}", shown(interpreter)))
 }
 
 #[cfg(windows)]
-fn is_runnable(_: &Path) -> bool {
-    true
-}
-
-#[cfg(windows)]
-fn interpreter(_: &Path) -> Option<PathBuf> {
+fn why_not_run(_: &Path) -> Option<String> {
     None
-}
-
-/// There, its extension says that a file can be run, and a path without one of these stands for the files that have one, in
-/// this order.
-#[cfg(windows)]
-fn files(path: PathBuf) -> Vec<PathBuf> {
-    const EXTENSIONS: [&str; 4] = ["com", "exe", "bat", "cmd"];
-    if path.extension().is_some_and(|extension| EXTENSIONS.iter().any(|known| extension.eq_ignore_ascii_case(known))) {
-        return vec![path];
-    }
-    EXTENSIONS.iter().map(|extension| [path.as_os_str(), extension.as_ref()].join(OsStr::new(".")).into()).collect()
 }
 
 #[cfg(all(test, unix))]
