@@ -36,7 +36,6 @@ use handover::command::Upload;
 use handover::{Format, Handover};
 use net::deadline::Deadline;
 use net::http::{self, Http};
-use os::log::Log;
 use os::{memory, signals};
 use retry::Retry;
 use settings::Settings;
@@ -136,7 +135,7 @@ fn check(settings: &Settings, env: &Env) -> Result<u8> {
 
 /// Revokes the API token that is given.
 fn burn(settings: &Settings, env: &Env) -> Result<()> {
-    let (log, deadline) = (Log::new(settings.verbosity), Deadline::after(settings.timeout));
+    let (log, deadline) = (settings.log, Deadline::after(settings.timeout));
     let token = handover::read_token_to_revoke(env, deadline)?;
     let _ = handover::mask(token.reveal(), env); // it is revoked, hidden or not
     let index = &settings.index;
