@@ -16,7 +16,7 @@ use crate::index_api::Minted;
 use crate::net::deadline::{Deadline, Ended};
 use crate::os::file;
 use crate::os::log;
-use crate::os::stdio::{self, Stream};
+use crate::os::stdio;
 use crate::secret::ApiToken;
 use crate::text::{self, shown};
 
@@ -62,7 +62,7 @@ impl Handover {
             let file = file.map_err(|error| messages::step_output_not_opened(&shown(&path), &error))?;
             return Ok(Handover::StepOutput { path, file });
         }
-        if stdio::leads_nowhere(Stream::Stdout) {
+        if stdio::leads_nowhere(io::stdout()) {
             return Err(messages::no_stdout());
         }
         Ok(Handover::Stdout(format.unwrap_or(Format::Token)))
@@ -92,7 +92,7 @@ pub fn print(text: &str, deadline: Deadline) -> Result<()> {
 
 /// Writes text to stdout, or gives the error, or the signal that caused it.
 fn write(text: &str, deadline: Deadline, error: fn(&io::Error) -> Error) -> Result<()> {
-    let written = stdio::write(Stream::Stdout, text, deadline);
+    let written = stdio::write(io::stdout(), text, deadline);
     written.map_err(|io| deadline.signal().map_or_else(|| error(&io), Error::signal))
 }
 
@@ -104,7 +104,7 @@ pub fn mask(token: &str, env: &Env) -> Result<()> {
 
 /// Checks that the runner can read masks, if they are needed. Call it before any request.
 pub fn check_masks(env: &Env) -> Result<()> {
-    if env.on_github() && stdio::leads_nowhere(Stream::Stderr) { Err(messages::no_stderr()) } else { Ok(()) }
+    if env.on_github() && stdio::leads_nowhere(io::stderr()) { Err(messages::no_stderr()) } else { Ok(()) }
 }
 
 /// The API token to revoke: from the environment, else from stdin.

@@ -20,7 +20,7 @@
 //! | `net/connection.rs` | 0 | 1 | CONNECT, to a proxy |
 //! | `net/relay.rs` | 0 | 2 | what TLS has encrypted, to the server; replies to what connects to the loopback port |
 //! | `os/log.rs` | 0 | 1 | lines for people and for the runner, to stderr |
-//! | `os/stdio.rs` | 0 | 6 | stdout and stderr, for `handover.rs` and `os/log.rs` |
+//! | `os/stdio.rs` | 0 | 5 | stdout and stderr, for `handover.rs` and `os/log.rs` |
 
 use std::fmt;
 

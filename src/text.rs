@@ -78,7 +78,7 @@ pub fn json(text: &str) -> String {
 }
 
 /// A name, a path, a claim or the like from outside, for use in a line.
-pub fn shown(text: impl AsRef<OsStr>) -> String {
+pub fn shown(text: &(impl AsRef<OsStr> + ?Sized)) -> String {
     sanitize(&text.as_ref().to_string_lossy(), MAX_SHOWN_CHARS)
 }
 

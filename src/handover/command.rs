@@ -14,7 +14,6 @@ use crate::handover::upload_clients;
 use crate::index::Index;
 use crate::index_api::Minted;
 use crate::net::deadline::{Deadline, POLL};
-use crate::os::file;
 use crate::os::log::Log;
 use crate::os::signals::{self, Spawned};
 use crate::text::shown;
@@ -171,7 +170,7 @@ fn why_not_run(path: &Path) -> Option<String> {
     if !is_runnable(path) {
         return Some("this user may not execute it, or its file system is `noexec`".to_owned());
     }
-    let start = file::read(path, MAX_LINE_BYTES)?;
+    let start = crate::os::file::read(path, MAX_LINE_BYTES)?;
     let line = start.strip_prefix(b"#!")?.split(|byte| *byte == b'\n').next()?.trim_ascii_start();
     let word = line.split(|byte| b" \t\0".contains(byte)).next()?;
     let interpreter = Path::new(std::str::from_utf8(word).ok()?);
