@@ -101,21 +101,21 @@ fn upload(argv: Vec<OsString>, settings: &Settings, env: &Env) -> Result<u8> {
     let ended = upload.run(&minted, &withheld, exchange.deadline(), exchange.log);
     let validity = exchange::validity(&minted);
     minted.revoke();
-    let ended = ended?;
-    match ended.status {
+    let (status, how) = ended?;
+    match status {
         0 => {
-            exchange.log.line(&ended.how);
-            let how = format!("{}. Then the API token was sent for revocation; without that, {validity}", ended.how);
+            exchange.log.line(&how);
+            let how = format!("{how}. Then the API token was sent for revocation; without that, {validity}");
             report::success(&format!("an API token for {}", settings.index), &how, env);
         }
         // The program's own status. From 128 on, a status mostly stands for a signal.
-        status @ ..128 => report::failure(
-            &messages::upload_failed(&format!("{} exited with status {status} (see the log above)", upload.name())),
+        1..128 => report::failure(
+            &messages::upload_failed(&format!("{} exited with status {status} (see the log above)", upload.name)),
             env,
         ),
-        _ => report::failure(&messages::upload_failed(&ended.how), env),
+        _ => report::failure(&messages::upload_failed(&how), env),
     }
-    Ok(ended.status)
+    Ok(status)
 }
 
 /// Mints an API token and revokes it, to see whether that works.

@@ -29,7 +29,8 @@ const SECOND_SIGNAL_AFTER: Duration = Duration::from_secs(1);
 
 /// A program that is about to be run.
 pub struct Upload<'a> {
-    /// As it was named.
+    /// Its name as it was given, fit for a message.
+    pub name: String,
     program: OsString,
     /// The file that was found, which is what runs: Windows would look in other places first.
     file: PathBuf,
@@ -45,17 +46,13 @@ impl Upload<'_> {
         let mut argv = argv.into_iter();
         let program = argv.next().unwrap_or_default();
         let file = find(&program, env)?;
-        Ok(Upload { program, file, arguments: argv.collect(), index, env })
+        Ok(Upload { name: shown(&program), program, file, arguments: argv.collect(), index, env })
     }
 
-    /// The program's name as it was given, fit for a message.
-    pub fn name(&self) -> String {
-        shown(&self.program)
-    }
-
-    /// Runs it to its end, without the variables `withheld`.
-    pub fn run(&self, minted: &Minted, withheld: &[String], deadline: Deadline, log: Log) -> Result<Ended> {
-        let name = self.name();
+    /// Runs it to its end, without the variables `withheld`. Gives its exit status, or 128 and the number of the signal that ended
+    /// it, or should have; and the same in words.
+    pub fn run(&self, minted: &Minted, withheld: &[String], deadline: Deadline, log: Log) -> Result<(u8, String)> {
+        let name = &self.name;
         if let Some(signal) = deadline.signal() {
             return Err(Error::signal(signal));
         }
@@ -75,33 +72,22 @@ impl Upload<'_> {
         }
         // One thread waits and forwards, so that no signal is sent to a process that is not ours any more.
         let end = signals::spawn(&mut command).and_then(wait);
-        Ok(match end.map_err(|error| messages::program_not_run(&name, &error))? {
-            Ok(status) => Ended { status: code(status), how: format!("{name} has ended: {status}") },
+        Ok(match end.map_err(|error| messages::program_not_run(name, &error))? {
+            Ok(status) => (code(status), format!("{name} has ended: {status}")),
             Err(signal) => {
                 let how = format!("{name} goes on after {}, and is not waited for", signals::name(signal));
-                Ended { status: signals::status(signal), how }
+                (signals::status(signal), how)
             }
         })
     }
 }
 
-/// How a program ended, or that it did not.
-pub struct Ended {
-    /// Its exit status, or 128 and the number of the signal that ended it, or should have.
-    pub status: u8,
-    /// The same in words.
-    pub how: String,
-}
-
 /// Waits for its end, and forwards what signals come. Once it was asked to end, what it has started is waited for, too, but
 /// neither longer than [`ENDING_TIMEOUT`] nor beyond a second signal. `Err(signal)`: it goes on after that signal.
 fn wait(mut child: Spawned) -> std::io::Result<std::result::Result<ExitStatus, i32>> {
-    let mut status = None;
     let mut asked: Option<(i32, Instant)> = None;
     loop {
-        if status.is_none() {
-            status = child.process.try_wait()?;
-        }
+        let status = child.process.try_wait()?;
         if let Some(status) = status
             && (asked.is_none() || !child.has_stragglers())
         {
