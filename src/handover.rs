@@ -13,7 +13,7 @@ use crate::error::{Error, Result};
 use crate::explain::messages;
 use crate::index::Index;
 use crate::index_api::Minted;
-use crate::net::deadline::{Deadline, Ended};
+use crate::net::deadline::Deadline;
 use crate::os::file;
 use crate::os::log;
 use crate::os::stdio;
@@ -78,7 +78,12 @@ impl Handover {
             }
             Handover::Stdout(Format::Token) => format!("{}\n", minted.token.reveal()),
             Handover::Stdout(Format::Env) => env_lines(minted, index, env),
-            Handover::Stdout(Format::Json) => json_object(minted, index),
+            Handover::Stdout(Format::Json) => {
+                // Neither a token nor an origin has a character that has to be escaped in JSON.
+                let expires = minted.expires_unix_secs.map_or("null".to_owned(), |secs| secs.to_string());
+                let (token, origin) = (minted.token.reveal(), index.origin());
+                format!("{{\"token\":\"{token}\",\"expires\":{expires},\"index\":\"{origin}\"}}\n")
+            }
         };
         write(&text, deadline, messages::stdout_not_written)?;
         Ok("on stdout")
@@ -111,28 +116,24 @@ pub fn check_masks(env: &Env) -> Result<()> {
 pub fn read_token_to_revoke(env: &Env, deadline: Deadline) -> Result<ApiToken> {
     let (place, text) = match env.get(API_TOKEN) {
         Some(text) => (API_TOKEN, text.to_string_lossy().into_owned()),
+        None if io::stdin().is_terminal() => return Err(messages::no_api_token()),
         None => ("stdin", read_stdin(deadline)?),
     };
-    let text = text.trim();
-    if text.is_empty() {
-        return Err(messages::no_api_token());
+    match text.trim() {
+        "" => Err(messages::no_api_token()),
+        text => ApiToken::new(text.to_owned()).map_err(|error| messages::bad_setting(place, error)),
     }
-    ApiToken::new(text.to_owned()).map_err(|error| messages::bad_setting(place, error))
 }
 
-/// The text on stdin, if it ends in time and stdin is not a terminal.
+/// The text on stdin, if it ends in time.
 fn read_stdin(deadline: Deadline) -> Result<String> {
-    if io::stdin().is_terminal() {
-        return Err(messages::no_api_token());
-    }
     let read = deadline.wait_for(|| {
         let mut bytes = Vec::new();
         io::stdin().take(MAX_GIVEN_BYTES).read_to_end(&mut bytes).map(|_| bytes)
     });
     match read {
         Ok(Ok(bytes)) => Ok(String::from_utf8_lossy(&bytes).into_owned()),
-        Err(Ended::Signal(signal)) => Err(Error::signal(signal)),
-        Ok(Err(_)) | Err(Ended::TimedOut(_)) => Err(messages::no_api_token()),
+        _ => Err(deadline.signal().map_or_else(messages::no_api_token, Error::signal)),
     }
 }
 
@@ -168,13 +169,6 @@ fn env_lines(minted: &Minted, index: &Index, env: &Env) -> String {
         None => format!("unset {name}\n"),
     });
     lines.collect()
-}
-
-/// Neither a token nor an origin has a character that has to be escaped in JSON.
-fn json_object(minted: &Minted, index: &Index) -> String {
-    let expires = minted.expires_unix_secs.map_or("null".to_owned(), |secs| secs.to_string());
-    let token = minted.token.reveal();
-    format!("{{\"token\":\"{token}\",\"expires\":{expires},\"index\":\"{}\"}}\n", index.origin())
 }
 
 #[cfg(test)]

@@ -14,11 +14,11 @@ const MAX_NAME_CHARS: usize = 200;
 /// True for a name that PyPI accepts: letters, digits and `-._`, with a letter or digit at both ends (Python Packaging User
 /// Guide, "Names and normalization").
 pub fn is_name(text: &str) -> bool {
-    let at_end = |c: Option<char>| c.is_some_and(|c| c.is_ascii_alphanumeric());
+    let at_end = |c: char| c.is_ascii_alphanumeric();
     text.len() <= MAX_NAME_CHARS
-        && text.chars().all(|c| c.is_ascii_alphanumeric() || "-._".contains(c))
-        && at_end(text.chars().next())
-        && at_end(text.chars().next_back())
+        && text.chars().all(|c| at_end(c) || "-._".contains(c))
+        && text.starts_with(at_end)
+        && text.ends_with(at_end)
 }
 
 /// The projects, as far as they are known: one, but for the files in `./dist`.
