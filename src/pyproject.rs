@@ -54,19 +54,16 @@ fn in_file() -> Option<String> {
 
 /// `name = "…"` in one table of a TOML text. It understands just enough TOML for that, and skips everything else.
 fn in_table(text: &str, table: &str) -> Option<String> {
-    let mut here = false;
-    for line in text.lines().map(str::trim) {
-        if line.starts_with('[') {
-            let header = line.split('#').next().unwrap_or_default().trim_end();
-            here = header.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).map(str::trim) == Some(table);
-        } else if let Some((_, value)) = line.split_once('=').filter(|(key, _)| here && key.trim() == "name") {
-            let value = value.trim_start();
-            let quote = value.chars().next().filter(|c| *c == '"' || *c == '\'')?;
-            let name = value.get(1..)?.split(quote).next()?;
-            return Some(name.to_owned()).filter(|name| is_name(name));
-        }
-    }
-    None
+    let begins_it = |line: &&str| {
+        let header = line.split('#').next().unwrap_or_default().trim_end();
+        header.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).map(str::trim) == Some(table)
+    };
+    let lines = text.lines().map(str::trim).skip_while(|line| !begins_it(line)).skip(1);
+    let mut settings = lines.take_while(|line| !line.starts_with('[')).filter_map(|line| line.split_once('='));
+    let value = settings.find(|(key, _)| key.trim() == "name")?.1.trim_start();
+    let quote = value.chars().next().filter(|c| *c == '"' || *c == '\'')?;
+    let name = value.get(1..)?.split(quote).next()?;
+    Some(name.to_owned()).filter(|name| is_name(name))
 }
 
 #[cfg(test)]
