@@ -108,11 +108,6 @@ fn upload(argv: Vec<OsString>, settings: &Settings, env: &Env) -> Result<u8> {
             let how = format!("{how}. Then the API token was sent for revocation; without that, {validity}");
             report::success(&format!("an API token for {}", settings.index), &how, env);
         }
-        // The program's own status. From 128 on, a status mostly stands for a signal.
-        1..128 => report::failure(
-            &messages::upload_failed(&format!("{} exited with status {status} (see the log above)", upload.name)),
-            env,
-        ),
         _ => report::failure(&messages::upload_failed(&how), env),
     }
     Ok(status)

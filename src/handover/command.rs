@@ -30,11 +30,8 @@ const SECOND_SIGNAL_AFTER: Duration = Duration::from_secs(1);
 /// A program that is about to be run.
 pub struct Upload<'a> {
     /// Its name as it was given, fit for a message.
-    pub name: String,
-    program: OsString,
-    /// The file that was found, which is what runs: Windows would look in other places first.
-    file: PathBuf,
-    arguments: Vec<OsString>,
+    name: String,
+    command: Command,
     index: &'a Index,
     env: &'a Env,
 }
@@ -45,26 +42,26 @@ impl Upload<'_> {
         upload_clients::check_index(index, env)?;
         let mut argv = argv.into_iter();
         let program = argv.next().unwrap_or_default();
-        let file = find(&program, env)?;
-        Ok(Upload { name: shown(&program), program, file, arguments: argv.collect(), index, env })
+        // The file that was found is what runs: Windows would look in other places first.
+        let mut command = Command::new(find(&program, env)?);
+        #[cfg(unix)] // `argv[0]` is the name that was given, as in a shell
+        std::os::unix::process::CommandExt::arg0(&mut command, &program);
+        command.args(argv);
+        Ok(Upload { name: shown(&program), command, index, env })
     }
 
     /// Runs it to its end, without the variables `withheld`. Gives its exit status, or 128 and the number of the signal that ended
     /// it, or should have; and the same in words.
-    pub fn run(&self, minted: &Minted, withheld: &[String], deadline: Deadline, log: Log) -> Result<(u8, String)> {
-        let name = &self.name;
+    pub fn run(self, minted: &Minted, withheld: &[String], deadline: Deadline, log: Log) -> Result<(u8, String)> {
+        let Upload { name, mut command, index, env } = self;
         if let Some(signal) = deadline.signal() {
             return Err(Error::signal(signal));
         }
         log.line(&format!("running {name} with the API token in its environment"));
-        let mut command = Command::new(&self.file);
-        #[cfg(unix)] // `argv[0]` is the name that was given, as in a shell
-        std::os::unix::process::CommandExt::arg0(&mut command, &self.program);
-        command.args(&self.arguments);
         for variable in withheld {
             command.env_remove(variable);
         }
-        for (variable, value) in upload_clients::variables(minted, self.index, self.env) {
+        for (variable, value) in upload_clients::variables(minted, index, env) {
             match value {
                 None => command.env_remove(variable),
                 Some(value) => command.env(variable, value),
@@ -72,8 +69,12 @@ impl Upload<'_> {
         }
         // One thread waits and forwards, so that no signal is sent to a process that is not ours any more.
         let end = signals::spawn(&mut command).and_then(wait);
-        Ok(match end.map_err(|error| messages::program_not_run(name, &error))? {
-            Ok(status) => (code(status), format!("{name} has ended: {status}")),
+        Ok(match end.map_err(|error| messages::program_not_run(&name, &error))? {
+            Ok(status) => match code(status) {
+                // The program's own status. From 128 on, a status mostly stands for a signal.
+                code @ 1..128 => (code, format!("{name} exited with status {code} (see the log above)")),
+                code => (code, format!("{name} has ended: {status}")),
+            },
             Err(signal) => {
                 let how = format!("{name} goes on after {}, and is not waited for", signals::name(signal));
                 (signals::status(signal), how)
