@@ -58,8 +58,7 @@ pub struct Proof {
 impl Exchange<'_> {
     /// Recognises the CI system, and starts the clock. Nothing is sent.
     pub fn prepare<'a>(settings: &'a Settings, env: &'a Env) -> Result<Exchange<'a>> {
-        let log = Log::new(settings.verbosity);
-        let deadline = Deadline::after(settings.timeout);
+        let (log, deadline) = (settings.log, Deadline::after(settings.timeout));
         let http = Http::new(deadline, log, settings.proxies.clone());
         let identity = identity::recognise(settings.id_token_env.as_deref(), env)?;
         handover::check_masks(env)?;

@@ -4,7 +4,6 @@
 pub mod command;
 pub mod upload_clients;
 
-use std::fmt;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, IsTerminal, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
@@ -14,12 +13,12 @@ use crate::error::{Error, Result};
 use crate::explain::messages;
 use crate::index::Index;
 use crate::index_api::Minted;
-use crate::net::deadline::{Deadline, Ended};
+use crate::net::deadline::Deadline;
 use crate::os::file;
 use crate::os::log;
-use crate::os::stdio::{self, Stream};
+use crate::os::stdio;
 use crate::secret::ApiToken;
-use crate::text;
+use crate::text::{self, shown};
 
 /// Far more bytes than an API token has.
 const MAX_GIVEN_BYTES: u64 = 64 * 1024;
@@ -57,46 +56,49 @@ impl Handover {
     /// Chooses the place: stdout if a format was requested or outside GitHub, else the step output. Its file is opened now, so
     /// that no token is minted that has nowhere to go. The runner creates that file; it would not read one of ours.
     pub fn plan(format: Option<Format>, env: &Env) -> Result<Handover> {
-        Ok(match format {
-            None if env.on_github() => {
-                let path = PathBuf::from(env.get(GITHUB_OUTPUT).ok_or_else(messages::no_step_output)?);
-                let file = file::open_to_append(&path);
-                let file = file
-                    .map_err(|error| messages::step_output_not_opened(&text::shown(&path.to_string_lossy()), &error))?;
-                Handover::StepOutput { path, file }
-            }
-            _ if stdio::leads_nowhere(Stream::Stdout) => return Err(messages::no_stdout()),
-            format => Handover::Stdout(format.unwrap_or(Format::Token)),
-        })
+        if format.is_none() && env.on_github() {
+            let path = PathBuf::from(env.get(GITHUB_OUTPUT).ok_or_else(messages::no_step_output)?);
+            let file = file::open_to_append(&path);
+            let file = file.map_err(|error| messages::step_output_not_opened(&shown(&path), &error))?;
+            return Ok(Handover::StepOutput { path, file });
+        }
+        if stdio::leads_nowhere(io::stdout()) {
+            return Err(messages::no_stdout());
+        }
+        Ok(Handover::Stdout(format.unwrap_or(Format::Token)))
     }
 
-    /// Hands the API token over, which is masked already.
-    pub fn deliver(&mut self, minted: &Minted, index: &Index, deadline: Deadline) -> Result<()> {
-        let delivered = match self {
-            Handover::StepOutput { path, file } => append(path, file, outputs(minted))
-                .map_err(|error| messages::step_output_not_written(&text::shown(&path.to_string_lossy()), &error)),
-            Handover::Stdout(format) => {
-                let text = match format {
-                    Format::Token => format!("{}\n", minted.token.reveal()),
-                    Format::Env => env_lines(minted, index),
-                    Format::Json => json_object(minted, index),
-                };
-                stdio::write(Stream::Stdout, &text, deadline).map_err(|error| messages::stdout_not_written(&error))
+    /// Hands the API token over, which is masked already, and says where it is now.
+    pub fn deliver(self, minted: &Minted, index: &Index, env: &Env, deadline: Deadline) -> Result<&'static str> {
+        let text = match self {
+            Handover::StepOutput { path, mut file } => {
+                let appended = append(&path, &mut file, outputs(minted));
+                appended.map_err(|error| messages::step_output_not_written(&shown(&path), &error))?;
+                return Ok("as the step output api-token");
+            }
+            Handover::Stdout(Format::Token) => format!("{}\n", minted.token.reveal()),
+            Handover::Stdout(Format::Env) => env_lines(minted, index, env),
+            Handover::Stdout(Format::Json) => {
+                // Neither a token nor an origin has a character that has to be escaped in JSON.
+                let expires = minted.expires_unix_secs.map_or("null".to_owned(), |secs| secs.to_string());
+                let (token, origin) = (minted.token.reveal(), index.origin());
+                format!("{{\"token\":\"{token}\",\"expires\":{expires},\"index\":\"{origin}\"}}\n")
             }
         };
-        delivered.map_err(|error| unless_signalled(deadline, error))
+        write(&text, deadline, messages::stdout_not_written)?;
+        Ok("on stdout")
     }
 }
 
 /// Writes text without a token to stdout.
 pub fn print(text: &str, deadline: Deadline) -> Result<()> {
-    let printed = stdio::write(Stream::Stdout, text, deadline).map_err(|error| messages::not_printed(&error));
-    printed.map_err(|error| unless_signalled(deadline, error))
+    write(text, deadline, messages::not_printed)
 }
 
-/// The error, or the signal that caused it.
-fn unless_signalled(deadline: Deadline, error: Error) -> Error {
-    deadline.signal().map_or(error, Error::signal)
+/// Writes text to stdout, or gives the error, or the signal that caused it.
+fn write(text: &str, deadline: Deadline, error: fn(&io::Error) -> Error) -> Result<()> {
+    let written = stdio::write(io::stdout(), text, deadline);
+    written.map_err(|io| deadline.signal().map_or_else(|| error(&io), Error::signal))
 }
 
 /// Makes GitHub hide a token in the log. Call it as soon as the token is there.
@@ -107,58 +109,50 @@ pub fn mask(token: &str, env: &Env) -> Result<()> {
 
 /// Checks that the runner can read masks, if they are needed. Call it before any request.
 pub fn check_masks(env: &Env) -> Result<()> {
-    if env.on_github() && stdio::leads_nowhere(Stream::Stderr) { Err(messages::no_stderr()) } else { Ok(()) }
+    if env.on_github() && stdio::leads_nowhere(io::stderr()) { Err(messages::no_stderr()) } else { Ok(()) }
 }
 
 /// The API token to revoke: from the environment, else from stdin.
 pub fn read_token_to_revoke(env: &Env, deadline: Deadline) -> Result<ApiToken> {
     let (place, text) = match env.get(API_TOKEN) {
         Some(text) => (API_TOKEN, text.to_string_lossy().into_owned()),
+        None if io::stdin().is_terminal() => return Err(messages::no_api_token()),
         None => ("stdin", read_stdin(deadline)?),
     };
-    let text = text.trim();
-    if text.is_empty() {
-        return Err(messages::no_api_token());
+    match text.trim() {
+        "" => Err(messages::no_api_token()),
+        text => ApiToken::new(text.to_owned()).map_err(|error| messages::bad_setting(place, error)),
     }
-    ApiToken::new(text.to_owned()).map_err(|error| messages::bad_setting(place, error))
 }
 
-/// The text on stdin, if it ends in time and stdin is not a terminal.
+/// The text on stdin, if it ends in time.
 fn read_stdin(deadline: Deadline) -> Result<String> {
-    if io::stdin().is_terminal() {
-        return Err(messages::no_api_token());
-    }
     let read = deadline.wait_for(|| {
         let mut bytes = Vec::new();
         io::stdin().take(MAX_GIVEN_BYTES).read_to_end(&mut bytes).map(|_| bytes)
     });
     match read {
         Ok(Ok(bytes)) => Ok(String::from_utf8_lossy(&bytes).into_owned()),
-        Err(Ended::Signal(signal)) => Err(Error::signal(signal)),
-        Ok(Err(_)) | Err(Ended::TimedOut(_)) => Err(messages::no_api_token()),
+        _ => Err(deadline.signal().map_or_else(messages::no_api_token, Error::signal)),
     }
 }
 
-impl fmt::Display for Handover {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Handover::StepOutput { .. } => "as the step output api-token",
-            Handover::Stdout(_) => "on stdout",
-        })
-    }
-}
-
-/// The lines of the step outputs.
+/// The lines of the step outputs, `NAME=VALUE` (GitHub Docs, "Workflow commands for GitHub Actions"). Neither value has a line break.
 fn outputs(minted: &Minted) -> String {
-    let token = text::output("api-token", minted.token.reveal());
-    let expires = minted.expires_unix_secs.map(|secs| text::output("expires", &secs.to_string()));
-    token + &expires.unwrap_or_default()
+    let expires = minted.expires_unix_secs.map(|secs| format!("expires={secs}\n"));
+    format!("api-token={}\n{}", minted.token.reveal(), expires.unwrap_or_default())
 }
 
 /// Appends all step outputs, or leaves the file as it was: a mask would not hide half a token.
 fn append(path: &Path, file: &mut impl Write, mut outputs: String) -> io::Result<()> {
-    if lacks_line_break(path) {
-        // Otherwise our line would be appended to the value before it.
+    let last_byte = || {
+        let mut file = File::open(path)?;
+        let mut byte = [0];
+        file.seek(SeekFrom::End(-1))?;
+        file.read_exact(&mut byte).map(|()| byte)
+    };
+    // Otherwise our line would be appended to the value before it. A file that can't be read counts as complete.
+    if last_byte().is_ok_and(|byte| byte != *b"\n") {
         outputs.insert(0, '\n');
     }
     let length_before = fs::metadata(path)?.len();
@@ -168,35 +162,13 @@ fn append(path: &Path, file: &mut impl Write, mut outputs: String) -> io::Result
     })
 }
 
-/// True if the file's last line has no line break. A file that can't be read counts as complete.
-fn lacks_line_break(path: &Path) -> bool {
-    let last_byte = || {
-        let mut file = File::open(path)?;
-        let mut byte = [0];
-        file.seek(SeekFrom::End(-1))?;
-        file.read_exact(&mut byte).map(|()| byte)
-    };
-    last_byte().is_ok_and(|byte| byte != *b"\n")
-}
-
-fn env_lines(minted: &Minted, index: &Index) -> String {
-    let lines = upload_clients::variables(minted, index).into_iter().map(|(name, value)| match value {
-        Some(value) => format!("export {name}={}\n", shell_quote(&value)),
+/// In single quotes, only the single quote itself is special to a POSIX shell.
+fn env_lines(minted: &Minted, index: &Index, env: &Env) -> String {
+    let lines = upload_clients::variables(minted, index, env).into_iter().map(|(name, value)| match value {
+        Some(value) => format!("export {name}='{}'\n", value.replace('\'', r"'\''")),
         None => format!("unset {name}\n"),
     });
     lines.collect()
-}
-
-/// In single quotes, only the single quote itself is special to a POSIX shell.
-fn shell_quote(text: &str) -> String {
-    format!("'{}'", text.replace('\'', r"'\''"))
-}
-
-/// Neither a token nor an origin has a character that has to be escaped in JSON.
-fn json_object(minted: &Minted, index: &Index) -> String {
-    let expires = minted.expires_unix_secs.map_or("null".to_owned(), |secs| secs.to_string());
-    let token = minted.token.reveal();
-    format!("{{\"token\":\"{token}\",\"expires\":{expires},\"index\":\"{}\"}}\n", index.origin())
 }
 
 #[cfg(test)]
@@ -215,7 +187,7 @@ mod tests {
 
     #[test]
     fn quotes_in_an_upload_url_stay_inside_their_quotes() {
-        let lines = env_lines(&minted(), &Index::parse("https://example.org/a';touch$IFS'b").unwrap());
+        let lines = env_lines(&minted(), &Index::parse("https://example.org/a';touch$IFS'b").unwrap(), &Env::from([]));
         assert!(lines.contains("export UV_PUBLISH_URL='https://example.org/a'\\'';touch$IFS'\\''b'\n"), "{lines}");
     }
 
@@ -338,8 +310,8 @@ mod tests {
                 (eval \"$1\"; for name in $2; do eval \"printf '%s\\n' \\\"\\${$name-unset}\\\"\"; done); shift 2; done";
             let (mut arguments, mut expected) = (Vec::new(), String::new());
             for (minted, index) in &all {
-                let variables = upload_clients::variables(minted, index);
-                arguments.push(env_lines(minted, index));
+                let variables = upload_clients::variables(minted, index, &Env::from([]));
+                arguments.push(env_lines(minted, index, &Env::from([])));
                 arguments.push(variables.iter().map(|(name, _)| *name).collect::<Vec<_>>().join(" "));
                 expected.extend(variables.iter().map(|(_, value)| match value {
                     Some(value) => format!("{value}\n"),

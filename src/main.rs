@@ -36,7 +36,6 @@ use handover::command::Upload;
 use handover::{Format, Handover};
 use net::deadline::Deadline;
 use net::http::{self, Http};
-use os::log::Log;
 use os::{memory, signals};
 use retry::Retry;
 use settings::Settings;
@@ -78,14 +77,14 @@ fn run(env: &Env) -> Result<u8> {
 /// Mints an API token and hands it over to the program that started us.
 fn hand_over(settings: &Settings, env: &Env) -> Result<u8> {
     let exchange = Exchange::prepare(settings, env)?;
-    let mut handover = Handover::plan(settings.format, env)?;
+    let handover = Handover::plan(settings.format, env)?;
     let proof = exchange.request_id_token()?;
     let minted = exchange.mint(proof)?;
-    handover.deliver(&minted, &settings.index, exchange.deadline())?;
+    let place = handover.deliver(&minted, &settings.index, env, exchange.deadline())?;
     let validity = exchange::validity(&minted);
     minted.keep();
 
-    let how = format!("API token handed over {handover}");
+    let how = format!("API token handed over {place}");
     exchange.log.line(&how);
     exchange.log.line(&validity);
     report::success(&format!("an API token for {}", settings.index), &format!("{how}; {validity}"), env);
@@ -102,21 +101,16 @@ fn upload(argv: Vec<OsString>, settings: &Settings, env: &Env) -> Result<u8> {
     let ended = upload.run(&minted, &withheld, exchange.deadline(), exchange.log);
     let validity = exchange::validity(&minted);
     minted.revoke();
-    let ended = ended?;
-    match ended.status {
+    let (status, how) = ended?;
+    match status {
         0 => {
-            exchange.log.line(&ended.how);
-            let how = format!("{}. Then the API token was sent for revocation; without that, {validity}", ended.how);
+            exchange.log.line(&how);
+            let how = format!("{how}. Then the API token was sent for revocation; without that, {validity}");
             report::success(&format!("an API token for {}", settings.index), &how, env);
         }
-        // The program's own status. From 128 on, a status mostly stands for a signal.
-        status @ ..128 => report::failure(
-            &messages::upload_failed(&format!("{} exited with status {status} (see the log above)", upload.name())),
-            env,
-        ),
-        _ => report::failure(&messages::upload_failed(&ended.how), env),
+        _ => report::failure(&messages::upload_failed(&how), env),
     }
-    Ok(ended.status)
+    Ok(status)
 }
 
 /// Mints an API token and revokes it, to see whether that works.
@@ -136,7 +130,7 @@ fn check(settings: &Settings, env: &Env) -> Result<u8> {
 
 /// Revokes the API token that is given.
 fn burn(settings: &Settings, env: &Env) -> Result<()> {
-    let (log, deadline) = (Log::new(settings.verbosity), Deadline::after(settings.timeout));
+    let (log, deadline) = (settings.log, Deadline::after(settings.timeout));
     let token = handover::read_token_to_revoke(env, deadline)?;
     let _ = handover::mask(token.reveal(), env); // it is revoked, hidden or not
     let index = &settings.index;

@@ -14,11 +14,11 @@ const MAX_NAME_CHARS: usize = 200;
 /// True for a name that PyPI accepts: letters, digits and `-._`, with a letter or digit at both ends (Python Packaging User
 /// Guide, "Names and normalization").
 pub fn is_name(text: &str) -> bool {
-    let at_end = |c: Option<char>| c.is_some_and(|c| c.is_ascii_alphanumeric());
+    let at_end = |c: char| c.is_ascii_alphanumeric();
     text.len() <= MAX_NAME_CHARS
-        && text.chars().all(|c| c.is_ascii_alphanumeric() || "-._".contains(c))
-        && at_end(text.chars().next())
-        && at_end(text.chars().next_back())
+        && text.chars().all(|c| at_end(c) || "-._".contains(c))
+        && text.starts_with(at_end)
+        && text.ends_with(at_end)
 }
 
 /// The projects, as far as they are known: one, but for the files in `./dist`.
@@ -54,19 +54,16 @@ fn in_file() -> Option<String> {
 
 /// `name = "…"` in one table of a TOML text. It understands just enough TOML for that, and skips everything else.
 fn in_table(text: &str, table: &str) -> Option<String> {
-    let mut here = false;
-    for line in text.lines().map(str::trim) {
-        if line.starts_with('[') {
-            let header = line.split('#').next().unwrap_or_default().trim_end();
-            here = header.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).map(str::trim) == Some(table);
-        } else if let Some((_, value)) = line.split_once('=').filter(|(key, _)| here && key.trim() == "name") {
-            let value = value.trim_start();
-            let quote = value.chars().next().filter(|c| *c == '"' || *c == '\'')?;
-            let name = value.get(1..)?.split(quote).next()?;
-            return Some(name.to_owned()).filter(|name| is_name(name));
-        }
-    }
-    None
+    let begins_it = |line: &&str| {
+        let header = line.split('#').next().unwrap_or_default().trim_end();
+        header.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).map(str::trim) == Some(table)
+    };
+    let lines = text.lines().map(str::trim).skip_while(|line| !begins_it(line)).skip(1);
+    let mut settings = lines.take_while(|line| !line.starts_with('[')).filter_map(|line| line.split_once('='));
+    let value = settings.find(|(key, _)| key.trim() == "name")?.1.trim_start();
+    let quote = value.chars().next().filter(|c| *c == '"' || *c == '\'')?;
+    let name = value.get(1..)?.split(quote).next()?;
+    Some(name.to_owned()).filter(|name| is_name(name))
 }
 
 #[cfg(test)]

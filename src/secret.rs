@@ -10,7 +10,7 @@
 //! |---|---|---|---|
 //! | `claims.rs` | 1 | 0 | decodes the middle part of the ID token |
 //! | `exchange.rs` | 4 | 0 | has the ID token and the API token masked; has API tokens revoked |
-//! | `handover.rs` | 3 | 5 | the API token in its format for stdout, as a step output and as JSON; writes it to stdout or `$GITHUB_OUTPUT` |
+//! | `handover.rs` | 3 | 4 | the API token in its format for stdout, as a step output and as JSON; writes it to stdout or `$GITHUB_OUTPUT` |
 //! | `handover/upload_clients.rs` | 1 | 0 | the API token in the variables of an upload tool |
 //! | `identity/github.rs` | 1 | 0 | the request token in the header of the request for an ID token |
 //! | `identity/google.rs` | 1 | 0 | Google's access token in the header of the request for an ID token |
@@ -20,7 +20,7 @@
 //! | `net/connection.rs` | 0 | 1 | CONNECT, to a proxy |
 //! | `net/relay.rs` | 0 | 2 | what TLS has encrypted, to the server; replies to what connects to the loopback port |
 //! | `os/log.rs` | 0 | 1 | lines for people and for the runner, to stderr |
-//! | `os/stdio.rs` | 0 | 6 | stdout and stderr, for `handover.rs` and `os/log.rs` |
+//! | `os/stdio.rs` | 0 | 5 | stdout and stderr, for `handover.rs` and `os/log.rs` |
 
 use std::fmt;
 

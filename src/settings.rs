@@ -12,7 +12,7 @@ use crate::index::Index;
 use crate::index_api::is_audience;
 use crate::net::proxy::Proxies;
 use crate::net::url::UrlError;
-use crate::os::log::Verbosity;
+use crate::os::log::Log;
 use crate::pyproject;
 
 const MAX_TIMEOUT_SECS: u64 = 3600;
@@ -32,7 +32,7 @@ pub struct Settings {
     pub keep_identity: bool,
     /// For an explanation, nobody is asked for anything.
     pub offline: bool,
-    pub verbosity: Verbosity,
+    pub log: Log,
     pub proxies: Proxies,
 }
 
@@ -54,10 +54,10 @@ impl Settings {
             timeout: setting("--timeout").parse(parse_timeout)?,
             keep_identity: is_given("--keep-identity"),
             offline: is_given("--offline") || !setting("--offline").value.is_empty(),
-            verbosity: match (is_given("--quiet"), is_given("--verbose") || debug) {
-                (true, _) => Verbosity::Quiet,
-                (false, true) => Verbosity::Verbose,
-                (false, false) => Verbosity::Normal,
+            log: match (is_given("--quiet"), is_given("--verbose") || debug) {
+                (true, _) => Log::Quiet,
+                (false, true) => Log::Verbose,
+                (false, false) => Log::Normal,
             },
             proxies: Proxies::of(env).map_err(|(variable, error)| messages::bad_proxy(variable, &error))?,
         })
@@ -205,16 +205,16 @@ mod tests {
     #[test]
     fn verbosity_is_the_command_lines_then_that_of_a_github_job_with_debug_logging() {
         let on_github = |debug| Env::from([("GITHUB_ACTIONS", "true"), ("RUNNER_DEBUG", debug)]);
-        for (line, env, verbosity, keep) in [
-            (&[][..], on_github("0"), Verbosity::Normal, false),
-            (&[], on_github("1"), Verbosity::Verbose, false),
-            (&[], Env::from([("RUNNER_DEBUG", "1")]), Verbosity::Normal, false),
-            (&["-q"], on_github("1"), Verbosity::Quiet, false),
-            (&["-v"], Env::from([]), Verbosity::Verbose, false),
-            (&["--keep-identity", "--", "true"], Env::from([]), Verbosity::Normal, true),
+        for (line, env, log, keep) in [
+            (&[][..], on_github("0"), Log::Normal, false),
+            (&[], on_github("1"), Log::Verbose, false),
+            (&[], Env::from([("RUNNER_DEBUG", "1")]), Log::Normal, false),
+            (&["-q"], on_github("1"), Log::Quiet, false),
+            (&["-v"], Env::from([]), Log::Verbose, false),
+            (&["--keep-identity", "--", "true"], Env::from([]), Log::Normal, true),
         ] {
             let settings = resolve(line, &env).unwrap();
-            assert_eq!((settings.verbosity, settings.keep_identity), (verbosity, keep), "{line:?}");
+            assert_eq!((settings.log, settings.keep_identity), (log, keep), "{line:?}");
         }
     }
 

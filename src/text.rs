@@ -1,9 +1,10 @@
-//! GitHub's text formats: workflow commands and step outputs, and text from outside made harmless.
+//! GitHub's workflow commands, and text from outside made harmless.
 //!
 //! For the runner, a line of a step's output is a command if it begins with `::name` (after spaces, in upper or lower case),
 //! or if it contains `##[name]`. A lone CR ends a line (actions/runner 258d6c8,
-//! `src/Runner.Common/ActionCommand.cs` and `src/Runner.Worker`). A step output is a line `name=value` in the
-//! file `$GITHUB_OUTPUT` (GitHub Docs, "Workflow commands for GitHub Actions").
+//! `src/Runner.Common/ActionCommand.cs` and `src/Runner.Worker`).
+
+use std::ffi::OsStr;
 
 use crate::secret::redact_tokens;
 
@@ -27,16 +28,11 @@ pub fn mask(secret: &str) -> Command {
     Command(format!("::add-mask::{secret}"))
 }
 
-/// The line for a step output. `value` has no line break: it is a number or a checked token.
-pub fn output(name: &str, value: &str) -> String {
-    format!("{name}={value}\n")
-}
-
-/// An annotation, which the runner shows on the job's page. `kind` is `error` or `warning`. Title and message may be
-/// any text; it is made harmless (the escapes are those of actions/toolkit, `packages/core/src/command.ts`).
-pub fn annotation(kind: &str, title: &str, message: &str) -> Command {
-    let escape = |text: &str| harmless(text).replace('%', "%25").replace('\n', "%0A");
-    Command(format!("::{kind} title={}::{}", escape(title).replace(':', "%3A").replace(',', "%2C"), escape(message)))
+/// An annotation, which the runner shows on the job's page. `kind` is `error` or `warning`. The message may be any text; it is
+/// made harmless (the escapes are those of actions/toolkit, `packages/core/src/command.ts`).
+pub fn annotation(kind: &str, message: &str) -> Command {
+    let message = harmless(message).replace('%', "%25").replace('\n', "%0A");
+    Command(format!("::{kind} title=token-mint::{message}"))
 }
 
 /// Markdown that shows the text as it is, on one line. Every punctuation mark is escaped (CommonMark, section 2.4), so the text
@@ -82,8 +78,8 @@ pub fn json(text: &str) -> String {
 }
 
 /// A name, a path, a claim or the like from outside, for use in a line.
-pub fn shown(text: &str) -> String {
-    sanitize(text, MAX_SHOWN_CHARS)
+pub fn shown(text: &(impl AsRef<OsStr> + ?Sized)) -> String {
+    sanitize(&text.as_ref().to_string_lossy(), MAX_SHOWN_CHARS)
 }
 
 /// What a server or a program says, for use in a line.
@@ -114,18 +110,15 @@ pub fn harmless(text: &str) -> String {
     plain.replace("::", ":\u{b7}:").replace("::", ":\u{b7}:").replace("##[", "#\u{b7}#[")
 }
 
-fn is_plain(c: char) -> bool {
-    !c.is_control() && !is_invisible(c)
-}
-
-/// Characters that are invisible or change how others look: soft hyphen, zero-width, bidirectional controls,
+/// No control character, and none that is invisible or changes how others look: soft hyphen, zero-width, bidirectional controls,
 /// variation selectors, tags, and unusual line breaks.
-fn is_invisible(c: char) -> bool {
-    matches!(c,
+fn is_plain(c: char) -> bool {
+    let is_invisible = matches!(c,
         '\u{ad}' | '\u{34f}' | '\u{61c}' | '\u{115f}' | '\u{1160}' | '\u{17b4}' | '\u{17b5}'
         | '\u{180b}'..='\u{180f}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}'
         | '\u{3164}' | '\u{fe00}'..='\u{fe0f}' | '\u{feff}' | '\u{ffa0}' | '\u{fff0}'..='\u{fffb}'
-        | '\u{e0000}'..='\u{e0fff}')
+        | '\u{e0000}'..='\u{e0fff}');
+    !c.is_control() && !is_invisible
 }
 
 #[cfg(test)]
@@ -167,8 +160,8 @@ mod tests {
 
     #[test]
     fn an_annotation_is_one_line_whatever_is_in_it() {
-        let line = annotation("error", "a: b, c", "100 %\r\nx::y");
-        assert_eq!(line.as_str(), "::error title=a%3A b%2C c::100 %25 %0Ax:\u{b7}:y");
+        let line = annotation("error", "100 %\r\nx::y");
+        assert_eq!(line.as_str(), "::error title=token-mint::100 %25 %0Ax:\u{b7}:y");
     }
 
     #[test]
@@ -192,8 +185,7 @@ mod tests {
     }
 
     #[test]
-    fn a_mask_and_an_output_are_a_line_each() {
+    fn a_mask_is_a_line() {
         assert_eq!(mask("pypi-x").as_str(), "::add-mask::pypi-x");
-        assert_eq!(output("api-token", "pypi-x"), "api-token=pypi-x\n");
     }
 }

@@ -27,8 +27,7 @@ pub fn utc(unix_secs: u64) -> String {
 
 /// The Unix seconds of a date as HTTP has it (RFC 9110, section 5.6.7).
 pub fn of_http_date(text: &str) -> Option<u64> {
-    let date = httpdate::parse_http_date(text).ok()?;
-    date.duration_since(UNIX_EPOCH).ok().map(|since| since.as_secs())
+    Some(httpdate::parse_http_date(text).ok()?.duration_since(UNIX_EPOCH).ok()?.as_secs())
 }
 
 #[cfg(test)]

@@ -47,7 +47,7 @@ impl Job<'_> {
     /// Who can correct the publisher.
     pub fn owners(&self, published: &Published) -> Option<String> {
         let Published::Release(Release { owners, .. }) = published else { return None };
-        let mut names: Vec<String> = owners.iter().take(MAX_OWNERS).map(|name| shown(name)).collect();
+        let mut names: Vec<String> = owners.iter().take(MAX_OWNERS).map(shown).collect();
         if let Some(others @ 1..) = owners.len().checked_sub(MAX_OWNERS) {
             names.push(format!("{others} more"));
         }

@@ -46,7 +46,7 @@ pub fn of_failure(error: Error, env: &Env) -> Explanation {
         Kind::NoHandOver => "handing-over",
         Kind::Signal(_) => "signals",
     };
-    let docs = env.get(DOCS).map(|docs| shown(&docs.to_string_lossy()));
+    let docs = env.get(DOCS).map(shown);
     let mut explanation = worded(*error.explanation, env);
     explanation.hints.extend(docs.map(|docs| format!("more on this: {docs}/troubleshooting.md#{section}")));
     explanation

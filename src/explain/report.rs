@@ -19,7 +19,7 @@ const MAX_ANNOTATION_CHARS: usize = 2000;
 pub fn failure(explanation: &Explanation, env: &Env) {
     messages(explanation, "error: ").iter().for_each(|message| log::say(message));
     if env.on_github() {
-        let _ = log::command(&text::annotation("error", "token-mint", &annotation(explanation)));
+        let _ = log::command(&text::annotation("error", &annotation(explanation)));
         let _ = summary(&page(explanation), env);
     }
 }
@@ -36,7 +36,7 @@ pub fn success(fact: &str, how: &str, env: &Env) {
 pub fn warning(text: &str, env: &Env) {
     log::say(&format!("warning: {text}"));
     if env.on_github() {
-        let _ = log::command(&text::annotation("warning", "token-mint", text));
+        let _ = log::command(&text::annotation("warning", text));
     }
 }
 
@@ -231,8 +231,8 @@ mod tests {
     fn hostile_text_is_harmless_in_each_place_wherever_it_came_from() {
         for explanation in hostile_explanations() {
             let said: String = messages(&explanation, "error: ").iter().map(|message| log::rendered(message)).collect();
-            let annotated = text::annotation("error", HOSTILE, &annotation(&explanation));
-            let annotated = annotated.as_str().strip_prefix("::error title=").unwrap().split_once("::").unwrap();
+            let annotated = text::annotation("error", &annotation(&explanation));
+            let annotated = annotated.as_str().strip_prefix("::error title=token-mint::").unwrap();
             let page = page(&explanation);
             assert!(said.contains('x'), "{said}");
             for line in said.lines() {
@@ -244,7 +244,7 @@ mod tests {
                 assert!(ours || line.is_empty() || line.starts_with("    "), "{line:?} in {said}");
             }
             assert_eq!(said.matches("\ntoken-mint: form: ").count(), usize::from(explanation.link.is_some()), "{said}");
-            for text in [&said, annotated.0, annotated.1, &page] {
+            for text in [&said, annotated, &page] {
                 for bad in [
                     "::",
                     "##[",

@@ -29,11 +29,9 @@ const SECOND_SIGNAL_AFTER: Duration = Duration::from_secs(1);
 
 /// A program that is about to be run.
 pub struct Upload<'a> {
-    /// As it was named.
-    program: OsString,
-    /// The file that was found, which is what runs: Windows would look in other places first.
-    file: PathBuf,
-    arguments: Vec<OsString>,
+    /// Its name as it was given, fit for a message.
+    name: String,
+    command: Command,
     index: &'a Index,
     env: &'a Env,
 }
@@ -44,65 +42,53 @@ impl Upload<'_> {
         upload_clients::check_index(index, env)?;
         let mut argv = argv.into_iter();
         let program = argv.next().unwrap_or_default();
-        let file = find(&program, env)?;
-        Ok(Upload { program, file, arguments: argv.collect(), index, env })
+        // The file that was found is what runs: Windows would look in other places first.
+        let mut command = Command::new(find(&program, env)?);
+        #[cfg(unix)] // `argv[0]` is the name that was given, as in a shell
+        std::os::unix::process::CommandExt::arg0(&mut command, &program);
+        command.args(argv);
+        Ok(Upload { name: shown(&program), command, index, env })
     }
 
-    /// The program's name as it was given, fit for a message.
-    pub fn name(&self) -> String {
-        shown(&self.program.to_string_lossy())
-    }
-
-    /// Runs it to its end, without the variables `withheld`.
-    pub fn run(&self, minted: &Minted, withheld: &[String], deadline: Deadline, log: Log) -> Result<Ended> {
-        let name = self.name();
+    /// Runs it to its end, without the variables `withheld`. Gives its exit status, or 128 and the number of the signal that ended
+    /// it, or should have; and the same in words.
+    pub fn run(self, minted: &Minted, withheld: &[String], deadline: Deadline, log: Log) -> Result<(u8, String)> {
+        let Upload { name, mut command, index, env } = self;
         if let Some(signal) = deadline.signal() {
             return Err(Error::signal(signal));
         }
         log.line(&format!("running {name} with the API token in its environment"));
-        let mut command = Command::new(&self.file);
-        #[cfg(unix)] // `argv[0]` is the name that was given, as in a shell
-        std::os::unix::process::CommandExt::arg0(&mut command, &self.program);
-        command.args(&self.arguments);
         for variable in withheld {
             command.env_remove(variable);
         }
-        for (variable, value) in upload_clients::variables(minted, self.index) {
+        for (variable, value) in upload_clients::variables(minted, index, env) {
             match value {
                 None => command.env_remove(variable),
-                Some(_) if upload_clients::is_users_url(variable, self.env) => &mut command,
                 Some(value) => command.env(variable, value),
             };
         }
         // One thread waits and forwards, so that no signal is sent to a process that is not ours any more.
         let end = signals::spawn(&mut command).and_then(wait);
         Ok(match end.map_err(|error| messages::program_not_run(&name, &error))? {
-            Ok(status) => Ended { status: code(status), how: format!("{name} has ended: {status}") },
+            Ok(status) => match code(status) {
+                // The program's own status. From 128 on, a status mostly stands for a signal.
+                code @ 1..128 => (code, format!("{name} exited with status {code} (see the log above)")),
+                code => (code, format!("{name} has ended: {status}")),
+            },
             Err(signal) => {
                 let how = format!("{name} goes on after {}, and is not waited for", signals::name(signal));
-                Ended { status: signals::status(signal), how }
+                (signals::status(signal), how)
             }
         })
     }
 }
 
-/// How a program ended, or that it did not.
-pub struct Ended {
-    /// Its exit status, or 128 and the number of the signal that ended it, or should have.
-    pub status: u8,
-    /// The same in words.
-    pub how: String,
-}
-
 /// Waits for its end, and forwards what signals come. Once it was asked to end, what it has started is waited for, too, but
 /// neither longer than [`ENDING_TIMEOUT`] nor beyond a second signal. `Err(signal)`: it goes on after that signal.
 fn wait(mut child: Spawned) -> std::io::Result<std::result::Result<ExitStatus, i32>> {
-    let mut status = None;
     let mut asked: Option<(i32, Instant)> = None;
     loop {
-        if status.is_none() {
-            status = child.process.try_wait()?;
-        }
+        let status = child.process.try_wait()?;
         if let Some(status) = status
             && (asked.is_none() || !child.has_stragglers())
         {
@@ -124,100 +110,68 @@ fn wait(mut child: Spawned) -> std::io::Result<std::result::Result<ExitStatus, i
     }
 }
 
-#[cfg(unix)]
 fn code(status: ExitStatus) -> u8 {
-    use std::os::unix::process::ExitStatusExt;
-    match (status.code(), status.signal()) {
-        (Some(code), _) => u8::try_from(code).unwrap_or(u8::MAX),
-        (None, signal) => signals::status(signal.unwrap_or_default()),
+    #[cfg(unix)]
+    if let Some(signal) = std::os::unix::process::ExitStatusExt::signal(&status) {
+        return signals::status(signal);
     }
-}
-
-#[cfg(windows)]
-fn code(status: ExitStatus) -> u8 {
     status.code().and_then(|code| u8::try_from(code).ok()).unwrap_or(u8::MAX)
 }
 
 /// Looks for the program as `execvp` does: in the folders of `PATH`, or at the path that it is. The first file that can be run
 /// counts; should there be none, the first that can't.
 fn find(name: &OsStr, env: &Env) -> Result<PathBuf> {
-    let path = Path::new(name);
-    let is_path = path.components().count() > 1 || path.is_absolute() || name.as_encoded_bytes().contains(&b'/');
-    let default = if env.is_set("PATH") { "" } else { DEFAULT_PATH };
-    let folders = env.get("PATH").unwrap_or(OsStr::new(default));
-    let candidates: Vec<PathBuf> = match is_path {
-        true => vec![path.to_owned()],
-        false => std::env::split_paths(folders).map(|folder| folder.join(name)).collect(),
-    };
+    let is_path = Path::new(name).file_name() != Some(name);
+    let default = if is_path || env.is_set("PATH") { "" } else { DEFAULT_PATH };
+    let folders = env.get("PATH").filter(|_| !is_path).unwrap_or(OsStr::new(default));
     let mut first = None;
-    for file in candidates.into_iter().flat_map(files).filter(|file| file.is_file()) {
+    let paths = std::env::split_paths(folders).map(|folder| folder.join(name)).flat_map(files);
+    for file in paths.filter(|path| path.is_file()) {
         match why_not_run(&file) {
             None => return Ok(file),
-            Some(why) => first = first.or(Some(messages::unfit_program(&shown(&file.to_string_lossy()), &why))),
+            Some(why) => first = first.or(Some(messages::unfit_program(&shown(&file), &why))),
         }
     }
-    Err(first.unwrap_or_else(|| messages::no_program(&shown(&name.to_string_lossy()))))
+    Err(first.unwrap_or_else(|| messages::no_program(&shown(name))))
 }
 
-/// Why this file can't be run by us, as far as that can be known without doing so.
+/// The files that a path may stand for. On Windows, its extension says that a file can be run, and a path without one of these
+/// stands for the files that have one, in this order.
+fn files(path: PathBuf) -> Vec<PathBuf> {
+    const EXTENSIONS: [&str; 4] = ["com", "exe", "bat", "cmd"];
+    let is_known = |extension: &OsStr| EXTENSIONS.iter().any(|known| extension.eq_ignore_ascii_case(known));
+    if cfg!(unix) || path.extension().is_some_and(is_known) {
+        return vec![path];
+    }
+    EXTENSIONS.iter().map(|extension| [path.as_os_str(), extension.as_ref()].join(OsStr::new(".")).into()).collect()
+}
+
+/// Why this file can't be run by us, as far as that can be known without doing so: it, or the interpreter that a script's first
+/// line names, as the kernel reads it (`execve(2)`). What we can't read is no script to us.
+#[cfg(unix)]
 fn why_not_run(path: &Path) -> Option<String> {
+    const MAX_LINE_BYTES: u64 = 256;
+    // The kernel's word: it knows all modes and mounts. It asks for the real user, who is the effective one: nobody installs us
+    // `setuid`.
+    let is_runnable = |path: &Path| rustix::fs::access(path, rustix::fs::Access::EXEC_OK).is_ok();
     if !is_runnable(path) {
         return Some("this user may not execute it, or its file system is `noexec`".to_owned());
     }
-    let interpreter = interpreter(path)?;
-    let what = match (interpreter.is_file(), is_runnable(&interpreter)) {
+    let start = crate::os::file::read(path, MAX_LINE_BYTES)?;
+    let line = start.strip_prefix(b"#!")?.split(|byte| *byte == b'\n').next()?.trim_ascii_start();
+    let word = line.split(|byte| b" \t\0".contains(byte)).next()?;
+    let interpreter = Path::new(std::str::from_utf8(word).ok()?);
+    let what = match (interpreter.is_file(), is_runnable(interpreter)) {
         (true, true) => return None,
         (true, false) => "can't be run either",
         (false, _) => "is not there",
     };
-    Some(format!("its interpreter {} {what}", shown(&interpreter.to_string_lossy())))
-}
-
-/// The kernel's word: it knows all modes and mounts. It asks for the real user, who is the effective one: nobody installs us
-/// `setuid`.
-#[cfg(unix)]
-fn is_runnable(path: &Path) -> bool {
-    rustix::fs::access(path, rustix::fs::Access::EXEC_OK).is_ok()
-}
-
-/// What a script's first line says that runs it, as the kernel reads it (`execve(2)`). What we can't read is no script to us.
-#[cfg(unix)]
-fn interpreter(path: &Path) -> Option<PathBuf> {
-    use std::io::Read;
-    use std::os::unix::ffi::OsStringExt;
-    const MAX_LINE_BYTES: u64 = 256;
-    let mut start = Vec::new();
-    std::fs::File::open(path).ok()?.take(MAX_LINE_BYTES).read_to_end(&mut start).ok()?;
-    let line = start.strip_prefix(b"#!")?.split(|byte| *byte == b'\n').next()?.trim_ascii_start();
-    let word = line.split(|byte| b" \t\0".contains(byte)).next()?;
-    Some(OsString::from_vec(word.to_vec()).into())
-}
-
-/// The files that a path may stand for.
-#[cfg(unix)]
-fn files(path: PathBuf) -> [PathBuf; 1] {
-    [path]
+    Some(format!("its interpreter {} {what}", shown(interpreter)))
 }
 
 #[cfg(windows)]
-fn is_runnable(_: &Path) -> bool {
-    true
-}
-
-#[cfg(windows)]
-fn interpreter(_: &Path) -> Option<PathBuf> {
+fn why_not_run(_: &Path) -> Option<String> {
     None
-}
-
-/// There, its extension says that a file can be run, and a path without one of these stands for the files that have one, in
-/// this order.
-#[cfg(windows)]
-fn files(path: PathBuf) -> Vec<PathBuf> {
-    const EXTENSIONS: [&str; 4] = ["com", "exe", "bat", "cmd"];
-    if path.extension().is_some_and(|extension| EXTENSIONS.iter().any(|known| extension.eq_ignore_ascii_case(known))) {
-        return vec![path];
-    }
-    EXTENSIONS.iter().map(|extension| [path.as_os_str(), extension.as_ref()].join(OsStr::new(".")).into()).collect()
 }
 
 #[cfg(all(test, unix))]

@@ -27,70 +27,29 @@ struct Client {
     unset: &'static [&'static str],
 }
 
+const CLIENT: Client = Client { user: None, token: "", url: "", name: None, names: None, unset: &[] };
+
+#[rustfmt::skip]
 const CLIENTS: [Client; 7] = [
     // The URL wins over the option `--repository`, the name does not.
-    Client {
-        user: Some("TWINE_USERNAME"),
-        token: "TWINE_PASSWORD",
-        url: "TWINE_REPOSITORY_URL",
-        name: Some("TWINE_REPOSITORY"),
-        names: Some(["pypi", "testpypi"]),
-        unset: &[],
-    },
+    Client { user: Some("TWINE_USERNAME"), token: "TWINE_PASSWORD", url: "TWINE_REPOSITORY_URL", name: Some("TWINE_REPOSITORY"),
+        names: Some(["pypi", "testpypi"]), ..CLIENT },
     // The URL and the option `--index` together are an error.
-    Client {
-        user: None,
-        token: "UV_PUBLISH_TOKEN",
-        url: "UV_PUBLISH_URL",
-        name: Some("UV_PUBLISH_INDEX"),
-        names: None,
-        unset: &["UV_PUBLISH_USERNAME", "UV_PUBLISH_PASSWORD"],
-    },
+    Client { token: "UV_PUBLISH_TOKEN", url: "UV_PUBLISH_URL", name: Some("UV_PUBLISH_INDEX"),
+        unset: &["UV_PUBLISH_USERNAME", "UV_PUBLISH_PASSWORD"], ..CLIENT },
     // The URL and the option `--repository` together are an error.
-    Client {
-        user: Some("FLIT_USERNAME"),
-        token: "FLIT_PASSWORD",
-        url: "FLIT_INDEX_URL",
-        name: None,
-        names: None,
-        unset: &[],
-    },
+    Client { user: Some("FLIT_USERNAME"), token: "FLIT_PASSWORD", url: "FLIT_INDEX_URL", ..CLIENT },
     // The option wins.
-    Client {
-        user: Some("HATCH_INDEX_USER"),
-        token: "HATCH_INDEX_AUTH",
-        url: "HATCH_INDEX_REPO",
-        name: None,
-        names: Some(["main", "test"]),
-        unset: &[],
-    },
+    Client { user: Some("HATCH_INDEX_USER"), token: "HATCH_INDEX_AUTH", url: "HATCH_INDEX_REPO",
+        names: Some(["main", "test"]), ..CLIENT },
     // The option wins.
-    Client {
-        user: Some("PDM_PUBLISH_USERNAME"),
-        token: "PDM_PUBLISH_PASSWORD",
-        url: "PDM_PUBLISH_REPO",
-        name: None,
-        names: Some(["pypi", "testpypi"]),
-        unset: &[],
-    },
+    Client { user: Some("PDM_PUBLISH_USERNAME"), token: "PDM_PUBLISH_PASSWORD", url: "PDM_PUBLISH_REPO",
+        names: Some(["pypi", "testpypi"]), ..CLIENT },
     // As twine in older versions; now the URL and the option `--repository` together are an error.
-    Client {
-        user: None,
-        token: "MATURIN_PYPI_TOKEN",
-        url: "MATURIN_REPOSITORY_URL",
-        name: Some("MATURIN_REPOSITORY"),
-        names: Some(["pypi", "testpypi"]),
-        unset: &[],
-    },
+    Client { token: "MATURIN_PYPI_TOKEN", url: "MATURIN_REPOSITORY_URL", name: Some("MATURIN_REPOSITORY"),
+        names: Some(["pypi", "testpypi"]), ..CLIENT },
     // This token is only for the repository `token-mint` (`poetry publish -r token-mint`).
-    Client {
-        user: None,
-        token: "POETRY_PYPI_TOKEN_TOKEN_MINT",
-        url: "POETRY_REPOSITORIES_TOKEN_MINT_URL",
-        name: None,
-        names: None,
-        unset: &[],
-    },
+    Client { token: "POETRY_PYPI_TOKEN_TOKEN_MINT", url: "POETRY_REPOSITORIES_TOKEN_MINT_URL", ..CLIENT },
 ];
 
 /// Poetry's token for PyPI, which is not for any other index.
@@ -104,21 +63,20 @@ impl Client {
     }
 }
 
-/// Both credentials and index, so that no client sends the token to another index. A variable without a value is unset.
-pub fn variables(minted: &Minted, index: &Index) -> Vec<(&'static str, Option<String>)> {
+/// Both credentials and index, so that no client sends the token to another index. A variable without a value is unset. A URL
+/// at the right index that the user has set stays: its path may differ from ours.
+pub fn variables(minted: &Minted, index: &Index, env: &Env) -> Vec<(&'static str, Option<String>)> {
     let token = || Some(minted.token.reveal().to_owned());
     let mut variables = vec![];
     for client in &CLIENTS {
+        let users_url = env.text(client.url).ok().flatten().filter(|value| is_url_of(index, value));
+        let (variable, value, other) = match (client.name, client.name_of(index)) {
+            (Some(variable), Some(name)) => (variable, name.to_owned(), Some(client.url)),
+            (other, _) => (client.url, users_url.map_or_else(|| index.upload_url(), str::to_owned), other),
+        };
         variables.extend(client.user.map(|user| (user, Some("__token__".to_owned()))));
-        variables.push((client.token, token()));
-        match (client.name, client.name_of(index)) {
-            (Some(variable), Some(name)) => variables.extend([(variable, Some(name.to_owned())), (client.url, None)]),
-            (variable, _) => {
-                variables.push((client.url, Some(index.upload_url())));
-                variables.extend(variable.map(|variable| (variable, None)));
-            }
-        }
-        variables.extend(client.unset.iter().map(|variable| (*variable, None)));
+        variables.extend([(client.token, token()), (variable, Some(value))]);
+        variables.extend(other.iter().chain(client.unset).map(|variable| (*variable, None)));
     }
     variables.push((POETRY_PYPI, if index.is_pypi() { token() } else { None }));
     variables.push((API_TOKEN, token()));
@@ -145,13 +103,6 @@ fn is_url_of(index: &Index, value: &str) -> bool {
     value.contains("://") && Index::parse(value).is_ok_and(|named| named.is_same_as(index))
 }
 
-/// True if the user has set this variable. [`check_index`] has checked that it is the right index. Its path may differ from
-/// ours, so it stays.
-pub fn is_users_url(variable: &str, env: &Env) -> bool {
-    let has_url = || env.text(variable).ok().flatten().is_some_and(|value| value.contains("://"));
-    CLIENTS.iter().any(|client| client.url == variable) && has_url()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -159,9 +110,13 @@ mod tests {
     use std::collections::HashMap;
 
     fn of(index: &str) -> HashMap<&'static str, Option<String>> {
+        of_job(index, &Env::from([]))
+    }
+
+    fn of_job(index: &str, env: &Env) -> HashMap<&'static str, Option<String>> {
         let minted =
             Minted { token: ApiToken::new("pypi-x".to_owned()).unwrap(), expires_unix_secs: Some(1_790_000_000) };
-        let variables = variables(&minted, &Index::parse(index).unwrap());
+        let variables = variables(&minted, &Index::parse(index).unwrap(), env);
         let count = variables.len();
         let variables: HashMap<_, _> = variables.into_iter().collect();
         assert_eq!(variables.len(), count, "one is there twice");
@@ -238,8 +193,22 @@ mod tests {
 
     #[test]
     fn a_longer_path_at_the_right_index_stays() {
-        let env = Env::from([("UV_PUBLISH_URL", "https://example.org/a/b"), ("PDM_PUBLISH_REPO", "pypi")]);
-        assert!(is_users_url("UV_PUBLISH_URL", &env));
-        assert!(!is_users_url("PDM_PUBLISH_REPO", &env) && !is_users_url("FLIT_INDEX_URL", &env));
+        let variables = |url: &str| {
+            let env = [("UV_PUBLISH_URL", url), ("TWINE_REPOSITORY_URL", url), ("PDM_PUBLISH_REPO", "pypi")];
+            of_job("https://example.org", &Env::from(env))
+        };
+        let (ours, longer) = (Some("https://example.org/legacy/"), "https://example.org/a/b");
+        for (url, expected) in [(longer, Some(longer)), ("https://example.com/a", ours), ("example.org", ours)] {
+            let variables = variables(url);
+            for variable in ["UV_PUBLISH_URL", "TWINE_REPOSITORY_URL"] {
+                assert_eq!(variables[variable].as_deref(), expected, "{variable}");
+            }
+            assert_eq!(
+                (variables["PDM_PUBLISH_REPO"].as_deref(), variables["FLIT_INDEX_URL"].as_deref()),
+                (ours, ours)
+            );
+        }
+        let env = Env::from([("TWINE_REPOSITORY_URL", "https://upload.pypi.org/legacy/")]);
+        assert_eq!(of_job("pypi", &env)["TWINE_REPOSITORY_URL"], None, "it is told by name");
     }
 }

@@ -47,7 +47,7 @@ mod tests {
     use super::*;
     use crate::net::deadline::Deadline;
     use crate::net::proxy::Proxies;
-    use crate::os::log::{Log, Verbosity};
+    use crate::os::log::Log;
     use std::time::Duration;
 
     #[test]
@@ -66,7 +66,7 @@ mod tests {
     #[test]
     fn what_is_said_of_a_missing_id_token_is_short_and_repeats_no_secret() {
         let env = Env::from([]);
-        let http = Http::new(Deadline::after(Duration::ZERO), Log::new(Verbosity::Quiet), Proxies::of(&env).unwrap());
+        let http = Http::new(Deadline::after(Duration::ZERO), Log::Quiet, Proxies::of(&env).unwrap());
         let said = |audience: &str| GitLab.id_token(audience, &env, &http).unwrap_err().to_string();
         assert!(said(&"a".repeat(60_000)).chars().count() < 800);
         let misplaced = said("pypi-AgEIcHlwaS5vcmc");

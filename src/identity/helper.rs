@@ -13,7 +13,7 @@ use crate::net::deadline::{Background, Deadline, Ended};
 use crate::net::http::Http;
 use crate::os::signals;
 use crate::secret::{IdToken, redact_tokens};
-use crate::text::{MAX_MESSAGE_CHARS, message};
+use crate::text::{self, MAX_MESSAGE_CHARS};
 
 /// The most that is kept of each stream. An ID token has some two thousand bytes.
 const MAX_OUTPUT_BYTES: usize = 64 * 1024;
@@ -30,37 +30,29 @@ pub struct Helper {
 }
 
 impl IdTokenSource for Helper {
-    /// A signal ends it at once. The grace for a reply with an API token does not apply to it.
+    /// What it prints, if it succeeds in time. Otherwise it is killed, with everything that it has started. A signal ends it at
+    /// once: the grace for a reply with an API token does not apply to it.
     fn id_token(&self, audience: &str, _: &Env, http: &Http) -> Result<IdToken> {
-        let text = self.output(audience, http.deadline().with_grace(Duration::ZERO))?;
-        IdToken::new(text.trim().to_owned()).map_err(|error| self.message().printed_no_token(error))
-    }
-}
-
-impl Helper {
-    /// Its output, if it succeeds in time. Otherwise it is killed, with everything that it has started.
-    fn output(&self, audience: &str, deadline: Deadline) -> Result<String> {
+        let message = messages::Helper { provider: self.provider, program: self.program };
+        let deadline = http.deadline().with_grace(Duration::ZERO);
         let mut command = Command::new(self.program);
         command.args((self.arguments)(audience));
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        let mut child = signals::spawn_group(&mut command).map_err(|error| self.message().not_started(&error))?;
+        let mut child = signals::spawn_group(&mut command).map_err(|error| message.not_started(&error))?;
         let (stdout, stderr) = (Output::of(child.process.stdout.take()), Output::of(child.process.stderr.take()));
         let status = deadline.wait(|| child.process.try_wait().ok().flatten()).map_err(|ended| {
             child.kill();
             match ended {
                 Ended::Signal(signal) => Error::signal(signal),
-                Ended::TimedOut(secs) => self.message().timed_out(secs),
+                Ended::TimedOut(secs) => message.timed_out(secs),
             }
         })?;
         let rest = deadline.within(REST_TIMEOUT);
         if !status.success() {
-            return Err(self.message().ended_badly(&status, &last_words(&stderr.until(rest))));
+            return Err(message.ended_badly(&status, &last_words(&stderr.until(rest))));
         }
-        Ok(String::from_utf8_lossy(&stdout.until(rest)).into_owned())
-    }
-
-    fn message(&self) -> messages::Helper {
-        messages::Helper { provider: self.provider, program: self.program }
+        let text = String::from_utf8_lossy(&stdout.until(rest)).trim().to_owned();
+        IdToken::new(text).map_err(|error| message.printed_no_token(error))
     }
 }
 
@@ -68,7 +60,7 @@ impl Helper {
 fn last_words(bytes: &[u8]) -> String {
     let text = redact_tokens(&String::from_utf8_lossy(bytes));
     let start = text.chars().count().saturating_sub(MAX_MESSAGE_CHARS);
-    message(&text.chars().skip(start).collect::<String>())
+    text::message(&text.chars().skip(start).collect::<String>())
 }
 
 /// The first part of what comes through a stream, read in a thread of its own.

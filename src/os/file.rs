@@ -17,23 +17,22 @@ const MAX_NAMES: usize = 1000;
 /// At most `max_bytes` of a file; `None` where there is no such file, or none that can be read soon.
 pub fn read(path: &Path, max_bytes: u64) -> Option<Vec<u8>> {
     let path = path.to_owned();
-    let read = move || {
+    soon(move || {
         let mut bytes = Vec::new();
         open(&path, OpenOptions::new().read(true))?.take(max_bytes).read_to_end(&mut bytes)?;
-        io::Result::Ok(bytes)
-    };
-    Deadline::after(READ_TIMEOUT).despite_signals().wait_for(read).ok()?.ok() // a signal has to be explained, too
+        Ok(bytes)
+    })
 }
 
 /// The names of what is in a folder, as far as they are UTF-8; none where there is no such folder, or none that can be read soon.
 pub fn names(folder: &Path) -> Vec<String> {
     let folder = folder.to_owned();
-    let list = move || {
-        let entries = fs::read_dir(folder)?.take(MAX_NAMES).flatten();
-        io::Result::Ok(entries.filter_map(|entry| entry.file_name().into_string().ok()).collect())
-    };
-    let names = Deadline::after(READ_TIMEOUT).despite_signals().wait_for(list);
-    names.unwrap_or_else(|ended| Err(ended.into())).unwrap_or_default()
+    let entries = soon(move || Ok(fs::read_dir(folder)?.take(MAX_NAMES).flatten().collect::<Vec<_>>()));
+    entries.into_iter().flatten().filter_map(|entry| entry.file_name().into_string().ok()).collect()
+}
+
+fn soon<T: Send + 'static>(work: impl FnOnce() -> io::Result<T> + Send + 'static) -> Option<T> {
+    Deadline::after(READ_TIMEOUT).despite_signals().wait_for(work).ok()?.ok() // a signal has to be explained, too
 }
 
 /// Opens a file that is there, to append to it.

@@ -18,7 +18,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use crate::net::deadline::Deadline;
-use crate::os::stdio::{self, Stream};
+use crate::os::stdio;
 use crate::text::{Command, harmless};
 
 /// How long a line is waited for.
@@ -29,9 +29,9 @@ static AT_LINE_START: AtomicBool = AtomicBool::new(false);
 /// True once nobody read a line in time.
 static NOBODY_READS: AtomicBool = AtomicBool::new(false);
 
-/// How much is said.
+/// What is said: lines up to this one's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Verbosity {
+pub enum Log {
     /// Errors only.
     Quiet,
     /// Who we are, which index, until when.
@@ -40,30 +40,17 @@ pub enum Verbosity {
     Verbose,
 }
 
-/// Says lines of up to its verbosity.
-#[derive(Clone, Copy, Debug)]
-pub struct Log {
-    verbosity: Verbosity,
-}
-
 impl Log {
-    /// A log on stderr.
-    pub fn new(verbosity: Verbosity) -> Log {
-        Log { verbosity }
-    }
-
     /// A line for everyone who did not ask for quiet.
-    pub fn line(&self, text: &str) {
-        self.say(Verbosity::Normal, text);
+    pub fn line(self, text: &str) {
+        if self >= Log::Normal {
+            say(text);
+        }
     }
 
     /// A line for those who asked for more.
-    pub fn detail(&self, text: &str) {
-        self.say(Verbosity::Verbose, text);
-    }
-
-    fn say(&self, level: Verbosity, text: &str) {
-        if self.verbosity >= level {
+    pub fn detail(self, text: &str) {
+        if self >= Log::Verbose {
             say(text);
         }
     }
@@ -99,7 +86,7 @@ pub fn rendered(message: &str) -> String {
 
 fn write(text: &str) -> io::Result<()> {
     let timeout = if NOBODY_READS.load(Ordering::SeqCst) { Duration::ZERO } else { WRITE_TIMEOUT };
-    let written = stdio::write(Stream::Stderr, text, Deadline::after(timeout).despite_signals());
+    let written = stdio::write(io::stderr(), text, Deadline::after(timeout).despite_signals());
     AT_LINE_START.store(written.is_ok(), Ordering::SeqCst);
     if written.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::TimedOut) {
         NOBODY_READS.store(true, Ordering::SeqCst);

@@ -11,12 +11,7 @@ static ALLOCATOR: ZeroAlloc<System> = ZeroAlloc(System);
 
 /// Has no core dump written of this process, and no other process of the same user read its memory or environment
 /// (`PR_SET_DUMPABLE` in `prctl(2)`). A program that we start is not affected. Call it first of all.
-#[cfg(target_os = "linux")]
 pub fn forbid_dumps_and_ptrace() {
-    use rustix::process::{DumpableBehavior, set_dumpable_behavior};
-    let _ = set_dumpable_behavior(DumpableBehavior::NotDumpable); // without it, all works as well
+    #[cfg(target_os = "linux")] // without it, all works as well
+    let _ = rustix::process::set_dumpable_behavior(rustix::process::DumpableBehavior::NotDumpable);
 }
-
-/// Nothing to be done.
-#[cfg(not(target_os = "linux"))]
-pub fn forbid_dumps_and_ptrace() {}

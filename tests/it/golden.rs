@@ -161,7 +161,7 @@ mod tests {
             let kind = if name.starts_with("claims") && name != "claims-refused" { "" } else { "error: " };
             let lines: String =
                 report::messages(&explanation, kind).iter().map(|message| log::rendered(message)).collect();
-            let annotation = text::annotation("error", "token-mint", &report::annotation(&explanation));
+            let annotation = text::annotation("error", &report::annotation(&explanation));
             let annotation = if kind.is_empty() { String::new() } else { format!("{}\n", annotation.as_str()) };
             for (ending, text) in [("txt", lines + &annotation), ("md", report::page(&explanation))] {
                 let file = format!("{name}.{ending}");

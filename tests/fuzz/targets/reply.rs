@@ -24,7 +24,7 @@ use crate::net::http::{Http, Reply};
 use crate::net::http_error::HttpError;
 use crate::net::proxy::Proxies;
 use crate::net::url::Url;
-use crate::os::log::{Log, Verbosity};
+use crate::os::log::Log;
 use crate::secret::{IdToken, RequestToken, UnusableToken};
 use crate::time;
 
@@ -136,7 +136,7 @@ fn audience(index: &Index, reply: &Reply, secrets: &Secrets) {
     let env: Env = [("GITLAB_CI".into(), "true".into())].into_iter().collect();
     let identity = identity::recognise(None, &env).unwrap();
     let http =
-        Http::new(Deadline::after(std::time::Duration::ZERO), Log::new(Verbosity::Quiet), Proxies::of(&env).unwrap());
+        Http::new(Deadline::after(std::time::Duration::ZERO), Log::Quiet, Proxies::of(&env).unwrap());
     check(identity.id_token(&audience, &env, &http), secrets);
     let url = Url::parse("https://server.example/?a=b").unwrap().with_parameter("audience", &audience).to_string();
     assert!(url.bytes().all(|b| b.is_ascii_graphic()));

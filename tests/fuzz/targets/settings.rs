@@ -15,7 +15,7 @@ use crate::handover::upload_clients;
 use crate::identity;
 use crate::net::deadline::Deadline;
 use crate::net::http::Http;
-use crate::os::log::{Log, Verbosity};
+use crate::os::log::Log;
 use crate::settings::Settings;
 
 pub fn fuzz(input: &[u8]) {
@@ -56,7 +56,7 @@ fn prepare(words: Vec<OsString>, env: &Env) -> Result<()> {
     // These two look into the environment, and send nothing.
     if ["taking", "asking GitLab"].iter().any(|how| identity.how().starts_with(how)) {
         let deadline = Deadline::after(settings.timeout);
-        let http = Http::new(deadline, Log::new(Verbosity::Quiet), settings.proxies.clone());
+        let http = Http::new(deadline, Log::Quiet, settings.proxies.clone());
         identity.id_token(&audience, env, &http)?;
     }
     Ok(())
