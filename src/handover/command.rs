@@ -22,7 +22,8 @@ use crate::text::shown;
 const DEFAULT_PATH: &str = "/usr/local/bin:/bin:/usr/bin";
 
 /// How long a program that was asked to end is waited for, with all that it has started. GitHub sends SIGINT to a cancelled job,
-/// SIGTERM 7.5 seconds later and SIGKILL 2.5 seconds after that; until then the token has to be revoked.
+/// SIGTERM 7.5 seconds later and SIGKILL 2.5 seconds after that (on Windows Ctrl-C, then Ctrl-Break, then it ends all processes);
+/// until then the token has to be revoked.
 const ENDING_TIMEOUT: Duration = Duration::from_secs(7);
 /// What comes sooner after the first signal is the same request to end: `timeout` sends its signal to a process and to its group.
 const SECOND_SIGNAL_AFTER: Duration = Duration::from_secs(1);
@@ -135,7 +136,12 @@ fn code(status: ExitStatus) -> u8 {
 
 #[cfg(windows)]
 fn code(status: ExitStatus) -> u8 {
-    status.code().and_then(|code| u8::try_from(code).ok()).unwrap_or(u8::MAX)
+    /// `STATUS_CONTROL_C_EXIT`: Ctrl-C or Ctrl-Break has ended it.
+    const ENDED_BY_CTRL_C: i32 = 0xC000_013A_u32.cast_signed();
+    match status.code() {
+        Some(ENDED_BY_CTRL_C) => signals::status(signals::SIGINT),
+        code => code.and_then(|code| u8::try_from(code).ok()).unwrap_or(u8::MAX),
+    }
 }
 
 /// Looks for the program as `execvp` does: in the folders of `PATH`, or at the path that it is. The first file that can be run
