@@ -22,7 +22,8 @@ use crate::text::shown;
 const DEFAULT_PATH: &str = "/usr/local/bin:/bin:/usr/bin";
 
 /// How long a program that was asked to end is waited for, with all that it has started. GitHub sends SIGINT to a cancelled job,
-/// SIGTERM 7.5 seconds later and SIGKILL 2.5 seconds after that; until then the token has to be revoked.
+/// SIGTERM 7.5 seconds later and SIGKILL 2.5 seconds after that (on Windows Ctrl-C, then Ctrl-Break, then it ends all processes);
+/// until then the token has to be revoked.
 const ENDING_TIMEOUT: Duration = Duration::from_secs(7);
 /// What comes sooner after the first signal is the same request to end: `timeout` sends its signal to a process and to its group.
 const SECOND_SIGNAL_AFTER: Duration = Duration::from_secs(1);
@@ -110,10 +111,18 @@ fn wait(mut child: Spawned) -> std::io::Result<std::result::Result<ExitStatus, i
     }
 }
 
+/// What Windows says of a program that Ctrl-C or Ctrl-Break has ended: `STATUS_CONTROL_C_EXIT`.
+#[cfg(windows)]
+const ENDED_BY_CTRL_C: i32 = 0xC000_013A_u32.cast_signed();
+
 fn code(status: ExitStatus) -> u8 {
     #[cfg(unix)]
     if let Some(signal) = std::os::unix::process::ExitStatusExt::signal(&status) {
         return signals::status(signal);
+    }
+    #[cfg(windows)]
+    if status.code() == Some(ENDED_BY_CTRL_C) {
+        return signals::status(signals::SIGINT);
     }
     status.code().and_then(|code| u8::try_from(code).ok()).unwrap_or(u8::MAX)
 }

@@ -5,7 +5,9 @@ use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
-pub use platform::{Spawned, install_handlers, spawn, spawn_group};
+#[cfg(windows)]
+pub use platform::SIGINT;
+pub use platform::{Spawned, install_handlers, name, spawn, spawn_group};
 
 /// More than the number of any signal that is noted.
 const NUMBERS: usize = 32;
@@ -34,11 +36,6 @@ pub fn take() -> impl Iterator<Item = i32> {
 /// The exit status that a shell gives to what a signal ended.
 pub fn status(signal: i32) -> u8 {
     u8::try_from(128 + signal).unwrap_or(u8::MAX)
-}
-
-/// `SIGTERM` and the like.
-pub fn name(signal: i32) -> &'static str {
-    signal_hook::low_level::signal_name(signal).unwrap_or("a signal")
 }
 
 #[cfg(unix)]
@@ -92,6 +89,11 @@ mod platform {
         for signal in [Signal::CHILD, Signal::XFSZ] {
             let _ = signal_hook::flag::register(signal.as_raw(), Arc::default());
         }
+    }
+
+    /// `SIGTERM` and the like.
+    pub fn name(signal: i32) -> &'static str {
+        signal_hook::low_level::signal_name(signal).unwrap_or("a signal")
     }
 
     /// A running program.
@@ -182,24 +184,34 @@ mod platform {
     }
 }
 
-/// On Windows, Ctrl-C reaches all programs of a console, so there is nothing to forward.
+/// On Windows, Ctrl-C and Ctrl-Break are events of a console. All programs of that console get them, so there is nothing to send.
+///
+/// A console that is closed, or a user who logs off, is an event, too. Windows ends a program as soon as its handler of such an
+/// event returns, and that of ctrlc returns at once. So then nothing is revoked.
 #[cfg(windows)]
 mod platform {
     use std::io;
     use std::process::{Child, Command};
+    use std::sync::atomic::Ordering;
 
-    use signal_hook::consts::SIGINT;
+    /// Stands for Ctrl-C, as on Unix, and for Ctrl-Break. Windows has no numbers for them that could be an exit status.
+    pub const SIGINT: i32 = 2;
+
+    /// From now on Ctrl-C and Ctrl-Break are noted, and do not end this process.
+    pub fn install_handlers() {
+        if let Some(noted) = super::NOTED.get(SIGINT as usize) {
+            let _ = ctrlc::set_handler(|| noted.store(true, Ordering::SeqCst));
+        }
+    }
+
+    /// A handler is not told which of the two it was.
+    pub fn name(_: i32) -> &'static str {
+        "Ctrl-C or Ctrl-Break"
+    }
 
     /// A running program.
     pub struct Spawned {
         pub process: Child,
-    }
-
-    /// From now on Ctrl-C is noted, and does not end this process.
-    pub fn install_handlers() {
-        if let Some(noted) = super::NOTED.get(SIGINT as usize) {
-            let _ = signal_hook::flag::register(SIGINT, noted);
-        }
     }
 
     /// Starts a program.
@@ -213,9 +225,9 @@ mod platform {
     pub use self::spawn as spawn_group;
 
     impl Spawned {
-        /// Nothing to be done.
+        /// The program has it already. True: it asks the program to end.
         pub fn forward(&self, _: i32) -> bool {
-            false
+            true
         }
 
         /// Ends it.

@@ -1,10 +1,16 @@
-//! What is different on Windows: `-- COMMAND` there, by programs that every Windows has; how variables are spelled; and streams
-//! that lead nowhere.
+//! What is different on Windows: `-- COMMAND` there, by programs that every Windows has; how variables are spelled; streams that
+//! lead nowhere; and Ctrl-C and Ctrl-Break.
 
 use std::fs::{self, File};
-use std::process::{Command, Stdio};
+use std::io::{BufRead, BufReader, Read};
+use std::os::windows::process::CommandExt;
+use std::path::{self, PathBuf};
+use std::process::{Child, ChildStdout, Command, Stdio};
+use std::sync::OnceLock;
+use std::thread;
+use std::time::{Duration, SystemTime};
 
-use crate::harness::{NOWHERE, Outcome, Step, output};
+use crate::harness::{NOWHERE, Outcome, ScriptedServer, Step, at_once, output, spawned, status, wait_until};
 use crate::stand_in::{Setup, StandIn};
 
 /// A step of the stand-in's job that runs this line in cmd. `PATH` is spelled as Windows does.
@@ -43,9 +49,10 @@ fn the_command_gets_the_token_and_not_the_identity() {
 
 #[test]
 fn the_commands_status_is_ours() {
-    for status in [0, 3, 255] {
+    // The last is what Windows gives to a program that Ctrl-C or Ctrl-Break has ended.
+    for (given, expected) in [("0", 0), ("3", 3), ("255", 255), ("256", 255), ("-1073741510", 130)] {
         let servers = StandIn::start(Setup::default());
-        assert_eq!(running(&servers, &["exit", &status.to_string()]).status, status);
+        assert_eq!(running(&servers, &["exit", given]).status, expected, "{given}");
         assert_burned(&servers);
     }
 }
@@ -108,4 +115,114 @@ fn streams_that_lead_nowhere_are_noticed_before_anything_is_sent() {
     output(command.stdout(File::create(&file).unwrap()));
     assert_eq!(fs::read_to_string(file).unwrap(), format!("{}\n", servers.api_tokens()[0]));
     step.run_with(&servers).assert_done();
+}
+
+const EVENTS: [&str; 2] = ["c", "break"];
+
+/// The program of `console_event.c`: `.ci/windows` has compiled it; on Windows itself, GCC does.
+fn console_event() -> &'static str {
+    static PATH: OnceLock<PathBuf> = OnceLock::new();
+    let path = PATH.get_or_init(|| {
+        let compiled = std::env::var_os("CONSOLE_EVENT").map(PathBuf::from).unwrap_or_else(|| {
+            let program = PathBuf::from(concat!(env!("CARGO_TARGET_TMPDIR"), "/console_event.exe"));
+            let source = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/it/console_event.c");
+            assert!(Command::new("gcc").arg("-o").arg(&program).arg(source).status().unwrap().success());
+            program
+        });
+        path::absolute(compiled).unwrap()
+    });
+    path.to_str().unwrap()
+}
+
+/// Starts it in a console of its own.
+fn in_a_console(step: &Step) -> Child {
+    const CREATE_NEW_CONSOLE: u32 = 0x10;
+    spawned(step.command().creation_flags(CREATE_NEW_CONSOLE).stdout(Stdio::piped()))
+}
+
+/// Sends such an event to all programs in its console.
+fn send(event: &str, to: &Child) {
+    let sent = Command::new(console_event()).args(["send", &to.id().to_string(), event]).status().unwrap();
+    assert!(sent.success(), "{event}");
+}
+
+/// Starts it with a COMMAND that ends at the `number`th event, with status 42. That one is running now.
+fn with_a_command_that_ends_at(number: &str, servers: &StandIn) -> (Child, BufReader<ChildStdout>) {
+    let step = Step::of(servers).args(&["--", console_event(), "ends", number, "42"]);
+    let mut child = in_a_console(&step);
+    let mut stdout = BufReader::new(child.stdout.take().unwrap());
+    let mut line = String::new();
+    stdout.read_line(&mut line).unwrap();
+    assert_eq!(line.trim_end(), "ready");
+    (child, stdout)
+}
+
+/// How long after that the token was revoked.
+#[track_caller]
+fn burned_after(start: SystemTime, servers: &StandIn) -> Duration {
+    assert_burned(servers);
+    servers.burned()[0].1.duration_since(start).unwrap()
+}
+
+#[test]
+fn ctrl_c_and_ctrl_break_end_the_wait_for_the_id_token() {
+    at_once(&EVENTS, |event| {
+        let silent = ScriptedServer::serving(|_| thread::sleep(Duration::from_secs(60)));
+        let step = Step::with_endpoints(&silent.url(), NOWHERE);
+        let mut child = in_a_console(&step);
+        wait_until(|| !silent.requests().is_empty());
+        send(event, &child);
+        assert_eq!(status(&mut child), Some(130), "{event}");
+    });
+}
+
+#[test]
+fn a_token_minted_during_ctrl_c_or_ctrl_break_is_revoked_unused() {
+    let runs: [&[&str]; 3] = [&["--format", "token"], &["check"], &["--", console_event(), "ends", "0", "0"]];
+    let all: Vec<_> = runs.iter().flat_map(|args| EVENTS.map(|event| (args, event))).collect();
+    at_once(&all, |(args, event)| {
+        let servers = StandIn::start(Setup { minting_takes: Duration::from_secs(2), ..Setup::default() });
+        let step = Step::of(&servers).args(args);
+        let mut child = in_a_console(&step);
+        wait_until(|| servers.index.requests().iter().any(|request| request.method == "POST"));
+        send(event, &child);
+        assert_eq!(status(&mut child), Some(130), "{args:?}, {event}");
+        let mut stdout = String::new();
+        child.stdout.take().unwrap().read_to_string(&mut stdout).unwrap();
+        assert_eq!(stdout, "", "{args:?}, {event}");
+        assert_burned(&servers);
+    });
+}
+
+#[test]
+fn the_token_is_revoked_when_ctrl_c_or_ctrl_break_has_ended_the_command() {
+    at_once(&EVENTS, |event| {
+        let servers = StandIn::start(Setup::default());
+        let (mut child, _stdout) = with_a_command_that_ends_at("1", &servers);
+        send(event, &child);
+        assert_eq!(status(&mut child), Some(42), "{event}");
+        assert_burned(&servers);
+    });
+}
+
+/// GitHub ends all processes of a cancelled job ten seconds after Ctrl-C.
+#[test]
+fn a_command_that_goes_on_is_waited_for_seven_seconds_or_until_a_second_event() {
+    at_once(&[None, Some("c"), Some("break")], |second| {
+        let servers = StandIn::start(Setup::default());
+        let (mut child, mut stdout) = with_a_command_that_ends_at("3", &servers);
+        let start = SystemTime::now();
+        send("c", &child);
+        let mut line = String::new();
+        stdout.read_line(&mut line).unwrap();
+        assert_eq!(line.trim_end(), "event", "{second:?}: the command has not got Ctrl-C");
+        if let Some(second) = second {
+            thread::sleep(Duration::from_millis(1500)); // before one second it is the same request
+            send(second, &child);
+        }
+        assert_eq!(status(&mut child), Some(130), "{second:?}");
+        let took = burned_after(start, &servers);
+        let expected = if second.is_some() { 1500..6000 } else { 7000..10000 };
+        assert!(expected.contains(&took.as_millis()), "{second:?}: {took:?}");
+    });
 }
