@@ -75,10 +75,10 @@ impl Exchange<'_> {
             Some(_) => index.known_audience(),
         };
         let audience = audience.clone().or_else(|| expected.clone()).unwrap_or_default();
-        if self.identity.takes_time() {
+        if self.identity.source.can_reissue() {
             index.connect_early(&self.http);
         }
-        self.log.line(&format!("{}, audience {}", self.identity.how(), shown(&redact_tokens(&audience))));
+        self.log.line(&format!("{}, audience {}", self.identity.how, shown(&redact_tokens(&audience))));
         self.retry.run(|error| error.is_transient, |_| self.prove(&audience, &expected))
     }
 
@@ -91,7 +91,7 @@ impl Exchange<'_> {
     }
 
     fn prove(&self, audience: &str, expected: &Option<String>) -> Result<Proof> {
-        let id_token = self.identity.id_token(audience, self.env, &self.http)?;
+        let id_token = self.identity.source.id_token(audience, self.env, &self.http)?;
         handover::mask(id_token.reveal(), self.env)?;
         Ok(Proof { id_token, audience: audience.to_owned(), expected: expected.clone() })
     }
@@ -102,8 +102,9 @@ impl Exchange<'_> {
     /// # Errors
     /// Also if a signal came meanwhile; then the API token is revoked.
     pub fn mint(&self, mut proof: Proof) -> Result<LiveToken<'_>> {
-        let may_help =
-            |error: &Error| error.is_transient && (self.identity.can_reissue() || !error.may_have_reached_server);
+        let may_help = |error: &Error| {
+            error.is_transient && (self.identity.source.can_reissue() || !error.may_have_reached_server)
+        };
         let deadline = self.retry.deadline.with_grace(MINT_GRACE);
         let http = self.http.until(deadline);
         let minted = Retry { deadline, ..self.retry }.run(may_help, |failed| {

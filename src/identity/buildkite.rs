@@ -2,12 +2,12 @@
 //! Pipelines").
 
 use super::helper::Helper;
-use super::{IdTokenSource, Provider};
+use super::{Provider, Source};
 
 pub const PROVIDER: Provider = Provider {
     name: NAME,
     detected_by: "BUILDKITE=true",
-    find: |env| Ok(env.is_true("BUILDKITE").then(|| -> Box<dyn IdTokenSource> { Box::new(HELPER) })),
+    find: |env| Ok(env.is_true("BUILDKITE").then_some(Source::Helper(HELPER))),
     variables: |_| ["BUILDKITE_AGENT_ACCESS_TOKEN"].map(str::to_owned).to_vec(),
 };
 

@@ -2,13 +2,13 @@
 //! OpenID Connect tokens in jobs").
 
 use super::helper::Helper;
-use super::{IdTokenSource, Provider};
+use super::{Provider, Source};
 use crate::json;
 
 pub const PROVIDER: Provider = Provider {
     name: NAME,
     detected_by: "CIRCLECI=true",
-    find: |env| Ok(env.is_true("CIRCLECI").then(|| -> Box<dyn IdTokenSource> { Box::new(HELPER) })),
+    find: |env| Ok(env.is_true("CIRCLECI").then_some(Source::Helper(HELPER))),
     variables: |_| ["CIRCLE_OIDC_TOKEN", "CIRCLE_OIDC_TOKEN_V2"].map(str::to_owned).to_vec(),
 };
 

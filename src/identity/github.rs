@@ -2,7 +2,7 @@
 //! `$ACTIONS_ID_TOKEN_REQUEST_TOKEN` answers `{"value": "<ID token>"}` (GitHub Docs, "OpenID Connect reference").
 //! Both variables are unset in a job without the permission `id-token: write`.
 
-use super::{Found, IdTokenSource, Provider, text};
+use super::{Provider, Source, text};
 use crate::env::{Env, REQUEST_TOKEN, REQUEST_URL};
 use crate::error::Result;
 use crate::explain::messages;
@@ -25,12 +25,12 @@ pub const PROVIDER: Provider = Provider {
 };
 
 /// The address of the endpoint and the request token.
-struct GitHub {
+pub struct GitHub {
     url: Url,
     request_token: RequestToken,
 }
 
-fn find(env: &Env) -> Found {
+fn find(env: &Env) -> Result<Option<Source>> {
     let missing = |variables: &[&str]| Err(messages::no_permission(variables, fork::is_pull_request_from_fork(env)));
     let (url, request_token) = match (text(env, REQUEST_URL)?, text(env, REQUEST_TOKEN)?) {
         (Some(url), Some(request_token)) => (url, request_token),
@@ -39,14 +39,15 @@ fn find(env: &Env) -> Found {
         (None, Some(_)) => return missing(&[REQUEST_URL]),
         (Some(_), None) => return missing(&[REQUEST_TOKEN]),
     };
-    Ok(Some(Box::new(GitHub {
+    Ok(Some(Source::GitHub(GitHub {
         url: Url::parse(url).map_err(|error| messages::bad_setting(REQUEST_URL, error))?,
         request_token: RequestToken::new(request_token).map_err(|error| messages::bad_setting(REQUEST_TOKEN, error))?,
     })))
 }
 
-impl IdTokenSource for GitHub {
-    fn id_token(&self, audience: &str, _: &Env, http: &Http) -> Result<IdToken> {
+impl GitHub {
+    /// An ID token for `audience`.
+    pub fn id_token(&self, audience: &str, http: &Http) -> Result<IdToken> {
         let url = self.url.with_parameter("audience", audience);
         let authorization = format!("bearer {}", self.request_token.reveal());
         let reply = http.get(&url, &[("Authorization", authorization)]);

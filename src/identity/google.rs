@@ -4,7 +4,7 @@
 
 use std::path::Path;
 
-use super::{Found, IdTokenSource, Provider, text};
+use super::{Provider, Source, text};
 use crate::env::Env;
 use crate::error::Result;
 use crate::explain::messages;
@@ -35,23 +35,20 @@ const PRODUCT_NAMES: [&str; 2] = ["Google", "Google Compute Engine"];
 const ACCOUNT_PATH: &str = "/computeMetadata/v1/instance/service-accounts/default";
 const IAM: &str = "https://iamcredentials.googleapis.com";
 
-struct Google {
+/// The service account that vouches for this job.
+pub struct Google {
     /// Another service account than the machine's.
     account: Option<String>,
 }
 
-fn find(env: &Env) -> Found {
+fn find(env: &Env) -> Result<Option<Source>> {
     let account = text(env, SERVICE_ACCOUNT)?;
-    if let Some(account) = account
-        && !is_account(account)
-    {
+    if account.is_some_and(|account| !is_account(account)) {
         let error = "a service account's e-mail address or number is expected";
         return Err(messages::bad_setting(SERVICE_ACCOUNT, error));
     }
-    if account.is_none() && !is_googles_machine() {
-        return Ok(None);
-    }
-    Ok(Some(Box::new(Google { account: account.map(str::to_owned) })))
+    let is_google = account.is_some() || is_googles_machine();
+    Ok(is_google.then(|| Source::Google(Google { account: account.map(str::to_owned) })))
 }
 
 /// True for an e-mail address or a number: it can be part of a path.
@@ -64,8 +61,9 @@ fn is_googles_machine() -> bool {
     PRODUCT_NAMES.iter().any(|known| known.as_bytes() == name.trim_ascii())
 }
 
-impl IdTokenSource for Google {
-    fn id_token(&self, audience: &str, _: &Env, http: &Http) -> Result<IdToken> {
+impl Google {
+    /// An ID token for `audience`.
+    pub fn id_token(&self, audience: &str, http: &Http) -> Result<IdToken> {
         let metadata = Url::google_metadata();
         match &self.account {
             None => {

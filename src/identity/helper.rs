@@ -5,12 +5,9 @@ use std::process::{Command, Stdio};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use super::IdTokenSource;
-use crate::env::Env;
 use crate::error::{Error, Result};
 use crate::explain::messages;
 use crate::net::deadline::{Background, Deadline, Ended};
-use crate::net::http::Http;
 use crate::os::signals;
 use crate::secret::{IdToken, redact_tokens};
 use crate::text::{MAX_MESSAGE_CHARS, message};
@@ -29,15 +26,13 @@ pub struct Helper {
     pub arguments: fn(&str) -> Vec<String>,
 }
 
-impl IdTokenSource for Helper {
-    /// A signal ends it at once. The grace for a reply with an API token does not apply to it.
-    fn id_token(&self, audience: &str, _: &Env, http: &Http) -> Result<IdToken> {
-        let text = self.output(audience, http.deadline().with_grace(Duration::ZERO))?;
+impl Helper {
+    /// An ID token for `audience`. A signal ends it at once. The grace for a reply with an API token does not apply to it.
+    pub fn id_token(&self, audience: &str, deadline: Deadline) -> Result<IdToken> {
+        let text = self.output(audience, deadline.with_grace(Duration::ZERO))?;
         IdToken::new(text.trim().to_owned()).map_err(|error| self.message().printed_no_token(error))
     }
-}
 
-impl Helper {
     /// Its output, if it succeeds in time. Otherwise it is killed, with everything that it has started.
     fn output(&self, audience: &str, deadline: Deadline) -> Result<String> {
         let mut command = Command::new(self.program);

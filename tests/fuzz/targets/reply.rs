@@ -137,7 +137,7 @@ fn audience(index: &Index, reply: &Reply, secrets: &Secrets) {
     let identity = identity::recognise(None, &env).unwrap();
     let http =
         Http::new(Deadline::after(std::time::Duration::ZERO), Log::new(Verbosity::Quiet), Proxies::of(&env).unwrap());
-    check(identity.id_token(&audience, &env, &http), secrets);
+    check(identity.source.id_token(&audience, &env, &http), secrets);
     let url = Url::parse("https://server.example/?a=b").unwrap().with_parameter("audience", &audience).to_string();
     assert!(url.bytes().all(|b| b.is_ascii_graphic()));
 }
