@@ -135,7 +135,7 @@ fn read_stdin(deadline: Deadline) -> Result<String> {
     match read {
         Ok(Ok(bytes)) => Ok(String::from_utf8_lossy(&bytes).into_owned()),
         Err(Ended::Signal(signal)) => Err(Error::signal(signal)),
-        Ok(Err(_)) | Err(Ended::TimedOut(_)) => Err(messages::no_api_token()),
+        Ok(Err(_)) | Err(_) => Err(messages::no_api_token()),
     }
 }
 

@@ -26,7 +26,7 @@ impl Retry {
     ///
     /// # Errors
     /// Those of `attempt`, or that a signal came.
-    pub fn run<T>(self, may_help: impl Fn(&Error) -> bool, mut attempt: impl FnMut(u32) -> Result<T>) -> Result<T> {
+    pub fn run<T>(self, mut attempt: impl FnMut(u32) -> Result<T>) -> Result<T> {
         let mut failed = 0;
         loop {
             self.end_on_signal()?;
@@ -37,7 +37,7 @@ impl Retry {
             failed += 1;
             let pause = pause_after(failed).max(error.retry_after.unwrap_or_default());
             self.end_on_signal()?;
-            if failed == MAX_ATTEMPTS || !may_help(&error) || pause >= self.deadline.remaining() {
+            if failed == MAX_ATTEMPTS || !error.is_transient || pause >= self.deadline.remaining() {
                 return Err(error);
             }
             let (secs, tenths, next) = (pause.as_secs(), pause.subsec_millis() / 100, failed + 1);

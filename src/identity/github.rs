@@ -8,8 +8,7 @@ use crate::error::Result;
 use crate::explain::messages;
 use crate::explain::requests::{Endpoint, Request};
 use crate::identity::fork;
-use crate::json::Object;
-use crate::net::http::{Http, Reply};
+use crate::net::http::{Http, Replied};
 use crate::net::url::Url;
 use crate::secret::{IdToken, RequestToken};
 
@@ -50,23 +49,13 @@ impl GitHub {
     pub fn id_token(&self, audience: &str, http: &Http) -> Result<IdToken> {
         let url = self.url.with_parameter("audience", audience);
         let authorization = format!("bearer {}", self.request_token.reveal());
-        let reply = http.get(&url, &[("Authorization", authorization)]);
-        let request = request(self.url.origin());
-        read_id_token(&reply.map_err(|error| request.no_reply(&error))?, &request, &self.request_token)
+        read_id_token(&http.get(&url, &[("Authorization", authorization)]), &url, &self.request_token)
     }
-}
-
-/// A request to the endpoint, for messages.
-pub fn request(server: &str) -> Request {
-    Request { endpoint: Endpoint::GitHub, server: server.to_owned(), name: NAME.to_owned() }
 }
 
 /// Reads the endpoint's reply.
-pub fn read_id_token(reply: &Reply, request: &Request, request_token: &RequestToken) -> Result<IdToken> {
-    if reply.status != 200 {
-        return Err(request.unexpected(reply, |text| request_token.redact(text)));
-    }
-    let value = Object::read(&reply.body).and_then(|object| object.get("value"));
-    let value = value.map_err(|error| request.bad_json(&error))?;
-    IdToken::new(value).map_err(|error| request.bad_token(error))
+pub fn read_id_token(replied: &Replied, url: &Url, request_token: &RequestToken) -> Result<IdToken> {
+    let request = Request { endpoint: Endpoint::GitHub, server: url.origin().to_owned(), name: NAME.to_owned() };
+    let reply = request.accepted(replied, &[200], |text| request_token.redact(text))?;
+    request.usable(IdToken::new(request.member(reply, "value")?))
 }

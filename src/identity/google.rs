@@ -9,8 +9,8 @@ use crate::env::Env;
 use crate::error::Result;
 use crate::explain::messages;
 use crate::explain::requests::{Endpoint, Request};
-use crate::json::{self, Object};
-use crate::net::http::{Http, Reply};
+use crate::json;
+use crate::net::http::{Http, Replied};
 use crate::net::url::Url;
 use crate::os::file;
 use crate::secret::{IdToken, RequestToken, redact_tokens};
@@ -64,24 +64,19 @@ fn is_googles_machine() -> bool {
 impl Google {
     /// An ID token for `audience`.
     pub fn id_token(&self, audience: &str, http: &Http) -> Result<IdToken> {
-        let metadata = Url::google_metadata();
+        let (metadata, flavor) = (Url::google_metadata(), [("Metadata-Flavor", "Google".to_owned())]);
         match &self.account {
             None => {
                 let url = metadata.with_path(&format!("{ACCOUNT_PATH}/identity"));
                 let url = url.with_parameter("audience", audience).with_parameter("format", "full");
-                read_id_token(&ask(http, &url)?, &url)
+                read_id_token(&http.get(&url, &flavor), &url)
             }
             Some(account) => {
                 let url = metadata.with_path(&format!("{ACCOUNT_PATH}/token"));
-                let access_token = read_access_token(&ask(http, &url)?, &url)?;
-                impersonate(account, audience, &access_token, http)
+                impersonate(account, audience, &read_access_token(&http.get(&url, &flavor), &url)?, http)
             }
         }
     }
-}
-
-fn ask(http: &Http, url: &Url) -> Result<Reply> {
-    http.get(url, &[("Metadata-Flavor", "Google".to_owned())]).map_err(|error| request(url).no_reply(&error))
 }
 
 /// A request to this URL's server, for messages.
@@ -92,16 +87,15 @@ fn request(url: &Url) -> Request {
 }
 
 /// Reads the metadata server's reply, which is the ID token alone.
-pub fn read_id_token(reply: &Reply, url: &Url) -> Result<IdToken> {
-    accepted(reply, url, redact_tokens)?;
-    let text = String::from_utf8_lossy(&reply.body);
-    IdToken::new(text.trim().to_owned()).map_err(|error| request(url).bad_token(error))
+pub fn read_id_token(replied: &Replied, url: &Url) -> Result<IdToken> {
+    let reply = request(url).accepted(replied, &[200], redact_tokens)?;
+    request(url).usable(IdToken::new(String::from_utf8_lossy(&reply.body).trim().to_owned()))
 }
 
 /// Reads the metadata server's reply to a request for an access token.
-pub fn read_access_token(reply: &Reply, url: &Url) -> Result<RequestToken> {
-    accepted(reply, url, redact_tokens)?;
-    RequestToken::new(&member(reply, "access_token", url)?).map_err(|error| request(url).bad_token(error))
+pub fn read_access_token(replied: &Replied, url: &Url) -> Result<RequestToken> {
+    let reply = request(url).accepted(replied, &[200], redact_tokens)?;
+    request(url).usable(RequestToken::new(&request(url).member(reply, "access_token")?))
 }
 
 /// `projects.serviceAccounts.generateIdToken` of the IAM Service Account Credentials API, version 1.
@@ -110,23 +104,13 @@ fn impersonate(account: &str, audience: &str, access_token: &RequestToken, http:
     let url = url.with_path(&format!("/v1/projects/-/serviceAccounts/{account}:generateIdToken"));
     let authorization = format!("Bearer {}", access_token.reveal());
     let json = format!("{{\"audience\": {}, \"includeEmail\": true}}", json::quoted(audience));
-    let reply = http.post_json(&url, &[("Authorization", authorization)], json);
-    read_generated(&reply.map_err(|error| request(&url).no_reply(&error))?, &url, access_token)
+    read_generated(&http.post_json(&url, &[("Authorization", authorization)], json), &url, access_token)
 }
 
 /// Reads IAM's reply.
-pub fn read_generated(reply: &Reply, url: &Url, access_token: &RequestToken) -> Result<IdToken> {
-    accepted(reply, url, |text| access_token.redact(text))?;
-    IdToken::new(member(reply, "token", url)?).map_err(|error| request(url).bad_token(error))
-}
-
-fn member(reply: &Reply, name: &str, url: &Url) -> Result<String> {
-    let member = Object::read(&reply.body).and_then(|object| object.get(name));
-    member.map_err(|error| request(url).bad_json(&error))
-}
-
-fn accepted(reply: &Reply, url: &Url, redact: impl Fn(&str) -> String) -> Result<()> {
-    if reply.status == 200 { Ok(()) } else { Err(request(url).unexpected(reply, redact)) }
+pub fn read_generated(replied: &Replied, url: &Url, access_token: &RequestToken) -> Result<IdToken> {
+    let reply = request(url).accepted(replied, &[200], |text| access_token.redact(text))?;
+    request(url).usable(IdToken::new(request(url).member(reply, "token")?))
 }
 
 #[cfg(test)]

@@ -44,7 +44,7 @@ impl Helper {
             child.kill();
             match ended {
                 Ended::Signal(signal) => Error::signal(signal),
-                Ended::TimedOut(secs) => self.message().timed_out(secs),
+                Ended::TimedOut(secs) | Ended::Late(secs) => self.message().timed_out(secs),
             }
         })?;
         let rest = deadline.within(REST_TIMEOUT);

@@ -18,7 +18,7 @@ use crate::net::deadline::Deadline;
 use crate::net::http_error::HttpError;
 
 /// The most that a caller may send before the password.
-const MAX_GREETING_BYTES: usize = 1024;
+const MAX_GREETING_BYTES: u64 = 1024;
 /// The most callers at a time that have not sent the password yet.
 const MAX_CALLERS: usize = 64;
 /// How long to wait for minreq to connect and to send the password. It may fail before that without a sign.
@@ -37,16 +37,13 @@ pub struct Relay {
 
 impl Relay {
     /// # Errors
-    /// [`HttpError::Broken`] where this process can't listen on loopback.
-    pub fn new() -> Result<Relay, HttpError> {
-        let no_relay = |error: io::Error| HttpError::Broken(format!("no relay on loopback: {error}"));
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).map_err(no_relay)?;
-        listener.set_nonblocking(true).map_err(no_relay)?;
-        let password = format!("{:016x}", RandomState::new().build_hasher().finish());
-        let address = listener.local_addr().map_err(no_relay)?;
-        let as_proxy = minreq::Proxy::new(format!("http://relay:{password}@{address}"));
-        let as_proxy = as_proxy.map_err(|error| no_relay(io::Error::other(error)))?;
-        Ok(Relay { as_proxy, listener, greeting: STANDARD.encode(format!("relay:{password}")) })
+    /// Whatever the operating system says, where this process can't listen on loopback.
+    pub fn new() -> io::Result<Relay> {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
+        listener.set_nonblocking(true)?;
+        let user = format!("relay:{:016x}", RandomState::new().build_hasher().finish());
+        let as_proxy = minreq::Proxy::new(format!("http://{user}@{}", listener.local_addr()?));
+        Ok(Relay { as_proxy: as_proxy.map_err(io::Error::other)?, listener, greeting: STANDARD.encode(user) })
     }
 
     /// Passes on what minreq and the server send, until minreq has closed its end, or did not connect in time. The server may send
@@ -90,16 +87,15 @@ impl Relay {
                 Ok((stream, _)) => {
                     stream.set_nonblocking(true)?;
                     stream.set_nodelay(true)?;
-                    callers.push(Caller { stream, said: vec![], is_done: false });
+                    callers.push(Caller { stream, said: vec![] });
                 }
                 Err(error) if [ErrorKind::WouldBlock, ErrorKind::ConnectionAborted].contains(&error.kind()) => {}
                 Err(error) => return Err(error.into()),
             }
-            callers.iter_mut().for_each(Caller::listen);
-            if let Some(ours) = callers.iter().position(|caller| caller.has_said(&self.greeting)) {
+            callers.retain_mut(|caller| caller.may_be_ours(&self.greeting));
+            if let Some(ours) = callers.iter().position(Caller::is_done) {
                 return Ok(Some(callers.swap_remove(ours).stream));
             }
-            callers.retain(|caller| !caller.is_done);
             if callers.len() > MAX_CALLERS {
                 callers.remove(0);
             }
@@ -112,30 +108,20 @@ impl Relay {
 struct Caller {
     stream: TcpStream,
     said: Vec<u8>,
-    /// It has sent something that minreq would not send.
-    is_done: bool,
 }
 
 impl Caller {
-    fn listen(&mut self) {
-        let mut buffer = [0; 256];
-        loop {
-            match self.stream.read(&mut buffer) {
-                Ok(bytes @ 1..) => self.said.extend(buffer.iter().take(bytes)),
-                Err(error) if error.kind() == ErrorKind::WouldBlock => break,
-                Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                Ok(0) | Err(_) => self.is_done = true,
-            }
-            self.is_done |= self.said.len() > MAX_GREETING_BYTES;
-            if self.is_done {
-                break;
-            }
-        }
-        self.is_done |= self.said.ends_with(b"\r\n\r\n");
+    /// Listens to it. False once it has said what minreq would not say, too much, or nothing more.
+    fn may_be_ours(&mut self, greeting: &str) -> bool {
+        let heard = (&self.stream).take(MAX_GREETING_BYTES).read_to_end(&mut self.said);
+        let goes_on = heard.is_err_and(|error| error.kind() == ErrorKind::WouldBlock);
+        let knows_it = || self.said.windows(greeting.len()).any(|part| part == greeting.as_bytes());
+        goes_on && self.said.len() as u64 <= MAX_GREETING_BYTES && (!self.is_done() || knows_it())
     }
 
-    fn has_said(&self, greeting: &str) -> bool {
-        self.said.ends_with(b"\r\n\r\n") && self.said.windows(greeting.len()).any(|part| part == greeting.as_bytes())
+    /// True if it has said all that minreq says before it waits for an answer.
+    fn is_done(&self) -> bool {
+        self.said.ends_with(b"\r\n\r\n")
     }
 }
 
@@ -276,11 +262,11 @@ mod tests {
         let silent = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
         let start = Instant::now();
         let (_, ended) = relayed(Relay::new().unwrap(), &silent, Duration::from_millis(300));
-        assert!(matches!(ended, Err(HttpError::RequestTimeout(_))), "{ended:?}");
+        assert!(ended.unwrap_err().text.starts_with("no whole answer within"));
         assert!(start.elapsed() < Duration::from_secs(2), "{:?}", start.elapsed());
 
         let endless = [&b"HTTP/1.1 200 OK\r\n\r\n"[..], &[b'x'; 2 * MAX_RECEIVED_BYTES]].concat();
         let (_, ended) = relayed(Relay::new().unwrap(), &remote(endless), SOON);
-        assert!(ended.unwrap_err().to_string().contains("longer than 256 KiB"));
+        assert!(ended.unwrap_err().text.contains("longer than 256 KiB"));
     }
 }
