@@ -76,7 +76,7 @@ impl Exchange<'_> {
         };
         let audience = audience.clone().or_else(|| expected.clone()).unwrap_or_default();
         if self.identity.source.can_reissue() {
-            index.connect_early(&self.http);
+            self.http.connect_early(&index.at("/"));
         }
         self.log.line(&format!("{}, audience {}", self.identity.how, shown(&redact_tokens(&audience))));
         self.retry.run(|_| self.prove(&audience, &expected))

@@ -57,11 +57,6 @@ impl Index {
         Ok(audience)
     }
 
-    /// Begins to connect to the index, for the request to mint that comes after the ID token's.
-    pub fn connect_early(&self, http: &Http) {
-        http.connect_early(&self.at(MINT_PATH));
-    }
-
     /// Exchanges an ID token for an API token. The ID token is used up, even if the reply is lost.
     pub fn mint(&self, id_token: &IdToken, http: &Http) -> MintReply {
         // An ID token has no character that has to be escaped in JSON: its type ensures that.

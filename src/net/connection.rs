@@ -51,10 +51,13 @@ impl Connection {
     /// # Errors
     /// [`HttpError`]; nothing was sent.
     pub fn wait(self, deadline: Deadline) -> Result<TcpStream, HttpError> {
-        match deadline.result_of(self.connecting?) {
+        let is_next_door = self.origin == Url::google_metadata().origin();
+        let deadline = if is_next_door { deadline.within(NEXT_DOOR_TIMEOUT) } else { deadline };
+        let connected = match deadline.result_of(self.connecting?) {
             Err(Ended::Late(secs)) => Err(unreachable(&format!("no connection within {}", seconds(secs)))),
             connected => connected?,
-        }
+        };
+        connected.map_err(|error| if is_next_door { HttpError { fault: Fault::Absent, ..error } } else { error })
     }
 
     /// Waits for a connection that was opened before it was needed; `None` if it failed or is closed by now, so that another
@@ -71,16 +74,10 @@ impl Connection {
 }
 
 fn connect_to(url: &Url, proxy: Option<&Proxy>, deadline: Deadline) -> Result<TcpStream, HttpError> {
-    let (host, port) = (url.host().to_owned(), url.port());
+    let (host, port) = (url.host(), url.port());
     match proxy {
         Some(proxy) => connect_through(proxy, &format!("{host}:{port}"), deadline),
-        None if url.origin() == Url::google_metadata().origin() => {
-            let deadline = deadline.within(NEXT_DOOR_TIMEOUT);
-            let connected = deadline.wait_for(move || connect(&host, port, deadline));
-            let connected = connected.unwrap_or_else(|_| Err(ErrorKind::TimedOut.into()));
-            connected.map_err(|error| HttpError { fault: Fault::Absent, ..unreachable(&error) })
-        }
-        None => connect(&host, port, deadline).map_err(|error| unreachable(&error)),
+        None => connect(host, port, deadline).map_err(|error| unreachable(&error)),
     }
 }
 

@@ -106,7 +106,7 @@ impl From<minreq::Error> for HttpError {
     fn from(error: minreq::Error) -> HttpError {
         match error {
             minreq::Error::IoError(error) => error.into(),
-            minreq::Error::RustlsCreateConnection(error) => no_tls(&error),
+            minreq::Error::RustlsCreateConnection(error) => io::Error::new(ErrorKind::InvalidData, error).into(),
             other => HttpError::malformed(&other),
         }
     }
@@ -120,27 +120,18 @@ impl From<io::Error> for HttpError {
             let complaint = if unknown { "it is of an unknown certificate authority" } else { complaint };
             return HttpError::new(Fault::Certificate, format!("its certificate is not trusted: {complaint}"));
         }
-        match error.kind() {
-            ErrorKind::InvalidData => no_tls(&error),
+        let what = match error.kind() {
+            ErrorKind::UnexpectedEof => return HttpError::cut_off(), // rustls refers to its manual here
+            ErrorKind::InvalidData => "no secure connection",
             // In this kind of error, minreq wraps malformed chunks and network errors between them.
-            ErrorKind::Other => match error.get_ref().and_then(|inner| inner.downcast_ref()) {
-                Some(minreq::Error::IoError(error)) => network_trouble(error),
-                _ => HttpError::malformed(&error),
-            },
-            _ => network_trouble(&error),
-        }
+            ErrorKind::Other => {
+                let wrapped = error.downcast::<minreq::Error>();
+                return wrapped.map_or_else(|other| HttpError::malformed(&other), HttpError::from);
+            }
+            _ => "network trouble",
+        };
+        HttpError::new(Fault::Broken, format!("{what}: {text}"))
     }
-}
-
-fn no_tls(error: &impl Display) -> HttpError {
-    HttpError::new(Fault::Broken, format!("no secure connection: {}", HttpError::text(error)))
-}
-
-fn network_trouble(error: &io::Error) -> HttpError {
-    if error.kind() == ErrorKind::UnexpectedEof {
-        return HttpError::cut_off(); // rustls refers to its manual here
-    }
-    HttpError::new(Fault::Broken, format!("network trouble: {}", HttpError::text(error)))
 }
 
 #[cfg(test)]

@@ -153,7 +153,8 @@ fn mint(index: &Index, leg: u8, status: u16, rest: &[u8], secrets: &Secrets) {
     let Ok(id_token) = IdToken::new(id_token) else { return };
     let body = secrets.planted(body, id_token.reveal());
     let value: Value = serde_json::from_slice(&body).unwrap_or_default();
-    let MintReply { unusable, minted, has_bad_expiry } = index.read_minted(&reply(leg, status, body.clone()), &id_token);
+    let MintReply { unusable, minted, has_bad_expiry } =
+        index.read_minted(&reply(leg, status, body.clone()), &id_token);
     check_unusable(&unusable, &body, &value, &id_token, minted.is_err() && (200..300).contains(&status));
     let minted = minted.map_err(|mut error| {
         if let (Kind::Refused, Some(claims)) = (error.kind, Claims::of(&id_token)) {
