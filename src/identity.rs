@@ -1,9 +1,7 @@
 //! The CI system that issues this job's ID token, and how to get that.
 //!
-//! Each system has a file of its own below, and a line in [`PROVIDERS`].
+//! Each system has an entry in [`PROVIDERS`], and a file below: `helper.rs` has those that come with a program for it.
 
-mod buildkite;
-mod circleci;
 mod fork;
 pub mod github;
 mod gitlab;
@@ -22,7 +20,7 @@ use helper::Helper;
 /// The CI systems, in the order in which they are tried. Google comes last: a runner of any other system may be a
 /// virtual machine of Google's.
 const PROVIDERS: [Provider; 5] =
-    [github::PROVIDER, gitlab::PROVIDER, buildkite::PROVIDER, circleci::PROVIDER, google::PROVIDER];
+    [github::PROVIDER, gitlab::PROVIDER, helper::BUILDKITE, helper::CIRCLECI, google::PROVIDER];
 
 /// A CI system.
 pub struct Provider {

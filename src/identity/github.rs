@@ -30,7 +30,9 @@ pub struct GitHub {
 }
 
 fn find(env: &Env) -> Result<Option<Source>> {
-    let missing = |variables: &[&str]| Err(messages::no_permission(variables, fork::is_pull_request_from_fork(env)));
+    let missing = |variables: &[&str]| {
+        Err(messages::no_permission(variables, fork::is_pull_request_from_fork(env) == Some(true)))
+    };
     let (url, request_token) = match (text(env, REQUEST_URL)?, text(env, REQUEST_TOKEN)?) {
         (Some(url), Some(request_token)) => (url, request_token),
         (None, None) if env.on_github() => return missing(&[REQUEST_URL, REQUEST_TOKEN]),

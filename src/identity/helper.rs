@@ -1,16 +1,47 @@
-//! A CI system's own program that prints an ID token: run under the deadline, its output bounded.
+//! Buildkite and CircleCI: a program of their own prints an ID token. It runs under the deadline, its output bounded.
 
 use std::io::{self, Read};
 use std::process::{Command, Stdio};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use super::{Provider, Source};
 use crate::error::{Error, Result};
 use crate::explain::messages;
+use crate::json;
 use crate::net::deadline::{Background, Deadline, Ended};
 use crate::os::signals;
 use crate::secret::{IdToken, redact_tokens};
 use crate::text::{MAX_MESSAGE_CHARS, message};
+
+pub const BUILDKITE: Provider = Provider {
+    name: BUILDKITE_AGENT.name.provider,
+    detected_by: "BUILDKITE=true",
+    find: |env| Ok(env.is_true("BUILDKITE").then_some(Source::Helper(BUILDKITE_AGENT))),
+    variables: |_| vec!["BUILDKITE_AGENT_ACCESS_TOKEN".to_owned()],
+};
+
+/// Buildkite Docs, "OIDC in Buildkite Pipelines".
+const BUILDKITE_AGENT: Helper = Helper {
+    name: messages::Helper { provider: "Buildkite", program: "buildkite-agent" },
+    arguments: |audience| ["oidc", "request-token", "--audience", audience].map(str::to_owned).to_vec(),
+};
+
+pub const CIRCLECI: Provider = Provider {
+    name: CIRCLECI_RUN.name.provider,
+    detected_by: "CIRCLECI=true",
+    find: |env| Ok(env.is_true("CIRCLECI").then_some(Source::Helper(CIRCLECI_RUN))),
+    variables: |_| ["CIRCLE_OIDC_TOKEN", "CIRCLE_OIDC_TOKEN_V2"].map(str::to_owned).to_vec(),
+};
+
+/// CircleCI Docs, "Using OpenID Connect tokens in jobs".
+const CIRCLECI_RUN: Helper = Helper {
+    name: messages::Helper { provider: "CircleCI", program: "circleci" },
+    arguments: |audience| {
+        let claims = format!("{{\"aud\": {}}}", json::quoted(audience));
+        ["run", "oidc", "get", "--root-issuer", "--claims", &claims].map(str::to_owned).to_vec()
+    },
+};
 
 /// The most that is kept of each stream. An ID token has some two thousand bytes.
 const MAX_OUTPUT_BYTES: usize = 64 * 1024;
@@ -20,42 +51,37 @@ const REST_TIMEOUT: Duration = Duration::from_millis(500);
 
 /// A program that prints an ID token.
 pub struct Helper {
-    pub provider: &'static str,
-    pub program: &'static str,
+    name: messages::Helper,
     /// Its arguments for an audience.
-    pub arguments: fn(&str) -> Vec<String>,
+    arguments: fn(&str) -> Vec<String>,
 }
 
 impl Helper {
     /// An ID token for `audience`. A signal ends it at once. The grace for a reply with an API token does not apply to it.
     pub fn id_token(&self, audience: &str, deadline: Deadline) -> Result<IdToken> {
         let text = self.output(audience, deadline.with_grace(Duration::ZERO))?;
-        IdToken::new(text.trim().to_owned()).map_err(|error| self.message().printed_no_token(error))
+        IdToken::new(text.trim().to_owned()).map_err(|error| self.name.printed_no_token(error))
     }
 
     /// Its output, if it succeeds in time. Otherwise it is killed, with everything that it has started.
     fn output(&self, audience: &str, deadline: Deadline) -> Result<String> {
-        let mut command = Command::new(self.program);
+        let mut command = Command::new(self.name.program);
         command.args((self.arguments)(audience));
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        let mut child = signals::spawn_group(&mut command).map_err(|error| self.message().not_started(&error))?;
+        let mut child = signals::spawn_group(&mut command).map_err(|error| self.name.not_started(&error))?;
         let (stdout, stderr) = (Output::of(child.process.stdout.take()), Output::of(child.process.stderr.take()));
         let status = deadline.wait(|| child.process.try_wait().ok().flatten()).map_err(|ended| {
             child.kill();
             match ended {
                 Ended::Signal(signal) => Error::signal(signal),
-                Ended::TimedOut(secs) | Ended::Late(secs) => self.message().timed_out(secs),
+                Ended::TimedOut(secs) | Ended::Late(secs) => self.name.timed_out(secs),
             }
         })?;
         let rest = deadline.within(REST_TIMEOUT);
         if !status.success() {
-            return Err(self.message().ended_badly(&status, &last_words(&stderr.until(rest))));
+            return Err(self.name.ended_badly(&status, &last_words(&stderr.until(rest))));
         }
         Ok(String::from_utf8_lossy(&stdout.until(rest)).into_owned())
-    }
-
-    fn message(&self) -> messages::Helper {
-        messages::Helper { provider: self.provider, program: self.program }
     }
 }
 
