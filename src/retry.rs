@@ -2,7 +2,7 @@
 
 use std::collections::hash_map::RandomState;
 use std::hash::{BuildHasher, Hasher};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use crate::error::{Error, Result};
 use crate::net::deadline::Deadline;
@@ -43,8 +43,7 @@ impl Retry {
             let (secs, tenths, next) = (pause.as_secs(), pause.subsec_millis() / 100, failed + 1);
             let text = format!("{error}; trying again in {secs}.{tenths} seconds (attempt {next} of {MAX_ATTEMPTS})");
             self.log.line(&text);
-            let start = Instant::now();
-            let _ = self.deadline.wait(|| (start.elapsed() >= pause || self.deadline.signal().is_some()).then_some(()));
+            let _ = self.deadline.within(pause).wait(|| self.deadline.signal());
         }
     }
 

@@ -29,8 +29,8 @@ const AFTER_DEADLINE: Duration = Duration::from_secs(1);
 
 /// A connection that is being made, by a thread: to look up a name can't be interrupted.
 pub struct Connection {
-    /// Where it leads.
-    origin: String,
+    /// Where it leads to: scheme and authority.
+    pub origin: String,
     connecting: io::Result<Background<Result<TcpStream, HttpError>>>,
 }
 
@@ -39,11 +39,6 @@ impl Connection {
     pub fn open(url: &Url, proxy: Option<&Proxy>, deadline: Deadline) -> Connection {
         let (origin, url, proxy) = (url.origin().to_owned(), url.clone(), proxy.cloned());
         Connection { origin, connecting: Background::spawn(move || connect_to(&url, proxy.as_ref(), deadline)) }
-    }
-
-    /// True if it leads to a URL's server.
-    pub fn leads_to(&self, url: &Url) -> bool {
-        self.origin == url.origin()
     }
 
     /// Waits for the connection.
@@ -66,10 +61,13 @@ impl Connection {
     /// # Errors
     /// [`HttpError`]; nothing was sent.
     pub fn wait_if_usable(self, deadline: Deadline) -> Result<Option<TcpStream>, HttpError> {
-        match self.wait(deadline) {
-            Err(error) if error.is_transient() => Ok(None),
-            connected => connected.map(|stream| Some(stream).filter(|stream| !is_closed(stream))),
-        }
+        let stream = match self.wait(deadline) {
+            Err(error) if error.is_transient() => return Ok(None),
+            connected => connected?,
+        };
+        // Where the other side has closed it, there is something to read: its end.
+        let peeked = stream.set_nonblocking(true).and_then(|()| stream.peek(&mut [0])); // the relay does not block either
+        Ok(matches!(peeked, Err(error) if error.kind() == ErrorKind::WouldBlock).then_some(stream))
     }
 }
 
@@ -134,17 +132,6 @@ fn connect(host: &str, port: u16, deadline: Deadline) -> io::Result<TcpStream> {
         }
     }
     Err(error)
-}
-
-/// True if the other side has closed it.
-fn is_closed(stream: &TcpStream) -> bool {
-    let peek = || {
-        stream.set_nonblocking(true)?;
-        let peeked = stream.peek(&mut [0]);
-        stream.set_nonblocking(false)?;
-        peeked
-    };
-    !matches!(peek(), Err(error) if error.kind() == ErrorKind::WouldBlock)
 }
 
 /// Reads up to the empty line that ends an answer's head, and no further.

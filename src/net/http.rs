@@ -162,8 +162,12 @@ impl Http {
             return Err(Ended::Signal(signal).into());
         }
         let deadline = self.deadline.within(REQUEST_TIMEOUT);
-        let early = self.early.borrow_mut().take_if(|early| early.leads_to(url));
-        let remote = match early.map(|early| early.wait_if_usable(deadline)).transpose()?.flatten() {
+        let early = self.early.borrow_mut().take_if(|early| early.origin == url.origin());
+        let early = match early {
+            Some(early) => early.wait_if_usable(deadline)?,
+            None => None,
+        };
+        let remote = match early {
             Some(remote) => remote,
             None => Connection::open(url, self.proxies.for_url(url), deadline).wait(deadline)?,
         };

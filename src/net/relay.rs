@@ -55,23 +55,25 @@ impl Relay {
         let Some(local) = self.caller_with_password(deadline)? else { return Ok(()) };
         (&local).write_all(b"HTTP/1.1 200 OK\r\n\r\n")?;
         remote.set_nonblocking(true)?;
-        let (mut up, mut down, mut received) = (Pipe::new(), Pipe::new(), 0);
+        let mut buffer = vec![0; 16 * 1024]; // on the heap: freed memory is wiped there
+        let (mut received, mut has_remote_ended) = (0, false);
         loop {
-            if up.pass(&local, remote) > 0 {
-                acknowledge_at_once(&local);
+            let up = pass(&local, remote, &mut buffer, deadline)?;
+            let down = if has_remote_ended { None } else { pass(remote, &local, &mut buffer, deadline)? };
+            received += down.unwrap_or(0);
+            has_remote_ended |= down == Some(0);
+            match (up, down) {
+                _ if received > max_received_bytes => return Err(HttpError::too_long(max_received_bytes)),
+                (Some(0), None | Some(0)) => return Ok(()),
+                (Some(_), _) => acknowledge_at_once(&local),
+                (None, Some(_)) => {}
+                (None, None) => {
+                    let mut ends = vec![PollFd::new(&local, PollFlags::IN)];
+                    // One that has ended would always be ready.
+                    ends.extend((!has_remote_ended).then(|| PollFd::new(remote, PollFlags::IN)));
+                    wait(&mut ends, deadline)?;
+                }
             }
-            received += down.pass(remote, &local);
-            if up.is_over {
-                return Ok(());
-            }
-            if received > max_received_bytes {
-                return Err(HttpError::too_long(max_received_bytes));
-            }
-            let ends = [(&local, up.to_read() | down.to_write()), (remote, down.to_read() | up.to_write())];
-            // A closed end that is not waited for would always be ready.
-            let ends = ends.iter().filter(|(_, flags)| !flags.is_empty());
-            let mut ends: Vec<_> = ends.map(|(end, flags)| PollFd::new(*end, *flags)).collect();
-            wait(&mut ends, deadline)?;
         }
     }
 
@@ -125,54 +127,35 @@ impl Caller {
     }
 }
 
-/// Bytes that one end has sent and the other has not got yet.
-struct Pipe {
-    /// On the heap: freed memory is wiped there.
-    buffer: Vec<u8>,
-    /// The part that is not passed on yet.
-    start: usize,
-    end: usize,
-    /// Nothing more can come or go.
-    is_over: bool,
-}
-
-impl Pipe {
-    fn new() -> Pipe {
-        Pipe { buffer: vec![0; 16 * 1024], start: 0, end: 0, is_over: false }
-    }
-
-    /// Passes on the bytes that are there, and returns how many came.
-    fn pass(&mut self, mut from: &TcpStream, mut to: &TcpStream) -> usize {
-        let mut came = 0;
-        while !self.is_over {
-            let rest = self.buffer.get(self.start..self.end).unwrap_or_default();
-            let passed = match rest.is_empty() {
-                true => from.read(&mut self.buffer).inspect(|bytes| {
-                    came += bytes;
-                    (self.start, self.end) = (0, *bytes);
-                }),
-                false => to.write(rest).inspect(|bytes| self.start += bytes),
-            };
-            match passed {
-                Ok(1..) => {}
-                Err(error) if error.kind() == ErrorKind::WouldBlock => break,
-                Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                Ok(0) | Err(_) => {
-                    self.is_over = true;
-                    let _ = to.shutdown(Shutdown::Write);
-                }
-            }
+/// Passes on some of what has come from one end, and returns how many bytes: `None` if nothing has, 0 if nothing more can come or go.
+fn pass(
+    mut from: &TcpStream,
+    mut to: &TcpStream,
+    buffer: &mut [u8],
+    deadline: Deadline,
+) -> Result<Option<usize>, HttpError> {
+    let is_for_later = |error: &io::Error| [ErrorKind::WouldBlock, ErrorKind::Interrupted].contains(&error.kind());
+    let came = match from.read(buffer) {
+        Err(error) if is_for_later(&error) => return Ok(None),
+        read => read.unwrap_or(0),
+    };
+    let mut passed = 0;
+    while passed < came {
+        let rest = buffer.get(passed..came).unwrap_or_default();
+        let written = deadline.wait(|| match to.write(rest) {
+            Err(error) if is_for_later(&error) => None,
+            written => Some(written.unwrap_or(0)),
+        })?;
+        if written == 0 {
+            break;
         }
-        came
+        passed += written;
     }
-
-    fn to_read(&self) -> PollFlags {
-        if self.is_over || self.start < self.end { PollFlags::empty() } else { PollFlags::IN }
+    if passed == 0 || passed < came {
+        let _ = to.shutdown(Shutdown::Write);
+        return Ok(Some(0));
     }
-
-    fn to_write(&self) -> PollFlags {
-        if self.is_over || self.start == self.end { PollFlags::empty() } else { PollFlags::OUT }
-    }
+    Ok(Some(passed))
 }
 
 /// Waits until one of these is ready, or for a moment. If the system has no memory for that, it waits for a moment, too: a reply
