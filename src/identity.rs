@@ -64,13 +64,11 @@ pub fn recognise(id_token_env: Option<&str>, env: &Env) -> Result<Identity> {
             return Ok(Identity { how: format!("asking {name} for an ID token"), source });
         }
     }
-    Err(if env.get("CI").is_some() { messages::no_identity(&known_systems()) } else { messages::no_ci_job() })
-}
-
-/// Each system and how it is recognised.
-fn known_systems() -> String {
-    let providers = PROVIDERS.iter().map(|Provider { name, detected_by, .. }| format!("{name} by {detected_by}"));
-    providers.collect::<Vec<_>>().join(", ")
+    if env.get("CI").is_none() {
+        return Err(messages::no_ci_job());
+    }
+    let known = PROVIDERS.iter().map(|Provider { name, detected_by, .. }| format!("{name} by {detected_by}"));
+    Err(messages::no_identity(&known.collect::<Vec<_>>().join(", ")))
 }
 
 /// The variables to remove from the environment of a program that must not get an ID token for `audience`.

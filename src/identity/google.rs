@@ -47,18 +47,16 @@ fn find(env: &Env) -> Result<Option<Source>> {
         let error = "a service account's e-mail address or number is expected";
         return Err(messages::bad_setting(SERVICE_ACCOUNT, error));
     }
-    let is_google = account.is_some() || is_googles_machine();
-    Ok(is_google.then(|| Source::Google(Google { account: account.map(str::to_owned) })))
+    let is_on_google = || {
+        let name = file::read(Path::new(PRODUCT_NAME), 100).unwrap_or_default();
+        PRODUCT_NAMES.iter().any(|known| known.as_bytes() == name.trim_ascii())
+    };
+    Ok((account.is_some() || is_on_google()).then(|| Source::Google(Google { account: account.map(str::to_owned) })))
 }
 
 /// True for an e-mail address or a number: it can be part of a path.
 fn is_account(text: &str) -> bool {
     text.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.@".contains(&b)) && !text.starts_with('.')
-}
-
-fn is_googles_machine() -> bool {
-    let name = file::read(Path::new(PRODUCT_NAME), 100).unwrap_or_default();
-    PRODUCT_NAMES.iter().any(|known| known.as_bytes() == name.trim_ascii())
 }
 
 impl Google {

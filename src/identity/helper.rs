@@ -57,14 +57,10 @@ pub struct Helper {
 }
 
 impl Helper {
-    /// An ID token for `audience`. A signal ends it at once. The grace for a reply with an API token does not apply to it.
+    /// An ID token for `audience`. If the program does not end in time, it is killed, with everything that it has started. A signal
+    /// ends it at once: the grace for a reply with an API token does not apply to it.
     pub fn id_token(&self, audience: &str, deadline: Deadline) -> Result<IdToken> {
-        let text = self.output(audience, deadline.with_grace(Duration::ZERO))?;
-        IdToken::new(text.trim().to_owned()).map_err(|error| self.name.printed_no_token(error))
-    }
-
-    /// Its output, if it succeeds in time. Otherwise it is killed, with everything that it has started.
-    fn output(&self, audience: &str, deadline: Deadline) -> Result<String> {
+        let deadline = deadline.with_grace(Duration::ZERO);
         let mut command = Command::new(self.name.program);
         command.args((self.arguments)(audience));
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
@@ -81,7 +77,9 @@ impl Helper {
         if !status.success() {
             return Err(self.name.ended_badly(&status, &last_words(&stderr.until(rest))));
         }
-        Ok(String::from_utf8_lossy(&stdout.until(rest)).into_owned())
+        let printed = stdout.until(rest);
+        let id_token = IdToken::new(String::from_utf8_lossy(&printed).trim().to_owned());
+        id_token.map_err(|error| self.name.printed_no_token(error))
     }
 }
 

@@ -1,10 +1,10 @@
 //! The one wait: for whatever the program waits, it ends at a deadline, and when a signal asks the program to end.
 
+use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
-use std::{fmt, io};
 
 use crate::os::signals;
 
@@ -162,15 +162,10 @@ pub fn seconds(secs: u64) -> String {
 
 impl From<Ended> for io::Error {
     fn from(ended: Ended) -> io::Error {
-        io::Error::new(io::ErrorKind::TimedOut, ended.to_string())
-    }
-}
-
-impl fmt::Display for Ended {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Ended::TimedOut(secs) | Ended::Late(secs) => write!(f, "the timeout of {} passed", seconds(*secs)),
-            Ended::Signal(signal) => write!(f, "{} asked token-mint to end", signals::name(*signal)),
-        }
+        let text = match ended {
+            Ended::TimedOut(secs) | Ended::Late(secs) => format!("the timeout of {} passed", seconds(secs)),
+            Ended::Signal(signal) => format!("{} asked token-mint to end", signals::name(signal)),
+        };
+        io::Error::new(io::ErrorKind::TimedOut, text)
     }
 }

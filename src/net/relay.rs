@@ -240,6 +240,31 @@ mod tests {
     }
 
     #[test]
+    fn an_end_that_reads_late_and_slowly_gets_all_bytes() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let pair = || {
+            let near = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+            (near, listener.accept().unwrap().0)
+        };
+        let ((mut source, from), (to, mut sink)) = (pair(), pair());
+        let sent: Vec<u8> = (0..8_000_000u32).map(|n| n as u8).collect();
+        let expected = sent.clone();
+        thread::spawn(move || source.write_all(&sent).unwrap());
+        let reader = thread::spawn(move || {
+            thread::sleep(Duration::from_millis(200));
+            let mut got = vec![];
+            sink.read_to_end(&mut got).map(|_| got)
+        });
+        from.set_nonblocking(true).unwrap();
+        to.set_nonblocking(true).unwrap();
+        let deadline = Deadline::after(SOON);
+        while pass(&from, &to, &mut [0; 4096], deadline).unwrap() != Some(0) {
+            assert!(deadline.ended().is_none());
+        }
+        assert!(reader.join().unwrap().unwrap() == expected);
+    }
+
+    #[test]
     fn the_deadline_ends_it_and_so_do_too_many_bytes() {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let silent = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
