@@ -84,7 +84,7 @@ impl Source {
             Source::GitHub(github) => github.id_token(audience, http),
             Source::GitLab => gitlab::id_token(audience, env),
             Source::Google(google) => google.id_token(audience, http),
-            Source::Helper(helper) => helper.id_token(audience, http.deadline()),
+            Source::Helper(helper) => helper.id_token(audience, http.deadline),
             Source::Variable(name) => id_token_in(env, name)?.ok_or_else(|| messages::no_id_token_in(name)),
         }
     }

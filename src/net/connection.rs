@@ -31,14 +31,17 @@ const AFTER_DEADLINE: Duration = Duration::from_secs(1);
 pub struct Connection {
     /// Where it leads to: scheme and authority.
     pub origin: String,
-    connecting: io::Result<Background<Result<TcpStream, HttpError>>>,
+    connecting: Background<Result<TcpStream, HttpError>>,
 }
 
 impl Connection {
     /// Begins to connect to a URL's server.
-    pub fn open(url: &Url, proxy: Option<&Proxy>, deadline: Deadline) -> Connection {
+    ///
+    /// # Errors
+    /// Whatever the operating system says, where no thread can be made.
+    pub fn open(url: &Url, proxy: Option<&Proxy>, deadline: Deadline) -> io::Result<Connection> {
         let (origin, url, proxy) = (url.origin().to_owned(), url.clone(), proxy.cloned());
-        Connection { origin, connecting: Background::spawn(move || connect_to(&url, proxy.as_ref(), deadline)) }
+        Ok(Connection { origin, connecting: Background::spawn(move || connect_to(&url, proxy.as_ref(), deadline))? })
     }
 
     /// Waits for the connection.
@@ -48,7 +51,7 @@ impl Connection {
     pub fn wait(self, deadline: Deadline) -> Result<TcpStream, HttpError> {
         let is_next_door = self.origin == Url::google_metadata().origin();
         let deadline = if is_next_door { deadline.within(NEXT_DOOR_TIMEOUT) } else { deadline };
-        let connected = match deadline.result_of(self.connecting?) {
+        let connected = match deadline.result_of(self.connecting) {
             Err(Ended::Late(secs)) => Err(unreachable(&format!("no connection within {}", seconds(secs)))),
             connected => connected?,
         };
@@ -163,7 +166,7 @@ mod tests {
     }
 
     fn open(address: SocketAddr) -> Connection {
-        Connection::open(&Url::parse(&format!("http://{address}")).unwrap(), None, deadline())
+        Connection::open(&Url::parse(&format!("http://{address}")).unwrap(), None, deadline()).unwrap()
     }
 
     #[test]

@@ -128,8 +128,8 @@ struct Work<T> {
 }
 
 impl<T: Send + 'static> Background<T> {
-    /// Begins the work. A thread that has no memory to start with panics in std, and nothing but its silence tells: a channel's end
-    /// would be dropped there, which aborts.
+    /// Begins the work. A thread that has no memory to start with panics in std, and nothing but its silence tells. So this is no
+    /// channel: its end would be dropped there, and that aborts.
     ///
     /// # Errors
     /// Whatever the operating system says, where no thread can be made.

@@ -62,7 +62,7 @@ const LONGER_THAN_ANY_DEADLINE_SECS: u64 = 24 * 60 * 60;
 /// Sends requests until the deadline.
 #[derive(Clone)]
 pub struct Http {
-    deadline: Deadline,
+    pub deadline: Deadline,
     log: Log,
     proxies: Proxies,
     max_body_bytes: usize,
@@ -118,15 +118,10 @@ impl Http {
         Http { max_body_bytes, ..self.clone() }
     }
 
-    /// When it gives up.
-    pub fn deadline(&self) -> Deadline {
-        self.deadline
-    }
-
     /// Begins to connect to a URL's server, while there is something else to wait for. The next request there takes this
     /// connection. That it can't be made is nobody's trouble until then.
     pub fn connect_early(&self, url: &Url) {
-        *self.early.borrow_mut() = Some(Connection::open(url, self.proxies.for_url(url), self.deadline));
+        *self.early.borrow_mut() = Connection::open(url, self.proxies.for_url(url), self.deadline).ok();
     }
 
     /// `GET url`, with these headers too. What is accepted is JSON, unless one of them says otherwise.
@@ -169,7 +164,7 @@ impl Http {
         };
         let remote = match early {
             Some(remote) => remote,
-            None => Connection::open(url, self.proxies.for_url(url), deadline).wait(deadline)?,
+            None => Connection::open(url, self.proxies.for_url(url), deadline)?.wait(deadline)?,
         };
         let no_relay = |error| HttpError::new(Fault::Broken, format!("no relay on loopback: {error}"));
         let relay = Relay::new().map_err(no_relay)?;
