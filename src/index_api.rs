@@ -50,7 +50,7 @@ impl Index {
     /// Reads the reply to that.
     pub fn read_audience(&self, replied: &Replied) -> Result<String> {
         let request = self.request(Endpoint::Audience);
-        let audience = request.member(request.accepted(replied, &[200], redact_tokens)?, "audience")?;
+        let audience = request.member(replied, "audience", redact_tokens)?;
         if !is_audience(&audience) {
             return Err(request.nonsense("the audience in its reply is empty, or has a control character"));
         }
@@ -67,8 +67,8 @@ impl Index {
     /// Reads the reply to that.
     pub fn read_minted(&self, replied: &Replied, id_token: &IdToken) -> MintReply {
         let request = self.request(Endpoint::Mint);
-        let reply = request.accepted(replied, &[200], |text| id_token.redact(text));
-        let token = reply.and_then(|reply| request.usable(ApiToken::new(request.member(reply, "token")?)));
+        let token = request.member(replied, "token", |text| id_token.redact(text));
+        let token = token.and_then(|token| request.usable(ApiToken::new(token)));
         let body = match replied {
             Ok(Reply { status: 200..=299, body, .. }) | Err(HttpError { body, .. }) => body,
             Ok(_) => &vec![],

@@ -60,8 +60,9 @@ impl Request {
         }
     }
 
-    /// A member of the JSON object that was asked for.
-    pub fn member(&self, reply: &Reply, key: &str) -> error::Result<String> {
+    /// A text in the JSON object that was asked for. `redact` is as for [`Request::accepted`].
+    pub fn member(&self, replied: &Replied, key: &str, redact: impl Fn(&str) -> String) -> error::Result<String> {
+        let reply = self.accepted(replied, &[200], redact)?;
         let member = Object::read(&reply.body).and_then(|object| object.get(key));
         member.map_err(|error| match self.endpoint {
             // It is probably incomplete.

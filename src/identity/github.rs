@@ -58,6 +58,5 @@ impl GitHub {
 /// Reads the endpoint's reply.
 pub fn read_id_token(replied: &Replied, url: &Url, request_token: &RequestToken) -> Result<IdToken> {
     let request = Request { endpoint: Endpoint::GitHub, server: url.origin().to_owned(), name: NAME.to_owned() };
-    let reply = request.accepted(replied, &[200], |text| request_token.redact(text))?;
-    request.usable(IdToken::new(request.member(reply, "value")?))
+    request.usable(IdToken::new(request.member(replied, "value", |text| request_token.redact(text))?))
 }

@@ -92,8 +92,7 @@ pub fn read_id_token(replied: &Replied, url: &Url) -> Result<IdToken> {
 
 /// Reads the metadata server's reply to a request for an access token.
 pub fn read_access_token(replied: &Replied, url: &Url) -> Result<RequestToken> {
-    let reply = request(url).accepted(replied, &[200], redact_tokens)?;
-    request(url).usable(RequestToken::new(&request(url).member(reply, "access_token")?))
+    request(url).usable(RequestToken::new(&request(url).member(replied, "access_token", redact_tokens)?))
 }
 
 /// `projects.serviceAccounts.generateIdToken` of the IAM Service Account Credentials API, version 1.
@@ -107,8 +106,7 @@ fn impersonate(account: &str, audience: &str, access_token: &RequestToken, http:
 
 /// Reads IAM's reply.
 pub fn read_generated(replied: &Replied, url: &Url, access_token: &RequestToken) -> Result<IdToken> {
-    let reply = request(url).accepted(replied, &[200], |text| access_token.redact(text))?;
-    request(url).usable(IdToken::new(request(url).member(reply, "token")?))
+    request(url).usable(IdToken::new(request(url).member(replied, "token", |text| access_token.redact(text))?))
 }
 
 #[cfg(test)]

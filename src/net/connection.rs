@@ -83,14 +83,14 @@ fn connect_to(url: &Url, proxy: Option<&Proxy>, deadline: Deadline) -> Result<Tc
 }
 
 fn unreachable(why: &impl Display) -> HttpError {
-    HttpError::new(Fault::Unreachable, format!("network trouble: {}", HttpError::text(why)))
+    HttpError::new(Fault::Unreachable, format!("network trouble: {}", HttpError::shown(why)))
 }
 
 fn connect_through(proxy: &Proxy, address: &str, deadline: Deadline) -> Result<TcpStream, HttpError> {
     let Proxy { host, port, credentials, variable } = proxy;
     let failed =
         |fault, how: &str| HttpError::new(fault, format!("the proxy can't be used: {how} (it is named by {variable})"));
-    let no_answer = |error: io::Error| failed(Fault::Unreachable, &HttpError::text(&error));
+    let no_answer = |error: io::Error| failed(Fault::Unreachable, &HttpError::shown(&error));
     let stream = connect(host, *port, deadline).map_err(no_answer)?;
     let credentials = credentials.as_ref().map(|credentials| {
         // A user without a password is `user:` (RFC 7617, section 2).
@@ -112,7 +112,7 @@ fn connect_through(proxy: &Proxy, address: &str, deadline: Deadline) -> Result<T
         status => {
             // A refusal is the request's fault.
             let fault = if status.starts_with('4') { Fault::ProxyRefused } else { Fault::Unreachable };
-            Err(failed(fault, &format!("it answered: {}", HttpError::text(&proxy.redact(status_line)))))
+            Err(failed(fault, &format!("it answered: {}", HttpError::shown(&proxy.redact(status_line)))))
         }
     }
 }

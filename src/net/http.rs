@@ -179,7 +179,7 @@ impl Http {
             request = request.with_timeout(LONGER_THAN_ANY_DEADLINE_SECS);
         }
         let max_body_bytes = self.max_body_bytes;
-        let exchanging = Background::spawn(move || exchange(request, max_body_bytes))?;
+        let exchanging = Background::spawn(move || reply_to(request, max_body_bytes))?;
         let relayed = relay.run(&remote, max_body_bytes + MAX_AROUND_BYTES, deadline);
         drop((relay, remote)); // so minreq notices at once, if it did not end this
         let reaction = Deadline::after(REACTION_TIMEOUT).despite_signals();
@@ -209,7 +209,7 @@ pub fn end_panics_as_bad_replies() {
 }
 
 /// Sends a request, and reads its reply.
-fn exchange(request: minreq::Request, max_body_bytes: usize) -> Replied {
+fn reply_to(request: minreq::Request, max_body_bytes: usize) -> Replied {
     let mut response = request.send_lazy()?;
     if response.reason_phrase == NO_STATUS_LINE {
         return Err(HttpError::no_reply());

@@ -56,7 +56,7 @@ impl HttpError {
 
     /// The reply breaks HTTP's rules.
     pub fn malformed(how: &impl Display) -> HttpError {
-        HttpError::new(Fault::Broken, format!("its reply is not proper HTTP: {}", HttpError::text(how)))
+        HttpError::new(Fault::Broken, format!("its reply is not proper HTTP: {}", HttpError::shown(how)))
     }
 
     /// The reply is longer than this.
@@ -80,7 +80,7 @@ impl HttpError {
     }
 
     /// What is shown of a library's or a server's text.
-    pub fn text(error: &impl Display) -> String {
+    pub fn shown(error: &impl Display) -> String {
         shown(&redact_tokens(&error.to_string()))
     }
 }
@@ -114,7 +114,7 @@ impl From<minreq::Error> for HttpError {
 
 impl From<io::Error> for HttpError {
     fn from(error: io::Error) -> HttpError {
-        let text = HttpError::text(&error);
+        let text = HttpError::shown(&error);
         if let Some(complaint) = text.strip_prefix(BAD_CERTIFICATE) {
             let unknown = complaint == "UnknownIssuer";
             let complaint = if unknown { "it is of an unknown certificate authority" } else { complaint };
