@@ -70,15 +70,15 @@ impl Exchange<'_> {
         let Settings { index, audience, .. } = self.settings;
         self.log.line(&format!("version {}, index {index}", env!("CARGO_PKG_VERSION")));
         let expected = match audience {
-            None => Some(self.retry.run(|error| error.is_transient, |_| index.audience(&self.http))?),
+            None => Some(self.retry.run(|_| index.audience(&self.http))?),
             Some(_) => index.known_audience(),
         };
         let audience = audience.clone().or_else(|| expected.clone()).unwrap_or_default();
-        if self.identity.takes_time() {
-            index.connect_early(&self.http);
+        if self.identity.source.can_reissue() {
+            self.http.connect_early(&index.at("/"));
         }
-        self.log.line(&format!("{}, audience {}", self.identity.how(), shown(&redact_tokens(&audience))));
-        self.retry.run(|error| error.is_transient, |_| self.prove(&audience, &expected))
+        self.log.line(&format!("{}, audience {}", self.identity.how, shown(&redact_tokens(&audience))));
+        self.retry.run(|_| self.prove(&audience, &expected))
     }
 
     /// Requests an ID token that the index never gets. Nothing is sent to the index.
@@ -86,11 +86,11 @@ impl Exchange<'_> {
         let Settings { index, audience, .. } = self.settings;
         let expected = index.known_audience();
         let audience = audience.clone().or_else(|| expected.clone()).unwrap_or_else(|| NO_AUDIENCE.to_owned());
-        self.retry.run(|error| error.is_transient, |_| self.prove(&audience, &expected))
+        self.retry.run(|_| self.prove(&audience, &expected))
     }
 
     fn prove(&self, audience: &str, expected: &Option<String>) -> Result<Proof> {
-        let id_token = self.identity.id_token(audience, self.env, &self.http)?;
+        let id_token = self.identity.source.id_token(audience, self.env, &self.http)?;
         handover::mask(id_token.reveal(), self.env)?;
         Ok(Proof { id_token, audience: audience.to_owned(), expected: expected.clone() })
     }
@@ -101,17 +101,19 @@ impl Exchange<'_> {
     /// # Errors
     /// Also if a signal came meanwhile; then the API token is revoked.
     pub fn mint(&self, mut proof: Proof) -> Result<LiveToken<'_>> {
-        let may_help =
-            |error: &Error| error.is_transient && (self.identity.can_reissue() || !error.may_have_reached_server);
         let deadline = self.retry.deadline.with_grace(MINT_GRACE);
         let http = self.http.until(deadline);
-        let minted = Retry { deadline, ..self.retry }.run(may_help, |failed| {
+        let minted = Retry { deadline, ..self.retry }.run(|failed| {
             if failed > 0 {
                 proof = self.prove(&proof.audience, &proof.expected)?;
             }
-            let MintReply { unusable, minted, has_bad_expiry } = self.settings.index.mint(&proof.id_token, &http)?;
+            let MintReply { unusable, minted, has_bad_expiry } = self.settings.index.mint(&proof.id_token, &http);
             unusable.iter().for_each(|token| self.revoke(token.reveal(), None));
-            minted.map(|minted| (LiveToken { minted, exchange: self, is_kept: false }, has_bad_expiry))
+            let minted = minted.map_err(|error| {
+                let has_id_token = self.identity.source.can_reissue() || !error.may_have_reached_server;
+                Error { is_transient: error.is_transient && has_id_token, ..error }
+            })?;
+            Ok((LiveToken { minted, exchange: self, is_kept: false }, has_bad_expiry))
         });
         let (live, has_bad_expiry) = minted.map_err(|error| self.explained(error, &proof))?;
         if let Some(signal) = deadline.signal() {
@@ -212,7 +214,7 @@ impl Drop for LiveToken<'_> {
 
 /// Revokes an API token, in several attempts if necessary. True if the index accepted the request; false if it can't revoke.
 pub fn revoke(token: &str, index: &Index, http: &Http, retry: Retry) -> Result<bool> {
-    retry.run(|error| error.is_transient, |_| index.burn(token, http))
+    retry.run(|_| index.burn(token, http))
 }
 
 /// Until when an API token is valid, in words.

@@ -1,9 +1,7 @@
 //! The CI system that issues this job's ID token, and how to get that.
 //!
-//! Each system has a file of its own below, and a line in [`PROVIDERS`].
+//! Each system has an entry in [`PROVIDERS`], and a file below: `helper.rs` has those that come with a program for it.
 
-mod buildkite;
-mod circleci;
 mod fork;
 pub mod github;
 mod gitlab;
@@ -15,41 +13,42 @@ use crate::error::Result;
 use crate::explain::messages;
 use crate::net::http::Http;
 use crate::secret::IdToken;
+use github::GitHub;
+use google::Google;
+use helper::Helper;
 
 /// The CI systems, in the order in which they are tried. Google comes last: a runner of any other system may be a
 /// virtual machine of Google's.
 const PROVIDERS: [Provider; 5] =
-    [github::PROVIDER, gitlab::PROVIDER, buildkite::PROVIDER, circleci::PROVIDER, google::PROVIDER];
+    [github::PROVIDER, gitlab::PROVIDER, helper::BUILDKITE, helper::CIRCLECI, google::PROVIDER];
 
 /// A CI system.
 pub struct Provider {
     name: &'static str,
     /// How it is recognised, in words.
     detected_by: &'static str,
-    find: fn(&Env) -> Found,
+    /// The source of this job's ID tokens; `None` if this is not the system's job. An error if it is, and something is missing.
+    /// Nothing is sent.
+    find: fn(&Env) -> Result<Option<Source>>,
     /// The variables that hold an ID token for an audience, or that are enough to request one.
     variables: fn(&str) -> Vec<String>,
 }
 
-/// The source of this job's ID tokens; `None` if this is not the system's job. An error if it is, and something is missing.
-/// Nothing was sent.
-type Found = Result<Option<Box<dyn IdTokenSource>>>;
-
 /// The source of a job's ID tokens.
-trait IdTokenSource {
-    /// An ID token for `audience`.
-    fn id_token(&self, audience: &str, env: &Env, http: &Http) -> Result<IdToken>;
-
-    /// False if there is one ID token for the whole job.
-    fn can_reissue(&self) -> bool {
-        true
-    }
+pub enum Source {
+    GitHub(GitHub),
+    GitLab,
+    Google(Google),
+    Helper(Helper),
+    /// A variable that the user named.
+    Variable(String),
 }
 
-/// The CI system that vouches for this job.
+/// What vouches for this job.
 pub struct Identity {
-    how: String,
-    source: Box<dyn IdTokenSource>,
+    /// How the ID token is got, in words.
+    pub how: String,
+    pub source: Source,
 }
 
 /// Finds the CI system that this process runs in, or takes the ID token in the variable that the user named. Nothing is
@@ -58,20 +57,18 @@ pub fn recognise(id_token_env: Option<&str>, env: &Env) -> Result<Identity> {
     if let Some(variable) = id_token_env {
         text(env, variable)?.ok_or_else(|| messages::no_id_token_in(variable))?;
         let how = format!("taking the ID token from the variable {variable}");
-        return Ok(Identity { how, source: Box::new(Variable(variable.to_owned())) });
+        return Ok(Identity { how, source: Source::Variable(variable.to_owned()) });
     }
     for Provider { name, find, .. } in &PROVIDERS {
         if let Some(source) = find(env)? {
             return Ok(Identity { how: format!("asking {name} for an ID token"), source });
         }
     }
-    Err(if env.get("CI").is_some() { messages::no_identity(&known_systems()) } else { messages::no_ci_job() })
-}
-
-/// Each system and how it is recognised.
-fn known_systems() -> String {
-    let providers = PROVIDERS.iter().map(|Provider { name, detected_by, .. }| format!("{name} by {detected_by}"));
-    providers.collect::<Vec<_>>().join(", ")
+    if env.get("CI").is_none() {
+        return Err(messages::no_ci_job());
+    }
+    let known = PROVIDERS.iter().map(|Provider { name, detected_by, .. }| format!("{name} by {detected_by}"));
+    Err(messages::no_identity(&known.collect::<Vec<_>>().join(", ")))
 }
 
 /// The variables to remove from the environment of a program that must not get an ID token for `audience`.
@@ -80,38 +77,21 @@ pub fn variables(id_token_env: Option<&str>, audience: &str) -> Vec<String> {
     of_providers.chain(id_token_env.map(str::to_owned)).collect()
 }
 
-impl Identity {
-    /// An ID token for `audience`. It can be exchanged once. Each call gives a new one, if [`Identity::can_reissue`].
+impl Source {
+    /// An ID token for `audience`. It can be exchanged once.
     pub fn id_token(&self, audience: &str, env: &Env, http: &Http) -> Result<IdToken> {
-        self.source.id_token(audience, env, http)
+        match self {
+            Source::GitHub(github) => github.id_token(audience, http),
+            Source::GitLab => gitlab::id_token(audience, env),
+            Source::Google(google) => google.id_token(audience, http),
+            Source::Helper(helper) => helper.id_token(audience, http.deadline),
+            Source::Variable(name) => id_token_in(env, name)?.ok_or_else(|| messages::no_id_token_in(name)),
+        }
     }
 
-    /// True if a second call gives another ID token.
+    /// True if each ID token is requested, so that a second one is another one; false if there is one for the whole job.
     pub fn can_reissue(&self) -> bool {
-        self.source.can_reissue()
-    }
-
-    /// True if the ID token has to be requested.
-    pub fn takes_time(&self) -> bool {
-        self.source.can_reissue()
-    }
-
-    /// How the ID token is got, in words.
-    pub fn how(&self) -> &str {
-        &self.how
-    }
-}
-
-/// An ID token in a variable that the user named.
-struct Variable(String);
-
-impl IdTokenSource for Variable {
-    fn id_token(&self, _: &str, env: &Env, _: &Http) -> Result<IdToken> {
-        id_token_in(env, &self.0)?.ok_or_else(|| messages::no_id_token_in(&self.0))
-    }
-
-    fn can_reissue(&self) -> bool {
-        false
+        !matches!(self, Source::GitLab | Source::Variable(_))
     }
 }
 

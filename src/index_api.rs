@@ -7,7 +7,7 @@ use crate::error::Result;
 use crate::explain::requests::{Endpoint, Request};
 use crate::index::Index;
 use crate::json::{self, Object};
-use crate::net::http::{Http, Reply};
+use crate::net::http::{Http, Replied, Reply};
 use crate::net::http_error::HttpError;
 use crate::secret::{ApiToken, IdToken, UnusableToken, redact, redact_tokens};
 use crate::time::LATEST_UNIX_SECS;
@@ -44,59 +44,40 @@ impl Index {
         if let Some(audience) = self.known_audience() {
             return Ok(audience);
         }
-        let reply = http.get(&self.at(AUDIENCE_PATH), &[]);
-        self.read_audience(&reply.map_err(|error| self.request(Endpoint::Audience).no_reply(&error))?)
+        self.read_audience(&http.get(&self.at(AUDIENCE_PATH), &[]))
     }
 
     /// Reads the reply to that.
-    pub fn read_audience(&self, reply: &Reply) -> Result<String> {
+    pub fn read_audience(&self, replied: &Replied) -> Result<String> {
         let request = self.request(Endpoint::Audience);
-        if reply.status != 200 {
-            return Err(request.unexpected(reply, redact_tokens));
+        let audience = request.member(replied, "audience", redact_tokens)?;
+        if !is_audience(&audience) {
+            return Err(request.nonsense("the audience in its reply is empty, or has a control character"));
         }
-        let audience = Object::read(&reply.body).and_then(|object| object.get::<String>("audience"));
-        let audience = audience.map_err(|error| request.bad_json(&error))?;
-        if is_audience(&audience) { Ok(audience) } else { Err(request.bad_audience()) }
-    }
-
-    /// Begins to connect to the index, for the request to mint that comes after the ID token's.
-    pub fn connect_early(&self, http: &Http) {
-        http.connect_early(&self.at(MINT_PATH));
+        Ok(audience)
     }
 
     /// Exchanges an ID token for an API token. The ID token is used up, even if the reply is lost.
-    ///
-    /// # Errors
-    /// If there is no reply. What is wrong with a reply is part of the result.
-    pub fn mint(&self, id_token: &IdToken, http: &Http) -> Result<MintReply> {
+    pub fn mint(&self, id_token: &IdToken, http: &Http) -> MintReply {
         // An ID token has no character that has to be escaped in JSON: its type ensures that.
         let json = format!("{{\"token\":\"{}\"}}", id_token.reveal());
-        let reply = http.post_json_for_any_part(&self.at(MINT_PATH), &[], json);
-        Ok(self.read_minted(reply.map_err(|error| self.request(Endpoint::Mint).no_reply(&error))?, id_token))
+        self.read_minted(&http.post_json(&self.at(MINT_PATH), &[], json), id_token)
     }
 
-    /// Reads the reply to a request to mint, which may be incomplete.
-    pub fn read_minted(&self, mut reply: Reply, id_token: &IdToken) -> MintReply {
+    /// Reads the reply to that.
+    pub fn read_minted(&self, replied: &Replied, id_token: &IdToken) -> MintReply {
         let request = self.request(Endpoint::Mint);
-        let object = Object::read(&reply.body);
-        let token = match (reply.error.take(), &object) {
-            (Some(error), _) => Err(request.no_reply(&error)),
-            (None, _) if reply.status != 200 => Err(request.unexpected(&reply, |text| id_token.redact(text))),
-            // It is probably incomplete.
-            (None, Err(error)) if !reply.is_surely_whole && !error.is_well_formed() => {
-                Err(request.no_reply(&HttpError::cut_off()))
-            }
-            (None, Err(error)) => Err(request.bad_json(error)),
-            (None, Ok(object)) => object.get("token").map_err(|error| request.bad_json(&error)),
+        let token = request.member(replied, "token", |text| id_token.redact(text));
+        let token = token.and_then(|token| request.usable(ApiToken::new(token)));
+        let body = match replied {
+            Ok(Reply { status: 200..=299, body, .. }) | Err(HttpError { body, .. }) => body,
+            Ok(_) => &vec![],
         };
-        let token = token.and_then(|token| ApiToken::new(token).map_err(|error| request.bad_token(error)));
-        let unusable = match token {
-            Err(_) if (200..300).contains(&reply.status) => json::strings_after("token", &reply.body),
-            _ => vec![],
-        };
-        let unusable = unusable.into_iter().filter(|token| !token.is_empty() && token != id_token.reveal());
+        let found = if token.is_err() { json::strings_after("token", body) } else { vec![] };
+        let unusable = found.into_iter().filter(|token| !token.is_empty() && token != id_token.reveal());
         // A token with a bad time of expiry is valid all the same. One after the year 9999 is a mistake.
-        let expires = object.as_ref().ok().filter(|object| !matches!(object.json("expires"), None | Some("null")));
+        let object = Object::read(body).ok();
+        let expires = object.filter(|object| !matches!(object.json("expires"), None | Some("null")));
         let expires = expires.map(|object| object.get("expires").ok().filter(|secs| *secs <= LATEST_UNIX_SECS));
         MintReply {
             unusable: unusable.take(MAX_UNUSABLE).map(UnusableToken::new).collect(),
@@ -109,17 +90,13 @@ impl Index {
     /// endpoint, like older ones.
     pub fn burn(&self, token: &str, http: &Http) -> Result<bool> {
         let json = format!("{{\"token\":{}}}", json::quoted(token));
-        let reply = http.post_json(&self.at(BURN_PATH), &[], json);
-        self.read_burnt(&reply.map_err(|error| self.request(Endpoint::Burn).no_reply(&error))?, token)
+        self.read_burnt(&http.post_json(&self.at(BURN_PATH), &[], json), token)
     }
 
     /// Reads the reply to that.
-    pub fn read_burnt(&self, reply: &Reply, token: &str) -> Result<bool> {
-        match reply.status {
-            202 => Ok(true),
-            404 => Ok(false),
-            _ => Err(self.request(Endpoint::Burn).unexpected(reply, |text| redact(text, token))),
-        }
+    pub fn read_burnt(&self, replied: &Replied, token: &str) -> Result<bool> {
+        let request = self.request(Endpoint::Burn);
+        Ok(request.accepted(replied, &[202, 404], |text| redact(text, token))?.status == 202)
     }
 
     fn request(&self, endpoint: Endpoint) -> Request {

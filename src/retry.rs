@@ -2,7 +2,7 @@
 
 use std::collections::hash_map::RandomState;
 use std::hash::{BuildHasher, Hasher};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use crate::error::{Error, Result};
 use crate::net::deadline::Deadline;
@@ -26,7 +26,7 @@ impl Retry {
     ///
     /// # Errors
     /// Those of `attempt`, or that a signal came.
-    pub fn run<T>(self, may_help: impl Fn(&Error) -> bool, mut attempt: impl FnMut(u32) -> Result<T>) -> Result<T> {
+    pub fn run<T>(self, mut attempt: impl FnMut(u32) -> Result<T>) -> Result<T> {
         let mut failed = 0;
         loop {
             self.end_on_signal()?;
@@ -37,14 +37,13 @@ impl Retry {
             failed += 1;
             let pause = pause_after(failed).max(error.retry_after.unwrap_or_default());
             self.end_on_signal()?;
-            if failed == MAX_ATTEMPTS || !may_help(&error) || pause >= self.deadline.remaining() {
+            if failed == MAX_ATTEMPTS || !error.is_transient || pause >= self.deadline.remaining() {
                 return Err(error);
             }
             let (secs, tenths, next) = (pause.as_secs(), pause.subsec_millis() / 100, failed + 1);
             let text = format!("{error}; trying again in {secs}.{tenths} seconds (attempt {next} of {MAX_ATTEMPTS})");
             self.log.line(&text);
-            let start = Instant::now();
-            let _ = self.deadline.wait(|| (start.elapsed() >= pause || self.deadline.signal().is_some()).then_some(()));
+            let _ = self.deadline.within(pause).wait(|| self.deadline.signal());
         }
     }
 

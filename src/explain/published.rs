@@ -56,7 +56,7 @@ impl Published {
     pub fn of(project: &str, index: &Index, http: &Http) -> Published {
         let name = normalized(project);
         let get = |path: &str, headers: &[(&str, String)]| {
-            let http = http.until(http.deadline().within(TIMEOUT)).taking(MAX_REPLY_BYTES);
+            let http = http.until(http.deadline.within(TIMEOUT)).taking(MAX_REPLY_BYTES);
             http.get(&index.at(path), headers).ok()
         };
         match get(&format!("/pypi/{name}/json"), &[]) {

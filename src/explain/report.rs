@@ -146,7 +146,7 @@ mod tests {
     use crate::explain::requests::{Endpoint, Request};
     use crate::index::Index;
     use crate::net::http::Reply;
-    use crate::net::http_error::HttpError;
+    use crate::net::http_error::{Fault, HttpError};
 
     const HOSTILE: &str = "x\n::error::a\n  ::Warning::b\r::add-mask::c\ntoken-mint: form: d\n ##[group]e\x1b[2K\u{202e}\u{85}\u{2028} \
                            pypi-AgEIcHlwaS5vcmcCJDAw,eyJhbGciOiJSUzI1NiJ9.eyJzdWIiOiJ4In0.c2lnbmF0dXJl ::::##[f";
@@ -156,8 +156,7 @@ mod tests {
         let text = || HOSTILE.to_owned();
         let io = || io::Error::other(HOSTILE);
         let request = |endpoint| Request { endpoint, server: text(), name: text() };
-        let reply =
-            |status| Reply { status, body: text().into(), retry_after: None, error: None, is_surely_whole: true };
+        let reply = |status| Reply { status, body: text().into(), retry_after: None, is_surely_whole: true };
         let errors: Vec<Error> = vec![
             messages::usage(&UsageError { fact: text(), hint: text() }),
             messages::bad_setting(HOSTILE, HOSTILE),
@@ -167,8 +166,8 @@ mod tests {
             messages::Helper { provider: "x", program: "y" }.ended_badly(&HOSTILE, HOSTILE),
             request(Endpoint::GitHub).unexpected(&reply(403), str::to_owned),
             request(Endpoint::Mint).unexpected(&reply(500), str::to_owned),
-            request(Endpoint::Mint).no_reply(&HttpError::Proxy(text())),
-            request(Endpoint::Burn).no_reply(&HttpError::Certificate(text())),
+            request(Endpoint::Mint).no_reply(&HttpError::new(Fault::Unreachable, text())),
+            request(Endpoint::Burn).no_reply(&HttpError::new(Fault::Certificate, text())),
             messages::step_output_not_opened(HOSTILE, &io()),
             messages::program_not_run(HOSTILE, &io()),
             messages::stdout_not_written(&io()),

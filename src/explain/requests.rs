@@ -1,12 +1,12 @@
 //! The messages about a request that failed: to a CI system's endpoint for an ID token, and to the index's endpoints.
 
-use std::fmt::{self, Display};
+use std::fmt::Display;
 
-use crate::error::{Error, Kind, Reason};
+use crate::error::{self, Error, Kind, Reason};
 use crate::explain::messages::{AGAIN, OTHER_PROVIDER, PERMISSION};
-use crate::json::{JsonError, Object};
-use crate::net::http::Reply;
-use crate::net::http_error::HttpError;
+use crate::json::Object;
+use crate::net::http::{Replied, Reply};
+use crate::net::http_error::{Fault, HttpError};
 use crate::secret::SecretError;
 use crate::text::message;
 
@@ -14,7 +14,7 @@ use crate::text::message;
 const MAX_REASONS: usize = 20;
 
 /// The endpoint of a request.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Endpoint {
     /// GitHub's, for an ID token.
     GitHub,
@@ -30,48 +30,12 @@ pub enum Endpoint {
     Burn,
 }
 
-impl Endpoint {
-    fn provider(self) -> Option<&'static str> {
-        match self {
-            Endpoint::GitHub => Some("GitHub"),
-            Endpoint::GoogleMetadata | Endpoint::GoogleIam => Some("Google Cloud"),
-            Endpoint::Audience | Endpoint::Mint | Endpoint::Burn => None,
-        }
-    }
-
-    /// The hint for a reply that is not the protocol's.
-    fn nonsense(self) -> &'static str {
-        match self {
-            Endpoint::GitHub => {
-                "GitHub's endpoint answers in another form: is ACTIONS_ID_TOKEN_REQUEST_URL as the runner set it?"
-            }
-            Endpoint::GoogleMetadata | Endpoint::GoogleIam => OTHER_PROVIDER,
-            Endpoint::Audience | Endpoint::Mint | Endpoint::Burn => {
-                "a package index with trusted publishing answers in another form: is this a web page, or another service? \
-                 Check --index"
-            }
-        }
-    }
-}
-
-impl Display for Endpoint {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match (self.provider(), self) {
-            (Some(provider), _) => write!(f, "asking {provider} for an ID token"),
-            (None, Endpoint::Audience) => f.write_str("asking the index for its audience"),
-            (None, Endpoint::Burn) => f.write_str("asking the index to revoke the API token"),
-            (None, _) => f.write_str("asking the index for an API token"),
-        }
-    }
-}
-
 /// A request, for messages about it.
-#[derive(Clone)]
 pub struct Request {
     pub endpoint: Endpoint,
     /// Scheme and authority.
     pub server: String,
-    /// The server's name for people.
+    /// The CI system's or the index's name for people.
     pub name: String,
 }
 
@@ -82,19 +46,77 @@ const SERVICE_ACCOUNT: &str = "the account that the job runs as needs the role S
                                Credentials API";
 
 impl Request {
-    fn failed(&self, how: impl Display) -> Error {
-        Error::new(Kind::Trouble, format!("{} ({}): {how}", self.endpoint, self.server))
+    /// The reply, if it has one of these statuses. `redact` removes secrets that the server sends back.
+    pub fn accepted<'a>(
+        &self,
+        replied: &'a Replied,
+        statuses: &[u16],
+        redact: impl Fn(&str) -> String,
+    ) -> error::Result<&'a Reply> {
+        match replied {
+            Ok(reply) if statuses.contains(&reply.status) => Ok(reply),
+            Ok(reply) => Err(self.unexpected(reply, redact)),
+            Err(error) => Err(self.no_reply(error)),
+        }
     }
 
-    /// There was no complete reply.
+    /// A text in the JSON object that was asked for. `redact` is as for [`Request::accepted`].
+    pub fn member(&self, replied: &Replied, key: &str, redact: impl Fn(&str) -> String) -> error::Result<String> {
+        let reply = self.accepted(replied, &[200], redact)?;
+        let member = Object::read(&reply.body).and_then(|object| object.get(key));
+        member.map_err(|error| match self.endpoint {
+            // It is probably incomplete.
+            Endpoint::Mint if !reply.is_surely_whole && !error.is_well_formed() => self.no_reply(&HttpError::cut_off()),
+            // After half a text or a web page, another attempt may help. A request to mint is not repeated: it may have made a token.
+            endpoint => Error {
+                is_transient: !error.is_well_formed() && endpoint != Endpoint::Mint,
+                ..self.nonsense(format!("its reply is not what was asked for: {error}"))
+            },
+        })
+    }
+
+    /// The token in a reply, if it has the right form.
+    pub fn usable<T>(&self, token: Result<T, SecretError>) -> error::Result<T> {
+        token.map_err(|error| self.nonsense(format!("the token in its reply is unusable: {error}")))
+    }
+
+    /// A reply with the right status that the protocol does not know.
+    pub fn nonsense(&self, what: impl Display) -> Error {
+        self.failed(what).hint(self.nonsense_hint()).hint(AGAIN)
+    }
+
+    fn nonsense_hint(&self) -> &'static str {
+        match self.endpoint {
+            Endpoint::GitHub => {
+                "GitHub's endpoint answers in another form: is ACTIONS_ID_TOKEN_REQUEST_URL as the runner set it?"
+            }
+            Endpoint::GoogleMetadata | Endpoint::GoogleIam => OTHER_PROVIDER,
+            Endpoint::Audience | Endpoint::Mint | Endpoint::Burn => {
+                "a package index with trusted publishing answers in another form: is this a web page, or another service? \
+                 Check --index"
+            }
+        }
+    }
+
+    fn failed(&self, how: impl Display) -> Error {
+        let asking = match self.endpoint {
+            Endpoint::Audience => "asking the index for its audience",
+            Endpoint::Mint => "asking the index for an API token",
+            Endpoint::Burn => "asking the index to revoke the API token",
+            _ => &format!("asking {} for an ID token", self.name),
+        };
+        Error::new(Kind::Trouble, format!("{asking} ({}): {how}", self.server))
+    }
+
+    /// There was no whole reply.
     pub fn no_reply(&self, error: &HttpError) -> Error {
         let failure = Error {
             is_transient: error.is_transient(),
             may_have_reached_server: error.may_have_reached_server(),
-            ..self.failed(error)
+            ..self.failed(&error.text)
         };
-        match (error, self.endpoint) {
-            (HttpError::Certificate(_), _) => failure
+        match (error.fault, self.endpoint) {
+            (Fault::Certificate, _) => failure
                 .hint(if cfg!(not(feature = "system-roots")) {
                     "this build trusts the certificate authorities that Mozilla's Firefox trusts, and none of the system's. If \
                      a proxy of your organisation opens TLS connections, use a build of token-mint with \
@@ -106,10 +128,10 @@ impl Request {
                 })
                 .hint("a clock that is wrong makes a good certificate look bad: check this machine's date"),
             (_, Endpoint::Burn) => failure.hint(STILL_VALID),
-            (HttpError::ProxyCredentials(variable), _) => failure.hint(format!(
+            (Fault::ProxyCredentials(variable), _) => failure.hint(format!(
                 "in {variable}, they stand before the host, percent-encoded: http://USER:PASSWORD@HOST:PORT"
             )),
-            (HttpError::ProxyRefused(_), _) => failure.hint(
+            (Fault::ProxyRefused, _) => failure.hint(
                 "the proxy does not let this job connect to that server: ask whoever runs the proxy, or name the server in no_proxy",
             ),
             (_, Endpoint::GoogleMetadata) => failure.hint(METADATA).hint(AGAIN),
@@ -119,83 +141,52 @@ impl Request {
 
     /// A reply with an unexpected status. `redact` removes secrets that the server sends back.
     pub fn unexpected(&self, reply: &Reply, redact: impl Fn(&str) -> String) -> Error {
+        use Endpoint::{Audience, Burn, GitHub, GoogleIam, GoogleMetadata, Mint};
         let said = reply.message(&redact).map_or_else(String::new, |message| format!(": {message}"));
         let (status, name) = (reply.status, &self.name);
         let is_transient = matches!(status, 408 | 429 | 500..=599);
-        match (status, self.endpoint.provider()) {
-            (401 | 403, Some(provider)) => {
-                let fact = format!("{provider} refused to issue an ID token (status {status}){said}");
-                return Error::new(Kind::NoIdentity, fact).hint(match self.endpoint {
-                    Endpoint::GitHub => PERMISSION,
-                    _ => SERVICE_ACCOUNT,
-                });
-            }
-            (400..=499, None) if !is_transient => {
-                let what = match self.endpoint {
-                    Endpoint::Audience => "does not say which audience it expects",
-                    Endpoint::Burn => "refused to revoke the API token",
-                    _ => "refused to mint an API token",
-                };
-                let mut failure = Error::new(Kind::Refused, format!("{name} {what} (status {status}){said}"));
-                failure.explanation.reasons = reasons(reply, redact);
-                let has_reasons = !failure.explanation.reasons.is_empty();
-                return failure.hint(match (self.endpoint, status) {
-                    (Endpoint::Burn, _) => {
-                        "the API token may still be valid. Did this index mint it (--index)? PyPI itself accepts every request \
-                         to revoke"
-                    }
-                    (Endpoint::Mint, _) if has_reasons => "the index's own documentation says what its reasons mean",
-                    (Endpoint::Audience, 403) => {
-                        "trusted publishing is switched off on this index. Its operators can switch it on"
-                    }
-                    (_, 404) => {
-                        "that server has no trusted publishing: it may be an older index, another kind of index, or none. Check \
-                         --index"
-                    }
-                    (endpoint, _) => endpoint.nonsense(),
-                });
-            }
-            _ => {}
-        }
         let pause = match reply.retry_after.map(|pause| pause.as_secs()) {
             None => String::new(),
             Some(secs @ 0..=86_400) => format!(" and asks for a pause of {secs} s"),
             Some(_) => " and asks for a pause of more than a day".to_owned(),
         };
-        let failure = self.failed(format!("it answered with status {status}{pause}{said}"));
-        let failure = Error { is_transient, retry_after: reply.retry_after, ..failure };
-        failure.hint(match (self.endpoint, status) {
-            (Endpoint::Burn, _) => STILL_VALID,
-            (Endpoint::GoogleMetadata, 404) => METADATA,
-            (Endpoint::GoogleIam, 404) => SERVICE_ACCOUNT,
+        let refused = |kind, what| Error::new(kind, format!("{name} {what} (status {status}){said}"));
+        let mut failure = match (self.endpoint, status) {
+            (GitHub | GoogleMetadata | GoogleIam, 401 | 403) => {
+                refused(Kind::NoIdentity, "refused to issue an ID token")
+            }
+            (Audience, 400..=499) if !is_transient => refused(Kind::Refused, "does not say which audience it expects"),
+            (Mint, 400..=499) if !is_transient => refused(Kind::Refused, "refused to mint an API token"),
+            (Burn, 400..=499) if !is_transient => refused(Kind::Refused, "refused to revoke the API token"),
+            _ => self.failed(format!("it answered with status {status}{pause}{said}")),
+        };
+        let is_refusal = failure.kind == Kind::Refused;
+        if is_refusal {
+            failure.explanation.reasons = reasons(reply, redact);
+        }
+        let hint = match (self.endpoint, status) {
+            (GitHub, 401 | 403) => PERMISSION,
+            (GoogleMetadata, 404) => METADATA,
+            (GoogleMetadata | GoogleIam, 401 | 403) | (GoogleIam, 404) => SERVICE_ACCOUNT,
+            (Burn, _) if is_refusal => {
+                "the API token may still be valid. Did this index mint it (--index)? PyPI itself accepts every request to revoke"
+            }
+            (Burn, _) => STILL_VALID,
+            (Mint, _) if !failure.explanation.reasons.is_empty() => {
+                "the index's own documentation says what its reasons mean"
+            }
+            (Audience, 403) => "trusted publishing is switched off on this index. Its operators can switch it on",
+            (Audience | Mint, 404) => {
+                "that server has no trusted publishing: it may be an older index, another kind of index, or none. Check --index"
+            }
             (_, 301 | 302 | 303 | 307 | 308) => {
                 "redirects are not followed, so that no token reaches a server that was not named. Use the address that it \
                  redirects to, if you trust it"
             }
             _ if is_transient => AGAIN,
-            (endpoint, _) => endpoint.nonsense(),
-        })
-    }
-
-    /// A reply with the right status that is not the expected JSON. After half a text or a web page, another attempt may help. A
-    /// request to mint is not repeated: it may have made a token.
-    pub fn bad_json(&self, error: &JsonError) -> Error {
-        let is_transient = !error.is_well_formed() && self.endpoint != Endpoint::Mint;
-        Error { is_transient, ..self.nonsense(format!("its reply is not what was asked for: {error}")) }
-    }
-
-    /// The token in the reply has the wrong form.
-    pub fn bad_token(&self, error: SecretError) -> Error {
-        self.nonsense(format!("the token in its reply is unusable: {error}"))
-    }
-
-    /// The audience in the reply has the wrong form.
-    pub fn bad_audience(&self) -> Error {
-        self.nonsense("the audience in its reply is empty, or has a control character")
-    }
-
-    fn nonsense(&self, what: impl Display) -> Error {
-        self.failed(what).hint(self.endpoint.nonsense()).hint(AGAIN)
+            _ => self.nonsense_hint(),
+        };
+        Error { is_transient, retry_after: reply.retry_after, ..failure }.hint(hint)
     }
 }
 

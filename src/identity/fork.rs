@@ -9,12 +9,8 @@ use crate::os::file;
 /// A longer event is not read. GitHub's pull request events are some tens of kilobytes.
 const MAX_EVENT_BYTES: u64 = 1024 * 1024;
 
-/// True if the job runs for a pull request from a fork; false if that is not known.
-pub fn is_pull_request_from_fork(env: &Env) -> bool {
-    pull_request_from_fork(env) == Some(true)
-}
-
-fn pull_request_from_fork(env: &Env) -> Option<bool> {
+/// Whether the job runs for a pull request from a fork, if that is known.
+pub fn is_pull_request_from_fork(env: &Env) -> Option<bool> {
     let event = file::read(Path::new(env.get(EVENT_PATH)?), MAX_EVENT_BYTES)?;
     let pull_request = Object::read(&event).ok()?.object("pull_request")?;
     let side = |name| pull_request.object(name)?.object("repo");
@@ -33,7 +29,7 @@ mod tests {
     fn of(event: &str) -> bool {
         let file = tempfile::NamedTempFile::new().unwrap();
         std::fs::write(file.path(), event).unwrap();
-        is_pull_request_from_fork(&Env::from([(EVENT_PATH, file.path().to_str().unwrap())]))
+        is_pull_request_from_fork(&Env::from([(EVENT_PATH, file.path().to_str().unwrap())])) == Some(true)
     }
 
     #[test]
@@ -54,9 +50,9 @@ mod tests {
 
     #[test]
     fn an_event_that_can_not_be_read_is_none() {
-        assert!(!is_pull_request_from_fork(&Env::from([])));
+        assert_eq!(is_pull_request_from_fork(&Env::from([])), None);
         for path in ["/nonexistent", "/dev/zero", "/"] {
-            assert!(!is_pull_request_from_fork(&Env::from([(EVENT_PATH, path)])), "{path}");
+            assert_eq!(is_pull_request_from_fork(&Env::from([(EVENT_PATH, path)])), None, "{path}");
         }
         let padded = |bytes: usize| {
             let padding = "A".repeat(bytes);

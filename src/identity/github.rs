@@ -2,14 +2,13 @@
 //! `$ACTIONS_ID_TOKEN_REQUEST_TOKEN` answers `{"value": "<ID token>"}` (GitHub Docs, "OpenID Connect reference").
 //! Both variables are unset in a job without the permission `id-token: write`.
 
-use super::{Found, IdTokenSource, Provider, text};
+use super::{Provider, Source, text};
 use crate::env::{Env, REQUEST_TOKEN, REQUEST_URL};
 use crate::error::Result;
 use crate::explain::messages;
 use crate::explain::requests::{Endpoint, Request};
 use crate::identity::fork;
-use crate::json::Object;
-use crate::net::http::{Http, Reply};
+use crate::net::http::{Http, Replied};
 use crate::net::url::Url;
 use crate::secret::{IdToken, RequestToken};
 
@@ -25,13 +24,15 @@ pub const PROVIDER: Provider = Provider {
 };
 
 /// The address of the endpoint and the request token.
-struct GitHub {
+pub struct GitHub {
     url: Url,
     request_token: RequestToken,
 }
 
-fn find(env: &Env) -> Found {
-    let missing = |variables: &[&str]| Err(messages::no_permission(variables, fork::is_pull_request_from_fork(env)));
+fn find(env: &Env) -> Result<Option<Source>> {
+    let missing = |variables: &[&str]| {
+        Err(messages::no_permission(variables, fork::is_pull_request_from_fork(env) == Some(true)))
+    };
     let (url, request_token) = match (text(env, REQUEST_URL)?, text(env, REQUEST_TOKEN)?) {
         (Some(url), Some(request_token)) => (url, request_token),
         (None, None) if env.on_github() => return missing(&[REQUEST_URL, REQUEST_TOKEN]),
@@ -39,33 +40,23 @@ fn find(env: &Env) -> Found {
         (None, Some(_)) => return missing(&[REQUEST_URL]),
         (Some(_), None) => return missing(&[REQUEST_TOKEN]),
     };
-    Ok(Some(Box::new(GitHub {
+    Ok(Some(Source::GitHub(GitHub {
         url: Url::parse(url).map_err(|error| messages::bad_setting(REQUEST_URL, error))?,
         request_token: RequestToken::new(request_token).map_err(|error| messages::bad_setting(REQUEST_TOKEN, error))?,
     })))
 }
 
-impl IdTokenSource for GitHub {
-    fn id_token(&self, audience: &str, _: &Env, http: &Http) -> Result<IdToken> {
+impl GitHub {
+    /// An ID token for `audience`.
+    pub fn id_token(&self, audience: &str, http: &Http) -> Result<IdToken> {
         let url = self.url.with_parameter("audience", audience);
         let authorization = format!("bearer {}", self.request_token.reveal());
-        let reply = http.get(&url, &[("Authorization", authorization)]);
-        let request = request(self.url.origin());
-        read_id_token(&reply.map_err(|error| request.no_reply(&error))?, &request, &self.request_token)
+        read_id_token(&http.get(&url, &[("Authorization", authorization)]), &url, &self.request_token)
     }
-}
-
-/// A request to the endpoint, for messages.
-pub fn request(server: &str) -> Request {
-    Request { endpoint: Endpoint::GitHub, server: server.to_owned(), name: NAME.to_owned() }
 }
 
 /// Reads the endpoint's reply.
-pub fn read_id_token(reply: &Reply, request: &Request, request_token: &RequestToken) -> Result<IdToken> {
-    if reply.status != 200 {
-        return Err(request.unexpected(reply, |text| request_token.redact(text)));
-    }
-    let value = Object::read(&reply.body).and_then(|object| object.get("value"));
-    let value = value.map_err(|error| request.bad_json(&error))?;
-    IdToken::new(value).map_err(|error| request.bad_token(error))
+pub fn read_id_token(replied: &Replied, url: &Url, request_token: &RequestToken) -> Result<IdToken> {
+    let request = Request { endpoint: Endpoint::GitHub, server: url.origin().to_owned(), name: NAME.to_owned() };
+    request.usable(IdToken::new(request.member(replied, "value", |text| request_token.redact(text))?))
 }

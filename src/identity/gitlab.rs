@@ -1,35 +1,24 @@
 //! GitLab CI/CD: the job declares an ID token under `id_tokens:`, and it is in a variable named after its audience
 //! (GitLab Docs, "ID token authentication"; the name: PyPI Docs, "Publishing with a Trusted Publisher").
 
-use super::{IdTokenSource, Provider, id_token_in};
+use super::{Provider, Source, id_token_in};
 use crate::env::{Env, GITLAB_CI};
 use crate::error::Result;
 use crate::explain::messages;
-use crate::net::http::Http;
 use crate::secret::IdToken;
 use crate::text::shown;
 
 pub const PROVIDER: Provider = Provider {
     name: "GitLab",
     detected_by: "GITLAB_CI=true",
-    find: |env| Ok(env.is_true(GITLAB_CI).then(|| -> Box<dyn IdTokenSource> { Box::new(GitLab) })),
+    find: |env| Ok(env.is_true(GITLAB_CI).then_some(Source::GitLab)),
     variables: |audience| vec![variable(audience)],
 };
 
-struct GitLab;
-
-impl IdTokenSource for GitLab {
-    fn id_token(&self, audience: &str, env: &Env, _: &Http) -> Result<IdToken> {
-        let variable = variable(audience);
-        match id_token_in(env, &variable)? {
-            Some(id_token) => Ok(id_token),
-            None => Err(messages::no_gitlab_token(&shown(&variable), &shown(audience))),
-        }
-    }
-
-    fn can_reissue(&self) -> bool {
-        false
-    }
+/// The ID token that the job has declared for `audience`.
+pub fn id_token(audience: &str, env: &Env) -> Result<IdToken> {
+    let variable = variable(audience);
+    id_token_in(env, &variable)?.ok_or_else(|| messages::no_gitlab_token(&shown(&variable), &shown(audience)))
 }
 
 /// The variable that the job has to declare: `pypi` makes `PYPI_ID_TOKEN`.
@@ -45,10 +34,6 @@ fn variable(audience: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::net::deadline::Deadline;
-    use crate::net::proxy::Proxies;
-    use crate::os::log::Log;
-    use std::time::Duration;
 
     #[test]
     fn the_variable_is_named_after_the_audience() {
@@ -65,9 +50,7 @@ mod tests {
 
     #[test]
     fn what_is_said_of_a_missing_id_token_is_short_and_repeats_no_secret() {
-        let env = Env::from([]);
-        let http = Http::new(Deadline::after(Duration::ZERO), Log::Quiet, Proxies::of(&env).unwrap());
-        let said = |audience: &str| GitLab.id_token(audience, &env, &http).unwrap_err().to_string();
+        let said = |audience: &str| id_token(audience, &Env::from([])).unwrap_err().to_string();
         assert!(said(&"a".repeat(60_000)).chars().count() < 800);
         let misplaced = said("pypi-AgEIcHlwaS5vcmc");
         assert!(misplaced.contains("audience ***") && !misplaced.contains("AgEIcHlwaS5vcmc"), "{misplaced}");

@@ -4,13 +4,13 @@
 
 use std::path::Path;
 
-use super::{Found, IdTokenSource, Provider, text};
+use super::{Provider, Source, text};
 use crate::env::Env;
 use crate::error::Result;
 use crate::explain::messages;
 use crate::explain::requests::{Endpoint, Request};
-use crate::json::{self, Object};
-use crate::net::http::{Http, Reply};
+use crate::json;
+use crate::net::http::{Http, Replied};
 use crate::net::url::Url;
 use crate::os::file;
 use crate::secret::{IdToken, RequestToken, redact_tokens};
@@ -35,23 +35,23 @@ const PRODUCT_NAMES: [&str; 2] = ["Google", "Google Compute Engine"];
 const ACCOUNT_PATH: &str = "/computeMetadata/v1/instance/service-accounts/default";
 const IAM: &str = "https://iamcredentials.googleapis.com";
 
-struct Google {
+/// The service account that vouches for this job.
+pub struct Google {
     /// Another service account than the machine's.
     account: Option<String>,
 }
 
-fn find(env: &Env) -> Found {
+fn find(env: &Env) -> Result<Option<Source>> {
     let account = text(env, SERVICE_ACCOUNT)?;
-    if let Some(account) = account
-        && !is_account(account)
-    {
+    if account.is_some_and(|account| !is_account(account)) {
         let error = "a service account's e-mail address or number is expected";
         return Err(messages::bad_setting(SERVICE_ACCOUNT, error));
     }
-    if account.is_none() && !is_googles_machine() {
-        return Ok(None);
-    }
-    Ok(Some(Box::new(Google { account: account.map(str::to_owned) })))
+    let is_on_google = || {
+        let name = file::read(Path::new(PRODUCT_NAME), 100).unwrap_or_default();
+        PRODUCT_NAMES.iter().any(|known| known.as_bytes() == name.trim_ascii())
+    };
+    Ok((account.is_some() || is_on_google()).then(|| Source::Google(Google { account: account.map(str::to_owned) })))
 }
 
 /// True for an e-mail address or a number: it can be part of a path.
@@ -59,31 +59,22 @@ fn is_account(text: &str) -> bool {
     text.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.@".contains(&b)) && !text.starts_with('.')
 }
 
-fn is_googles_machine() -> bool {
-    let name = file::read(Path::new(PRODUCT_NAME), 100).unwrap_or_default();
-    PRODUCT_NAMES.iter().any(|known| known.as_bytes() == name.trim_ascii())
-}
-
-impl IdTokenSource for Google {
-    fn id_token(&self, audience: &str, _: &Env, http: &Http) -> Result<IdToken> {
-        let metadata = Url::google_metadata();
+impl Google {
+    /// An ID token for `audience`.
+    pub fn id_token(&self, audience: &str, http: &Http) -> Result<IdToken> {
+        let (metadata, flavor) = (Url::google_metadata(), [("Metadata-Flavor", "Google".to_owned())]);
         match &self.account {
             None => {
                 let url = metadata.with_path(&format!("{ACCOUNT_PATH}/identity"));
                 let url = url.with_parameter("audience", audience).with_parameter("format", "full");
-                read_id_token(&ask(http, &url)?, &url)
+                read_id_token(&http.get(&url, &flavor), &url)
             }
             Some(account) => {
                 let url = metadata.with_path(&format!("{ACCOUNT_PATH}/token"));
-                let access_token = read_access_token(&ask(http, &url)?, &url)?;
-                impersonate(account, audience, &access_token, http)
+                impersonate(account, audience, &read_access_token(&http.get(&url, &flavor), &url)?, http)
             }
         }
     }
-}
-
-fn ask(http: &Http, url: &Url) -> Result<Reply> {
-    http.get(url, &[("Metadata-Flavor", "Google".to_owned())]).map_err(|error| request(url).no_reply(&error))
 }
 
 /// A request to this URL's server, for messages.
@@ -94,16 +85,14 @@ fn request(url: &Url) -> Request {
 }
 
 /// Reads the metadata server's reply, which is the ID token alone.
-pub fn read_id_token(reply: &Reply, url: &Url) -> Result<IdToken> {
-    accepted(reply, url, redact_tokens)?;
-    let text = String::from_utf8_lossy(&reply.body);
-    IdToken::new(text.trim().to_owned()).map_err(|error| request(url).bad_token(error))
+pub fn read_id_token(replied: &Replied, url: &Url) -> Result<IdToken> {
+    let reply = request(url).accepted(replied, &[200], redact_tokens)?;
+    request(url).usable(IdToken::new(String::from_utf8_lossy(&reply.body).trim().to_owned()))
 }
 
 /// Reads the metadata server's reply to a request for an access token.
-pub fn read_access_token(reply: &Reply, url: &Url) -> Result<RequestToken> {
-    accepted(reply, url, redact_tokens)?;
-    RequestToken::new(&member(reply, "access_token", url)?).map_err(|error| request(url).bad_token(error))
+pub fn read_access_token(replied: &Replied, url: &Url) -> Result<RequestToken> {
+    request(url).usable(RequestToken::new(&request(url).member(replied, "access_token", redact_tokens)?))
 }
 
 /// `projects.serviceAccounts.generateIdToken` of the IAM Service Account Credentials API, version 1.
@@ -112,23 +101,12 @@ fn impersonate(account: &str, audience: &str, access_token: &RequestToken, http:
     let url = url.with_path(&format!("/v1/projects/-/serviceAccounts/{account}:generateIdToken"));
     let authorization = format!("Bearer {}", access_token.reveal());
     let json = format!("{{\"audience\": {}, \"includeEmail\": true}}", json::quoted(audience));
-    let reply = http.post_json(&url, &[("Authorization", authorization)], json);
-    read_generated(&reply.map_err(|error| request(&url).no_reply(&error))?, &url, access_token)
+    read_generated(&http.post_json(&url, &[("Authorization", authorization)], json), &url, access_token)
 }
 
 /// Reads IAM's reply.
-pub fn read_generated(reply: &Reply, url: &Url, access_token: &RequestToken) -> Result<IdToken> {
-    accepted(reply, url, |text| access_token.redact(text))?;
-    IdToken::new(member(reply, "token", url)?).map_err(|error| request(url).bad_token(error))
-}
-
-fn member(reply: &Reply, name: &str, url: &Url) -> Result<String> {
-    let member = Object::read(&reply.body).and_then(|object| object.get(name));
-    member.map_err(|error| request(url).bad_json(&error))
-}
-
-fn accepted(reply: &Reply, url: &Url, redact: impl Fn(&str) -> String) -> Result<()> {
-    if reply.status == 200 { Ok(()) } else { Err(request(url).unexpected(reply, redact)) }
+pub fn read_generated(replied: &Replied, url: &Url, access_token: &RequestToken) -> Result<IdToken> {
+    request(url).usable(IdToken::new(request(url).member(replied, "token", |text| access_token.redact(text))?))
 }
 
 #[cfg(test)]

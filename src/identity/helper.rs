@@ -1,19 +1,47 @@
-//! A CI system's own program that prints an ID token: run under the deadline, its output bounded.
+//! Buildkite and CircleCI: a program of their own prints an ID token. It runs under the deadline, its output bounded.
 
 use std::io::{self, Read};
 use std::process::{Command, Stdio};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use super::IdTokenSource;
-use crate::env::Env;
+use super::{Provider, Source};
 use crate::error::{Error, Result};
 use crate::explain::messages;
+use crate::json;
 use crate::net::deadline::{Background, Deadline, Ended};
-use crate::net::http::Http;
 use crate::os::signals;
 use crate::secret::{IdToken, redact_tokens};
 use crate::text::{self, MAX_MESSAGE_CHARS};
+
+pub const BUILDKITE: Provider = Provider {
+    name: BUILDKITE_AGENT.name.provider,
+    detected_by: "BUILDKITE=true",
+    find: |env| Ok(env.is_true("BUILDKITE").then_some(Source::Helper(BUILDKITE_AGENT))),
+    variables: |_| vec!["BUILDKITE_AGENT_ACCESS_TOKEN".to_owned()],
+};
+
+/// Buildkite Docs, "OIDC in Buildkite Pipelines".
+const BUILDKITE_AGENT: Helper = Helper {
+    name: messages::Helper { provider: "Buildkite", program: "buildkite-agent" },
+    arguments: |audience| ["oidc", "request-token", "--audience", audience].map(str::to_owned).to_vec(),
+};
+
+pub const CIRCLECI: Provider = Provider {
+    name: CIRCLECI_RUN.name.provider,
+    detected_by: "CIRCLECI=true",
+    find: |env| Ok(env.is_true("CIRCLECI").then_some(Source::Helper(CIRCLECI_RUN))),
+    variables: |_| ["CIRCLE_OIDC_TOKEN", "CIRCLE_OIDC_TOKEN_V2"].map(str::to_owned).to_vec(),
+};
+
+/// CircleCI Docs, "Using OpenID Connect tokens in jobs".
+const CIRCLECI_RUN: Helper = Helper {
+    name: messages::Helper { provider: "CircleCI", program: "circleci" },
+    arguments: |audience| {
+        let claims = format!("{{\"aud\": {}}}", json::quoted(audience));
+        ["run", "oidc", "get", "--root-issuer", "--claims", &claims].map(str::to_owned).to_vec()
+    },
+};
 
 /// The most that is kept of each stream. An ID token has some two thousand bytes.
 const MAX_OUTPUT_BYTES: usize = 64 * 1024;
@@ -23,40 +51,40 @@ const REST_TIMEOUT: Duration = Duration::from_millis(500);
 
 /// A program that prints an ID token.
 pub struct Helper {
-    pub provider: &'static str,
-    pub program: &'static str,
+    name: messages::Helper,
     /// Its arguments for an audience.
-    pub arguments: fn(&str) -> Vec<String>,
+    arguments: fn(&str) -> Vec<String>,
 }
 
-impl IdTokenSource for Helper {
-    /// What it prints, if it succeeds in time. Otherwise it is killed, with everything that it has started. A signal ends it at
-    /// once: the grace for a reply with an API token does not apply to it.
-    fn id_token(&self, audience: &str, _: &Env, http: &Http) -> Result<IdToken> {
-        let message = messages::Helper { provider: self.provider, program: self.program };
-        let deadline = http.deadline().with_grace(Duration::ZERO);
-        let mut command = Command::new(self.program);
+impl Helper {
+    /// An ID token for `audience`. If the program does not end in time, it is killed, with everything that it has started. A signal
+    /// ends it at once: the grace for a reply with an API token does not apply to it.
+    pub fn id_token(&self, audience: &str, deadline: Deadline) -> Result<IdToken> {
+        let deadline = deadline.with_grace(Duration::ZERO);
+        let mut command = Command::new(self.name.program);
         command.args((self.arguments)(audience));
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        let mut child = signals::spawn_group(&mut command).map_err(|error| message.not_started(&error))?;
+        let mut child = signals::spawn_group(&mut command).map_err(|error| self.name.not_started(&error))?;
         let (stdout, stderr) = (Output::of(child.process.stdout.take()), Output::of(child.process.stderr.take()));
         let status = deadline.wait(|| child.process.try_wait().ok().flatten()).map_err(|ended| {
             child.kill();
             match ended {
                 Ended::Signal(signal) => Error::signal(signal),
-                Ended::TimedOut(secs) => message.timed_out(secs),
+                Ended::TimedOut(secs) | Ended::Late(secs) => self.name.timed_out(secs),
             }
         })?;
         let rest = deadline.within(REST_TIMEOUT);
         if !status.success() {
-            return Err(message.ended_badly(&status, &last_words(&stderr.until(rest))));
+            return Err(self.name.ended_badly(&status, &last_words(&stderr.until(rest))));
         }
-        let text = String::from_utf8_lossy(&stdout.until(rest)).trim().to_owned();
-        IdToken::new(text).map_err(|error| message.printed_no_token(error))
+        let printed = stdout.until(rest);
+        let id_token = IdToken::new(String::from_utf8_lossy(&printed).trim().to_owned());
+        id_token.map_err(|error| self.name.printed_no_token(error))
     }
 }
 
-/// The end of its stderr, which is the most useful part, on one line. Tokens are redacted before the text is cut: half a token would not be recognised.
+/// The end of its stderr, which is the most useful part, on one line. Tokens are redacted before the text is cut: half a token
+/// would not be recognised.
 fn last_words(bytes: &[u8]) -> String {
     let text = redact_tokens(&String::from_utf8_lossy(bytes));
     let start = text.chars().count().saturating_sub(MAX_MESSAGE_CHARS);

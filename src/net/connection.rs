@@ -4,6 +4,7 @@
 //! proxies from the environment by rules of its own, and reads a proxy's answer wrongly. So connections are made here: directly or
 //! through a proxy, with TCP_NODELAY, and before they are needed if possible. `relay.rs` lets minreq use them.
 
+use std::fmt::Display;
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream, ToSocketAddrs};
 use std::time::Duration;
@@ -11,8 +12,8 @@ use std::time::Duration;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 
-use crate::net::deadline::{Background, Deadline};
-use crate::net::http_error::HttpError;
+use crate::net::deadline::{Background, Deadline, Ended, seconds};
+use crate::net::http_error::{Fault, HttpError};
 use crate::net::proxy::Proxy;
 use crate::net::url::Url;
 
@@ -26,116 +27,92 @@ const NEXT_DOOR_TIMEOUT: Duration = Duration::from_secs(1);
 /// When the thread that connects gives up. Whoever waits for it notices the deadline first, and says so.
 const AFTER_DEADLINE: Duration = Duration::from_secs(1);
 
-/// The server, and the way to it.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Route {
-    host: String,
-    port: u16,
-    proxy: Option<Proxy>,
-    /// It is Google's metadata server, on the machine's own network or not there at all.
-    is_next_door: bool,
-}
-
-impl Route {
-    /// The route to a URL's server.
-    pub fn to(url: &Url, proxy: Option<&Proxy>) -> Route {
-        let is_next_door = url.origin() == Url::google_metadata().origin();
-        Route { host: url.host().to_owned(), port: url.port(), proxy: proxy.cloned(), is_next_door }
-    }
-}
-
-/// A connection that is being made.
+/// A connection that is being made, by a thread: to look up a name can't be interrupted.
 pub struct Connection {
-    route: Route,
-    deadline: Deadline,
-    /// It is opened before it is needed.
-    is_early: bool,
-    /// To look up a name can't be interrupted, so a thread does it.
-    connecting: io::Result<Background<Result<TcpStream, HttpError>>>,
+    /// Where it leads to: scheme and authority.
+    pub origin: String,
+    connecting: Background<Result<TcpStream, HttpError>>,
 }
 
 impl Connection {
-    /// Begins to connect to a server, for a request that is made now.
-    pub fn open(route: Route, deadline: Deadline) -> Connection {
-        let by = route.clone();
-        let connecting = Background::spawn(move || connect_by(by, deadline));
-        Connection { route, deadline, is_early: false, connecting }
+    /// Begins to connect to a URL's server.
+    ///
+    /// # Errors
+    /// Whatever the operating system says, where no thread can be made.
+    pub fn open(url: &Url, proxy: Option<&Proxy>, deadline: Deadline) -> io::Result<Connection> {
+        let (origin, url, proxy) = (url.origin().to_owned(), url.clone(), proxy.cloned());
+        Ok(Connection { origin, connecting: Background::spawn(move || connect_to(&url, proxy.as_ref(), deadline))? })
     }
 
-    /// The same, for a request that is made later.
-    pub fn open_early(route: Route, deadline: Deadline) -> Connection {
-        Connection { is_early: true, ..Connection::open(route, deadline) }
-    }
-
-    /// True if it goes by this route.
-    pub fn leads_to(&self, route: &Route) -> bool {
-        self.route == *route
-    }
-
-    /// Waits for the connection. If it was opened early, and failed or is closed by now, it is opened again.
+    /// Waits for the connection.
     ///
     /// # Errors
     /// [`HttpError`]; nothing was sent.
     pub fn wait(self, deadline: Deadline) -> Result<TcpStream, HttpError> {
-        let is_usable = |stream: &Result<TcpStream, HttpError>| match stream {
-            Ok(stream) => !is_closed(stream),
-            Err(error) => !error.is_transient(),
+        let is_next_door = self.origin == Url::google_metadata().origin();
+        let deadline = if is_next_door { deadline.within(NEXT_DOOR_TIMEOUT) } else { deadline };
+        let connected = match deadline.result_of(self.connecting) {
+            Err(Ended::Late(secs)) => Err(unreachable(&format!("no connection within {}", seconds(secs)))),
+            connected => connected?,
         };
-        let connected = match self.connecting {
-            Ok(connecting) => deadline.result_of(connecting).unwrap_or_else(|ended| Err(ended.into())),
-            Err(error) => Err(error.into()),
+        connected.map_err(|error| if is_next_door { HttpError { fault: Fault::Absent, ..error } } else { error })
+    }
+
+    /// Waits for a connection that was opened before it was needed; `None` if it failed or is closed by now, so that another
+    /// attempt may help.
+    ///
+    /// # Errors
+    /// [`HttpError`]; nothing was sent.
+    pub fn wait_if_usable(self, deadline: Deadline) -> Result<Option<TcpStream>, HttpError> {
+        let stream = match self.wait(deadline) {
+            Err(error) if error.is_transient() => return Ok(None),
+            connected => connected?,
         };
-        match connected {
-            stream if self.is_early && !is_usable(&stream) && deadline.ended().is_none() => {
-                Connection::open(self.route, self.deadline).wait(deadline)
-            }
-            stream => stream,
-        }
+        // Where the other side has closed it, there is something to read: its end.
+        let peeked = stream.set_nonblocking(true).and_then(|()| stream.peek(&mut [0])); // the relay does not block either
+        Ok(matches!(peeked, Err(error) if error.kind() == ErrorKind::WouldBlock).then_some(stream))
     }
 }
 
-fn connect_by(route: Route, deadline: Deadline) -> Result<TcpStream, HttpError> {
-    let Route { host, port, proxy, is_next_door } = &route;
+fn connect_to(url: &Url, proxy: Option<&Proxy>, deadline: Deadline) -> Result<TcpStream, HttpError> {
+    let (host, port) = (url.host(), url.port());
     match proxy {
         Some(proxy) => connect_through(proxy, &format!("{host}:{port}"), deadline),
-        None if *is_next_door => {
-            let (host, port) = (host.clone(), *port);
-            let deadline = deadline.within(NEXT_DOOR_TIMEOUT);
-            let connected = deadline.wait_for(move || connect(&host, port, deadline));
-            let connected = connected.unwrap_or_else(|_| Err(ErrorKind::TimedOut.into()));
-            connected.map_err(|error| HttpError::Absent(HttpError::text(&error)))
-        }
-        None => connect(host, *port, deadline).map_err(|error| HttpError::Unreachable(HttpError::text(&error))),
+        None => connect(host, port, deadline).map_err(|error| unreachable(&error)),
     }
+}
+
+fn unreachable(why: &impl Display) -> HttpError {
+    HttpError::new(Fault::Unreachable, format!("network trouble: {}", HttpError::shown(why)))
 }
 
 fn connect_through(proxy: &Proxy, address: &str, deadline: Deadline) -> Result<TcpStream, HttpError> {
-    let named = |text: &str| format!("{text} (it is named by {})", proxy.variable);
-    let of_proxy = |error: io::Error| HttpError::Proxy(named(&HttpError::text(&error)));
-    let stream = connect(&proxy.host, proxy.port, deadline).map_err(of_proxy)?;
-    let credentials = proxy.credentials.as_ref().map(|credentials| {
+    let Proxy { host, port, credentials, variable } = proxy;
+    let failed =
+        |fault, how: &str| HttpError::new(fault, format!("the proxy can't be used: {how} (it is named by {variable})"));
+    let no_answer = |error: io::Error| failed(Fault::Unreachable, &HttpError::shown(&error));
+    let stream = connect(host, *port, deadline).map_err(no_answer)?;
+    let credentials = credentials.as_ref().map(|credentials| {
         // A user without a password is `user:` (RFC 7617, section 2).
         let colon = if credentials.contains(':') { "" } else { ":" };
         format!("Proxy-Authorization: Basic {}\r\n", STANDARD.encode(format!("{credentials}{colon}")))
     });
     let request = format!("CONNECT {address} HTTP/1.1\r\nHost: {address}\r\n{}\r\n", credentials.unwrap_or_default());
-    (&stream).write_all(request.as_bytes()).map_err(of_proxy)?;
-    let answer = read_head(&stream, deadline).map_err(of_proxy)?;
+    (&stream).write_all(request.as_bytes()).map_err(no_answer)?;
+    let answer = read_head(&stream, deadline).map_err(no_answer)?;
     let status_line = answer.lines().next().unwrap_or_default();
     let mut words = status_line.split_whitespace();
-    match (words.next(), words.next()) {
-        (Some(version), Some(status))
-            if version.starts_with("HTTP/1.") && status.len() == 3 && status.starts_with('2') =>
-        {
-            Ok(stream)
-        }
-        (Some(version), Some("407")) if version.starts_with("HTTP/1.") => {
-            Err(HttpError::ProxyCredentials(proxy.variable))
-        }
-        (_, status) => {
-            let text = named(&format!("it answered: {}", HttpError::text(&proxy.redact(status_line))));
-            let is_ours = status.is_some_and(|status| status.starts_with('4'));
-            Err(if is_ours { HttpError::ProxyRefused(text) } else { HttpError::Proxy(text) })
+    let is_http = words.next().is_some_and(|version| version.starts_with("HTTP/1."));
+    match words.next().unwrap_or_default() {
+        status if is_http && status.len() == 3 && status.starts_with('2') => Ok(stream),
+        "407" if is_http => Err(HttpError::new(
+            Fault::ProxyCredentials(variable),
+            format!("the proxy asks for a user and a password, or for others than {variable} has"),
+        )),
+        status => {
+            // A refusal is the request's fault.
+            let fault = if status.starts_with('4') { Fault::ProxyRefused } else { Fault::Unreachable };
+            Err(failed(fault, &format!("it answered: {}", HttpError::shown(&proxy.redact(status_line)))))
         }
     }
 }
@@ -158,17 +135,6 @@ fn connect(host: &str, port: u16, deadline: Deadline) -> io::Result<TcpStream> {
         }
     }
     Err(error)
-}
-
-/// True if the other side has closed it.
-fn is_closed(stream: &TcpStream) -> bool {
-    let peek = || {
-        stream.set_nonblocking(true)?;
-        let peeked = stream.peek(&mut [0]);
-        stream.set_nonblocking(false)?;
-        peeked
-    };
-    !matches!(peek(), Err(error) if error.kind() == ErrorKind::WouldBlock)
 }
 
 /// Reads up to the empty line that ends an answer's head, and no further.
@@ -199,27 +165,28 @@ mod tests {
         Deadline::after(Duration::from_secs(10))
     }
 
-    fn route_to(address: SocketAddr) -> Route {
-        Route::to(&Url::parse(&format!("http://{address}")).unwrap(), None)
+    fn open(address: SocketAddr) -> Connection {
+        Connection::open(&Url::parse(&format!("http://{address}")).unwrap(), None, deadline()).unwrap()
     }
 
     #[test]
-    fn an_early_connection_that_was_closed_is_made_again() {
+    fn an_early_connection_that_was_closed_is_not_used() {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let early = Connection::open_early(route_to(listener.local_addr().unwrap()), deadline());
+        let is_usable = |connection: Connection| connection.wait_if_usable(deadline()).unwrap().is_some();
+        let early = open(listener.local_addr().unwrap());
         drop(listener.accept().unwrap());
         thread::sleep(Duration::from_millis(100));
-        let server = thread::spawn(move || listener.accept().unwrap().0.write_all(b"x"));
-        let mut byte = [0];
-        early.wait(deadline()).unwrap().read_exact(&mut byte).unwrap();
-        assert_eq!(byte, *b"x");
-        server.join().unwrap().unwrap();
+        assert!(!is_usable(early));
+        let early = open(listener.local_addr().unwrap());
+        let server = listener.accept().unwrap();
+        assert!(is_usable(early));
+        drop(server);
     }
 
     #[test]
     fn a_server_that_is_not_there_is_told_of() {
         let closed = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-        let connection = Connection::open(route_to(closed), deadline());
-        assert!(matches!(connection.wait(deadline()), Err(HttpError::Unreachable(_))));
+        assert!(open(closed).wait(deadline()).unwrap_err().fault == Fault::Unreachable);
+        assert!(open(closed).wait_if_usable(deadline()).unwrap().is_none());
     }
 }

@@ -1,9 +1,10 @@
 //! The one wait: for whatever the program waits, it ends at a deadline, and when a signal asks the program to end.
 
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::io;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
-use std::{fmt, io};
 
 use crate::os::signals;
 
@@ -17,6 +18,8 @@ const START_TIMEOUT: Duration = Duration::from_secs(1);
 pub struct Deadline {
     at: Instant,
     timeout: Duration,
+    /// It is sooner than the deadline for everything.
+    is_of_part: bool,
     /// How much time is left after the first signal. `None`: signals don't count.
     grace: Option<Duration>,
 }
@@ -24,8 +27,10 @@ pub struct Deadline {
 /// Why a wait ended before what it waited for came.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ended {
-    /// The time was up; the seconds that were given.
+    /// The time for everything was up; the seconds that were given.
     TimedOut(u64),
+    /// The time for a part was up; the seconds that it had.
+    Late(u64),
     /// This signal asked the program to end.
     Signal(i32),
 }
@@ -33,7 +38,7 @@ pub enum Ended {
 impl Deadline {
     /// That long from now. A signal ends it at once.
     pub fn after(timeout: Duration) -> Deadline {
-        Deadline { at: Instant::now() + timeout, timeout, grace: Some(Duration::ZERO) }
+        Deadline { at: Instant::now() + timeout, timeout, is_of_part: false, grace: Some(Duration::ZERO) }
     }
 
     /// The same deadline, which a signal ends that much later: for an answer that should not be lost.
@@ -48,8 +53,8 @@ impl Deadline {
 
     /// The same deadline, or that long from now if that is sooner.
     pub fn within(self, timeout: Duration) -> Deadline {
-        let sooner = Deadline { grace: self.grace, ..Deadline::after(timeout) };
-        if sooner.at < self.at { sooner } else { self }
+        let at = Instant::now() + timeout;
+        if at < self.at { Deadline { at, timeout, is_of_part: true, ..self } } else { self }
     }
 
     /// The time that is left; zero once it has ended.
@@ -61,11 +66,6 @@ impl Deadline {
         end.saturating_duration_since(Instant::now())
     }
 
-    /// The seconds that were given.
-    pub fn timeout_secs(&self) -> u64 {
-        self.timeout.as_secs()
-    }
-
     /// The signal that asked the program to end, if one did and signals count. There may be grace left.
     pub fn signal(&self) -> Option<i32> {
         signals::came().filter(|_| self.grace.is_some()).map(|(signal, _)| signal)
@@ -73,13 +73,15 @@ impl Deadline {
 
     /// Why it has ended, if it has.
     pub fn ended(&self) -> Option<Ended> {
-        if !self.remaining().is_zero() {
-            return None;
-        }
-        Some(self.signal().map_or(Ended::TimedOut(self.timeout_secs()), Ended::Signal))
+        self.remaining().is_zero().then(|| self.signal().map_or(self.timed_out(), Ended::Signal))
     }
 
-    /// What `look` finds, asked again and again.
+    fn timed_out(&self) -> Ended {
+        let secs = self.timeout.as_secs();
+        if self.is_of_part { Ended::Late(secs) } else { Ended::TimedOut(secs) }
+    }
+
+    /// What `look` finds, asked again and again: every now and then, and when [`Background`] work is done that this thread began.
     ///
     /// # Errors
     /// [`Ended`], if the deadline came first.
@@ -91,7 +93,7 @@ impl Deadline {
             if let Some(ended) = self.ended() {
                 return Err(ended);
             }
-            thread::sleep(POLL.min(self.remaining()));
+            thread::park_timeout(POLL.min(self.remaining()));
         }
     }
 
@@ -99,21 +101,12 @@ impl Deadline {
     ///
     /// # Errors
     /// [`Ended`], if the deadline came first; also where the thread has not even started by [`START_TIMEOUT`].
-    pub fn result_of<T>(&self, Background { shared, spawned_at }: Background<T>) -> Result<T, Ended> {
-        let (mut progress, changed) = (shared.lock(), &shared.changed);
-        loop {
-            if let Some(result) = progress.result.take() {
-                return Ok(result);
-            }
-            if let Some(ended) = self.ended() {
-                return Err(ended);
-            }
-            if !progress.has_started && spawned_at.elapsed() > START_TIMEOUT {
-                return Err(Ended::TimedOut(self.timeout_secs()));
-            }
-            let waited = changed.wait_timeout(progress, POLL.min(self.remaining()));
-            (progress, _) = waited.unwrap_or_else(PoisonError::into_inner);
-        }
+    pub fn result_of<T>(&self, Background(work): Background<T>) -> Result<T, Ended> {
+        let result = self.wait(|| match work.result().take() {
+            None if work.has_started.load(Ordering::SeqCst) || work.spawned_at.elapsed() < START_TIMEOUT => None,
+            result => Some(result),
+        });
+        result?.ok_or(self.timed_out())
     }
 
     /// What `work` gives, in a thread of its own.
@@ -121,65 +114,58 @@ impl Deadline {
     /// # Errors
     /// [`Ended`], if the deadline came first; also where no thread can be made.
     pub fn wait_for<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> Result<T, Ended> {
-        self.result_of(Background::spawn(work).map_err(|_| Ended::TimedOut(self.timeout_secs()))?)
+        self.result_of(Background::spawn(work).map_err(|_| self.timed_out())?)
     }
 }
 
 /// Work in a thread of its own, which is left to itself once nobody waits for it: to look up a name can't be interrupted, say.
-pub struct Background<T> {
-    shared: Arc<Shared<T>>,
+pub struct Background<T>(Arc<Work<T>>);
+
+struct Work<T> {
     spawned_at: Instant,
-}
-
-struct Shared<T> {
-    progress: Mutex<Progress<T>>,
-    changed: Condvar,
-}
-
-struct Progress<T> {
-    has_started: bool,
-    result: Option<T>,
+    has_started: AtomicBool,
+    result: Mutex<Option<T>>,
 }
 
 impl<T: Send + 'static> Background<T> {
-    /// Begins the work. A thread that has no memory to start with panics in std, and nothing but its silence tells.
+    /// Begins the work. A thread that has no memory to start with panics in std, and nothing but its silence tells. So this is no
+    /// channel: its end would be dropped there, and that aborts.
     ///
     /// # Errors
     /// Whatever the operating system says, where no thread can be made.
     pub fn spawn(work: impl FnOnce() -> T + Send + 'static) -> io::Result<Background<T>> {
-        let progress = Mutex::new(Progress { has_started: false, result: None });
-        let shared = Arc::new(Shared { progress, changed: Condvar::new() });
-        let of_thread = shared.clone();
+        let (has_started, result) = (AtomicBool::new(false), Mutex::new(None));
+        let shared = Arc::new(Work { spawned_at: Instant::now(), has_started, result });
+        let (of_thread, waiting) = (shared.clone(), thread::current());
         // Boxed, so that `spawn` is compiled for one type.
         let work: Box<dyn FnOnce() + Send> = Box::new(move || {
-            of_thread.lock().has_started = true;
+            of_thread.has_started.store(true, Ordering::SeqCst);
             let result = work();
-            of_thread.lock().result = Some(result);
-            of_thread.changed.notify_one();
+            *of_thread.result() = Some(result);
+            waiting.unpark();
         });
         thread::Builder::new().spawn(work)?;
-        Ok(Background { shared, spawned_at: Instant::now() })
+        Ok(Background(shared))
     }
 }
 
-impl<T> Shared<T> {
-    fn lock(&self) -> MutexGuard<'_, Progress<T>> {
-        self.progress.lock().unwrap_or_else(PoisonError::into_inner)
+impl<T> Work<T> {
+    fn result(&self) -> MutexGuard<'_, Option<T>> {
+        self.result.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// `1 second`, `2 seconds` and so on.
+pub fn seconds(secs: u64) -> String {
+    format!("{secs} second{}", if secs == 1 { "" } else { "s" })
 }
 
 impl From<Ended> for io::Error {
     fn from(ended: Ended) -> io::Error {
-        io::Error::new(io::ErrorKind::TimedOut, ended.to_string())
-    }
-}
-
-impl fmt::Display for Ended {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Ended::TimedOut(1) => f.write_str("the timeout of 1 second passed"),
-            Ended::TimedOut(secs) => write!(f, "the timeout of {secs} seconds passed"),
-            Ended::Signal(signal) => write!(f, "{} asked token-mint to end", signals::name(*signal)),
-        }
+        let text = match ended {
+            Ended::TimedOut(secs) | Ended::Late(secs) => format!("the timeout of {} passed", seconds(secs)),
+            Ended::Signal(signal) => format!("{} asked token-mint to end", signals::name(signal)),
+        };
+        io::Error::new(io::ErrorKind::TimedOut, text)
     }
 }

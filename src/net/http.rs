@@ -21,10 +21,10 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::json::Object;
-use crate::net::connection::{Connection, Route};
-use crate::net::deadline::{Background, Deadline};
-use crate::net::http_error::HttpError;
-use crate::net::interim::{self, Chunks, Head};
+use crate::net::connection::Connection;
+use crate::net::deadline::{Background, Deadline, Ended};
+use crate::net::http_error::{Fault, HttpError};
+use crate::net::interim;
 use crate::net::proxy::Proxies;
 use crate::net::relay::Relay;
 use crate::net::url::Url;
@@ -62,17 +62,18 @@ const LONGER_THAN_ANY_DEADLINE_SECS: u64 = 24 * 60 * 60;
 /// Sends requests until the deadline.
 #[derive(Clone)]
 pub struct Http {
-    deadline: Deadline,
+    pub deadline: Deadline,
     log: Log,
     proxies: Proxies,
     max_body_bytes: usize,
-    /// minreq would take a timeout from the environment.
-    minreq_has_timeout: bool,
     /// A connection for a request that is to come.
     early: Rc<RefCell<Option<Connection>>>,
 }
 
-/// What a server answered.
+/// A reply of any status, or why there is none that is whole.
+pub type Replied = Result<Reply, HttpError>;
+
+/// What a server answered, with the whole body.
 pub struct Reply {
     /// 100 to 599.
     pub status: u16,
@@ -80,21 +81,11 @@ pub struct Reply {
     pub body: Vec<u8>,
     /// The pause that it asks for before the next request, should there be one.
     pub retry_after: Option<Duration>,
-    /// Why the body is not whole, if it isn't.
-    pub error: Option<HttpError>,
     /// False if nothing says how long the body is: one that was cut off looks like this.
     pub is_surely_whole: bool,
 }
 
 impl Reply {
-    /// The reply, if it is whole.
-    ///
-    /// # Errors
-    /// Why it isn't.
-    pub fn whole(mut self) -> Result<Reply, HttpError> {
-        self.error.take().map_or(Ok(self), Err)
-    }
-
     /// What the server says in an error, fit for a line: the `message` of a JSON object, else a text that is no
     /// HTML page. `redact` takes our secrets out, should they be sent back. Where the status is no error's, the body
     /// may be the very token that was asked for, and is not shown.
@@ -114,8 +105,7 @@ impl Reply {
 impl Http {
     /// A client for requests that are to be done by this deadline.
     pub fn new(deadline: Deadline, log: Log, proxies: Proxies) -> Http {
-        let minreq_has_timeout = std::env::var_os("MINREQ_TIMEOUT").is_some(); // minreq looks there, too
-        Http { deadline, log, proxies, max_body_bytes: MAX_BODY_BYTES, minreq_has_timeout, early: Rc::default() }
+        Http { deadline, log, proxies, max_body_bytes: MAX_BODY_BYTES, early: Rc::default() }
     }
 
     /// The same client with another deadline.
@@ -128,76 +118,56 @@ impl Http {
         Http { max_body_bytes, ..self.clone() }
     }
 
-    /// When it gives up.
-    pub fn deadline(&self) -> Deadline {
-        self.deadline
-    }
-
     /// Begins to connect to a URL's server, while there is something else to wait for. The next request there takes this
     /// connection. That it can't be made is nobody's trouble until then.
     pub fn connect_early(&self, url: &Url) {
-        let route = Route::to(url, self.proxies.for_url(url));
-        *self.early.borrow_mut() = Some(Connection::open_early(route, self.deadline));
+        *self.early.borrow_mut() = Connection::open(url, self.proxies.for_url(url), self.deadline).ok();
     }
 
     /// `GET url`, with these headers too. What is accepted is JSON, unless one of them says otherwise.
     ///
     /// # Errors
     /// [`HttpError`]; a reply of any status is no error here.
-    pub fn get(&self, url: &Url, headers: &[(&str, String)]) -> Result<Reply, HttpError> {
-        let is_json = headers.iter().all(|(name, _)| *name != "Accept");
-        let accept = is_json.then(|| ("Accept", JSON.to_owned()));
-        let request = minreq::get(url.to_string()).with_headers(headers.iter().cloned().chain(accept));
-        self.send("GET", url, request)?.whole()
+    pub fn get(&self, url: &Url, headers: &[(&str, String)]) -> Replied {
+        self.send("GET", url, headers, minreq::get(url.to_string()))
     }
 
     /// `POST url` with a JSON text, and with these headers too.
     ///
     /// # Errors
     /// As for [`Http::get`].
-    pub fn post_json(&self, url: &Url, headers: &[(&str, String)], json: String) -> Result<Reply, HttpError> {
-        self.post_json_for_any_part(url, headers, json)?.whole()
+    pub fn post_json(&self, url: &Url, headers: &[(&str, String)], json: String) -> Replied {
+        self.send("POST", url, headers, minreq::post(url.to_string()).with_header("Content-Type", JSON).with_body(json))
     }
 
-    /// The same, for a reply of which a part is better than nothing.
-    ///
-    /// # Errors
-    /// As for [`Http::get`], where there is not even a header.
-    pub fn post_json_for_any_part(
-        &self,
-        url: &Url,
-        headers: &[(&str, String)],
-        json: String,
-    ) -> Result<Reply, HttpError> {
-        let request = minreq::post(url.to_string()).with_headers(headers.iter().cloned());
-        let request = request.with_header("Accept", JSON).with_header("Content-Type", JSON);
-        self.send("POST", url, request.with_body(json))
-    }
-
-    fn send(&self, method: &str, url: &Url, request: minreq::Request) -> Result<Reply, HttpError> {
+    fn send(&self, method: &str, url: &Url, headers: &[(&str, String)], request: minreq::Request) -> Replied {
         let start = Instant::now();
-        let result = self.exchange(url, request);
+        let accept = headers.iter().all(|(name, _)| *name != "Accept").then(|| ("Accept", JSON.to_owned()));
+        let result = self.exchange(url, request.with_headers(headers.iter().cloned().chain(accept)));
         let outcome = match &result {
-            Ok(Reply { error: Some(error), .. }) | Err(error) => error.to_string(),
             Ok(reply) => format!("status {}, {} bytes", reply.status, reply.body.len()),
+            Err(error) => error.text.clone(),
         };
         self.log.detail(&format!("{method} {}: {outcome}, {} ms", url.without_query(), start.elapsed().as_millis()));
         result
     }
 
-    fn exchange(&self, url: &Url, request: minreq::Request) -> Result<Reply, HttpError> {
+    fn exchange(&self, url: &Url, request: minreq::Request) -> Replied {
         if let Some(signal) = self.deadline.signal() {
-            return Err(HttpError::Signal(signal));
+            return Err(Ended::Signal(signal).into());
         }
         let deadline = self.deadline.within(REQUEST_TIMEOUT);
-        let route = Route::to(url, self.proxies.for_url(url));
-        let early = self.early.borrow_mut().take_if(|early| early.leads_to(&route));
-        let connection = early.unwrap_or_else(|| Connection::open(route, deadline));
-        let remote = connection.wait(deadline).map_err(|error| match self.late(error) {
-            HttpError::RequestTimeout(secs) => HttpError::Unreachable(format!("no connection within {secs} seconds")),
-            error => error,
-        })?;
-        let relay = Relay::new()?;
+        let early = self.early.borrow_mut().take_if(|early| early.origin == url.origin());
+        let early = match early {
+            Some(early) => early.wait_if_usable(deadline)?,
+            None => None,
+        };
+        let remote = match early {
+            Some(remote) => remote,
+            None => Connection::open(url, self.proxies.for_url(url), deadline)?.wait(deadline)?,
+        };
+        let no_relay = |error| HttpError::new(Fault::Broken, format!("no relay on loopback: {error}"));
+        let relay = Relay::new().map_err(no_relay)?;
         let mut request = request
             .with_header("User-Agent", USER_AGENT)
             .with_header("Connection", "close")
@@ -205,30 +175,19 @@ impl Http {
             .with_max_headers_size(None)
             .with_max_status_line_length(MAX_STATUS_LINE_BYTES)
             .with_proxy(relay.as_proxy.clone());
-        if self.minreq_has_timeout {
+        if std::env::var_os("MINREQ_TIMEOUT").is_some() {
             request = request.with_timeout(LONGER_THAN_ANY_DEADLINE_SECS);
         }
         let max_body_bytes = self.max_body_bytes;
-        let exchanging = Background::spawn(move || exchange(request, max_body_bytes))?;
-        let relayed = relay.run(&remote, max_body_bytes + MAX_AROUND_BYTES, deadline).map_err(|error| self.late(error));
+        let exchanging = Background::spawn(move || reply_to(request, max_body_bytes))?;
+        let relayed = relay.run(&remote, max_body_bytes + MAX_AROUND_BYTES, deadline);
         drop((relay, remote)); // so minreq notices at once, if it did not end this
         let reaction = Deadline::after(REACTION_TIMEOUT).despite_signals();
         let exchanged = reaction.result_of(exchanging).unwrap_or_else(|_| Err(HttpError::cut_off()));
         match (relayed, exchanged) {
-            (Ok(()), exchanged) => exchanged,
-            (Err(_), Ok(reply)) if reply.is_surely_whole => Ok(reply),
-            (Err(error), Ok(reply)) => Ok(Reply { error: Some(error), ..reply }),
-            (Err(error), Err(_)) => Err(error),
-        }
-    }
-
-    /// What is late for this request may be late for all.
-    fn late(&self, error: HttpError) -> HttpError {
-        match error {
-            HttpError::RequestTimeout(_) if self.deadline.remaining().is_zero() => {
-                HttpError::TimedOut(self.deadline.timeout_secs())
-            }
-            error => error,
+            (Err(error), Ok(reply)) if !reply.is_surely_whole => Err(error.with_part(reply.status, reply.body)),
+            (Err(error), Err(HttpError { body, .. })) => Err(HttpError { body, ..error }),
+            (_, exchanged) => exchanged,
         }
     }
 }
@@ -250,49 +209,50 @@ pub fn end_panics_as_bad_replies() {
 }
 
 /// Sends a request, and reads its reply.
-fn exchange(request: minreq::Request, max_body_bytes: usize) -> Result<Reply, HttpError> {
+fn reply_to(request: minreq::Request, max_body_bytes: usize) -> Replied {
     let mut response = request.send_lazy()?;
     if response.reason_phrase == NO_STATUS_LINE {
         return Err(HttpError::no_reply());
     }
     let is_interim = (100..200).contains(&response.status_code) && response.status_code != 101;
-    let Head { status, headers } = match is_interim {
+    let (status, headers) = match is_interim {
         true => interim::read_head(&mut response)?,
-        false => Head { status: response.status_code, headers: std::mem::take(&mut response.headers) },
+        false => (response.status_code, std::mem::take(&mut response.headers)),
     };
     if !(100..=599).contains(&status) {
         return Err(HttpError::malformed(&format!("its status is {status}")));
     }
-    let mut reply =
-        Reply { status, body: Vec::new(), retry_after: retry_after(&headers), error: None, is_surely_whole: true };
+    let (mut body, retry_after) = (Vec::new(), retry_after(&headers));
     // These have no body whatever their header says (RFC 9112, section 6.3).
     if status < 200 || status == 204 || status == 304 {
-        return Ok(reply);
+        return Ok(Reply { status, body, retry_after, is_surely_whole: true });
     }
     let is_chunked = values(&headers, "transfer-encoding").any(|value| value.eq_ignore_ascii_case("chunked"));
     // As minreq reads it: the last one counts, and none where the body comes in chunks.
     let announced = values(&headers, "content-length").next_back().filter(|_| !is_chunked);
     let announced: Option<usize> = announced.and_then(|bytes| bytes.parse().ok());
     let most = max_body_bytes as u64 + 1;
-    let read = match (is_interim, announced) {
-        (true, Some(bytes)) => (&mut response).take(most.min(bytes as u64)).read_to_end(&mut reply.body),
-        (true, None) if is_chunked => Chunks::new(&mut response).take(most).read_to_end(&mut reply.body),
-        _ => (&mut response).take(most).read_to_end(&mut reply.body),
+    let read = match is_interim && is_chunked {
+        true => interim::read_chunks(&mut response, most, &mut body),
+        // After an interim reply, minreq does not know where the body ends.
+        false => {
+            let most = announced.map_or(most, |bytes| most.min(bytes as u64));
+            (&mut response).take(most).read_to_end(&mut body).map(drop)
+        }
     };
-    let came = reply.body.len();
-    reply.is_surely_whole = announced == Some(came);
-    reply.error = match (read, announced) {
-        (Err(error), _) => Some(error.into()),
-        (Ok(_), _) if came > max_body_bytes => Some(HttpError::too_long(max_body_bytes)),
-        (Ok(_), Some(announced)) if came < announced => {
-            Some(HttpError::Broken(format!("its reply was cut off: {came} of {announced} bytes came")))
+    let came = body.len();
+    let error = match (read, announced) {
+        (Err(error), _) => error.into(),
+        (Ok(()), _) if came > max_body_bytes => HttpError::too_long(max_body_bytes),
+        (Ok(()), Some(announced)) if came < announced => {
+            HttpError::new(Fault::Broken, format!("its reply was cut off: {came} of {announced} bytes came"))
         }
         // Perhaps the header was cut off, too.
-        (Ok(_), None) if came == 0 && !is_chunked && headers.is_empty() => Some(HttpError::no_reply()),
-        (Ok(_), None) if came == 0 && !is_chunked => Some(HttpError::cut_off()),
-        (Ok(_), _) => None,
+        (Ok(()), None) if came == 0 && !is_chunked && headers.is_empty() => HttpError::no_reply(),
+        (Ok(()), None) if came == 0 && !is_chunked => HttpError::cut_off(),
+        _ => return Ok(Reply { status, body, retry_after, is_surely_whole: announced == Some(came) }),
     };
-    Ok(reply)
+    Err(error.with_part(status, body))
 }
 
 /// `Retry-After`: seconds, or a date (RFC 9110, section 10.2.3). What is neither counts for nothing.

@@ -1,9 +1,9 @@
 //! Why a request has no whole reply.
 
-use std::fmt;
+use std::fmt::{self, Display};
 use std::io::{self, ErrorKind};
 
-use crate::net::deadline::Ended;
+use crate::net::deadline::{Ended, seconds};
 use crate::os::signals;
 use crate::secret::redact_tokens;
 use crate::text::shown;
@@ -11,76 +11,94 @@ use crate::text::shown;
 /// How rustls begins each of its complaints about a certificate (`Display` in its src/error.rs).
 const BAD_CERTIFICATE: &str = "invalid peer certificate: ";
 
-/// Why there is no whole reply. Text in it is sanitized: a certificate's names are the server's.
-#[derive(Debug)]
-pub enum HttpError {
-    /// The deadline passed; the seconds that were given for everything.
-    TimedOut(u64),
-    /// This one request took too long; the seconds that it had.
-    RequestTimeout(u64),
-    /// This signal came.
-    Signal(i32),
+/// Why there is no whole reply.
+pub struct HttpError {
+    /// Sanitized: a certificate's names are the server's.
+    pub text: String,
+    pub fault: Fault,
+    /// What came of the body where the status says that the request succeeded: there may be a token in it.
+    pub body: Vec<u8>,
+}
+
+/// What went wrong: that decides whether to try again, and what there is to do about it.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Fault {
+    /// The connection broke, or the reply is late, not complete or not HTTP.
+    Broken,
+    /// The deadline for everything passed, or a signal came.
+    Ended,
     /// No connection could be made.
-    Unreachable(String),
+    Unreachable,
     /// Google's metadata server is not there.
-    Absent(String),
-    /// The proxy can't be reached, or does not connect us.
-    Proxy(String),
+    Absent,
     /// The proxy refused with a 4xx status: the fault is in the request.
-    ProxyRefused(String),
+    ProxyRefused,
     /// The proxy wants credentials, or others than those in this variable.
     ProxyCredentials(&'static str),
     /// The server's certificate is not one that we trust.
-    Certificate(String),
-    /// The connection broke, or the reply is not complete or not HTTP. The text says how.
-    Broken(String),
+    Certificate,
 }
 
 impl HttpError {
+    pub fn new(fault: Fault, text: impl Into<String>) -> HttpError {
+        HttpError { text: text.into(), fault, body: vec![] }
+    }
+
     /// The connection was closed with nothing, or nothing like HTTP, in reply.
     pub fn no_reply() -> HttpError {
-        HttpError::Broken("it closed the connection without an HTTP reply".to_owned())
+        HttpError::new(Fault::Broken, "it closed the connection without an HTTP reply")
     }
 
     /// The connection was closed in the middle of the reply.
     pub fn cut_off() -> HttpError {
-        HttpError::Broken("the server closed the connection in the middle of its reply".to_owned())
+        HttpError::new(Fault::Broken, "the server closed the connection in the middle of its reply")
     }
 
     /// The reply breaks HTTP's rules.
-    pub fn malformed(how: &impl fmt::Display) -> HttpError {
-        HttpError::Broken(format!("its reply is not proper HTTP: {}", HttpError::text(how)))
+    pub fn malformed(how: &impl Display) -> HttpError {
+        HttpError::new(Fault::Broken, format!("its reply is not proper HTTP: {}", HttpError::shown(how)))
     }
 
     /// The reply is longer than this.
     pub fn too_long(bytes: usize) -> HttpError {
-        HttpError::Broken(format!("its reply is longer than {} KiB", bytes / 1024))
+        HttpError::new(Fault::Broken, format!("its reply is longer than {} KiB", bytes / 1024))
+    }
+
+    /// The same with what came of a reply.
+    pub fn with_part(self, status: u16, body: Vec<u8>) -> HttpError {
+        if (200..300).contains(&status) { HttpError { body, ..self } } else { self }
     }
 
     /// True if another attempt may succeed.
     pub fn is_transient(&self) -> bool {
-        use HttpError::{Broken, Proxy, RequestTimeout, Unreachable};
-        matches!(self, RequestTimeout(_) | Unreachable(_) | Proxy(_) | Broken(_))
+        matches!(self.fault, Fault::Broken | Fault::Unreachable)
     }
 
     /// False if no byte of the request left for the server.
     pub fn may_have_reached_server(&self) -> bool {
-        use HttpError::{Absent, Proxy, ProxyCredentials, ProxyRefused, Unreachable};
-        !matches!(self, Unreachable(_) | Absent(_) | Proxy(_) | ProxyRefused(_) | ProxyCredentials(_))
+        matches!(self.fault, Fault::Broken | Fault::Ended | Fault::Certificate)
     }
 
     /// What is shown of a library's or a server's text.
-    pub fn text(error: &impl fmt::Display) -> String {
+    pub fn shown(error: &impl Display) -> String {
         shown(&redact_tokens(&error.to_string()))
+    }
+}
+
+impl fmt::Debug for HttpError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "HttpError({})", self.text) // the body may hold a token
     }
 }
 
 impl From<Ended> for HttpError {
     fn from(ended: Ended) -> HttpError {
-        match ended {
-            Ended::TimedOut(secs) => HttpError::RequestTimeout(secs),
-            Ended::Signal(signal) => HttpError::Signal(signal),
-        }
+        let (fault, until) = match ended {
+            Ended::Late(secs) => (Fault::Broken, format!("within {}", seconds(secs))),
+            Ended::TimedOut(secs) => (Fault::Ended, format!("within the timeout of {}", seconds(secs))),
+            Ended::Signal(signal) => (Fault::Ended, format!("before {}", signals::name(signal))),
+        };
+        HttpError::new(fault, format!("no whole answer {until}"))
     }
 }
 
@@ -88,7 +106,7 @@ impl From<minreq::Error> for HttpError {
     fn from(error: minreq::Error) -> HttpError {
         match error {
             minreq::Error::IoError(error) => error.into(),
-            minreq::Error::RustlsCreateConnection(error) => no_tls(&error),
+            minreq::Error::RustlsCreateConnection(error) => io::Error::new(ErrorKind::InvalidData, error).into(),
             other => HttpError::malformed(&other),
         }
     }
@@ -96,49 +114,23 @@ impl From<minreq::Error> for HttpError {
 
 impl From<io::Error> for HttpError {
     fn from(error: io::Error) -> HttpError {
-        let text = HttpError::text(&error);
-        match (error.kind(), text.strip_prefix(BAD_CERTIFICATE)) {
-            (_, Some("UnknownIssuer")) => {
-                HttpError::Certificate("it is of an unknown certificate authority".to_owned())
-            }
-            (_, Some(complaint)) => HttpError::Certificate(complaint.to_owned()),
-            (ErrorKind::InvalidData, None) => no_tls(&error),
+        let text = HttpError::shown(&error);
+        if let Some(complaint) = text.strip_prefix(BAD_CERTIFICATE) {
+            let unknown = complaint == "UnknownIssuer";
+            let complaint = if unknown { "it is of an unknown certificate authority" } else { complaint };
+            return HttpError::new(Fault::Certificate, format!("its certificate is not trusted: {complaint}"));
+        }
+        let what = match error.kind() {
+            ErrorKind::UnexpectedEof => return HttpError::cut_off(), // rustls refers to its manual here
+            ErrorKind::InvalidData => "no secure connection",
             // In this kind of error, minreq wraps malformed chunks and network errors between them.
-            (ErrorKind::Other, None) => match error.get_ref().and_then(|inner| inner.downcast_ref()) {
-                Some(minreq::Error::IoError(error)) => network_trouble(error),
-                _ => HttpError::malformed(&error),
-            },
-            _ => network_trouble(&error),
-        }
-    }
-}
-
-fn no_tls(error: &impl fmt::Display) -> HttpError {
-    HttpError::Broken(format!("no secure connection: {}", HttpError::text(error)))
-}
-
-fn network_trouble(error: &io::Error) -> HttpError {
-    if error.kind() == ErrorKind::UnexpectedEof {
-        return HttpError::cut_off(); // rustls refers to its manual here
-    }
-    HttpError::Broken(format!("network trouble: {}", HttpError::text(error)))
-}
-
-impl fmt::Display for HttpError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            HttpError::TimedOut(1) => f.write_str("no whole answer within the timeout of 1 second"),
-            HttpError::TimedOut(secs) => write!(f, "no whole answer within the timeout of {secs} seconds"),
-            HttpError::RequestTimeout(secs) => write!(f, "no whole answer within {secs} seconds"),
-            HttpError::Signal(signal) => write!(f, "no whole answer before {}", signals::name(*signal)),
-            HttpError::Unreachable(text) | HttpError::Absent(text) => write!(f, "network trouble: {text}"),
-            HttpError::Proxy(text) | HttpError::ProxyRefused(text) => write!(f, "the proxy can't be used: {text}"),
-            HttpError::ProxyCredentials(variable) => {
-                write!(f, "the proxy asks for a user and a password, or for others than {variable} has")
+            ErrorKind::Other => {
+                let wrapped = error.downcast::<minreq::Error>();
+                return wrapped.map_or_else(|other| HttpError::malformed(&other), HttpError::from);
             }
-            HttpError::Certificate(text) => write!(f, "its certificate is not trusted: {text}"),
-            HttpError::Broken(text) => f.write_str(text),
-        }
+            _ => "network trouble",
+        };
+        HttpError::new(Fault::Broken, format!("{what}: {text}"))
     }
 }
 
@@ -155,10 +147,7 @@ mod tests {
             )
         };
         for error in [eof(), io::Error::other(minreq::Error::IoError(eof()))] {
-            assert_eq!(
-                HttpError::from(error).to_string(),
-                "the server closed the connection in the middle of its reply"
-            );
+            assert_eq!(HttpError::from(error).text, "the server closed the connection in the middle of its reply");
         }
     }
 
@@ -166,9 +155,9 @@ mod tests {
     fn a_reset_between_two_chunks_is_blamed_on_the_network() {
         let reset = || io::Error::from(ErrorKind::ConnectionReset);
         for error in [reset(), io::Error::other(minreq::Error::IoError(reset()))] {
-            assert!(HttpError::from(error).to_string().starts_with("network trouble: "));
+            assert!(HttpError::from(error).text.starts_with("network trouble: "));
         }
         let chunk = HttpError::from(io::Error::other(minreq::Error::MalformedChunkEnd));
-        assert!(chunk.to_string().starts_with("its reply is not proper HTTP: "));
+        assert!(chunk.text.starts_with("its reply is not proper HTTP: "));
     }
 }

@@ -8,12 +8,8 @@ use crate::net::http_error::HttpError;
 /// The most that is read of a line: a header's, or a chunk's length.
 const MAX_LINE_BYTES: usize = 8 * 1024;
 
-/// A reply's head, and how its body is framed.
-pub struct Head {
-    pub status: u16,
-    /// Names in lower case, and values.
-    pub headers: Vec<(String, String)>,
-}
+/// A reply's status and headers: names in lower case, and values.
+pub type Head = (u16, Vec<(String, String)>);
 
 /// Reads the head of the next reply that is not interim. (101 counts as final: what follows it is not HTTP.)
 ///
@@ -34,42 +30,28 @@ pub fn read_head(stream: &mut impl Read) -> Result<Head, HttpError> {
             }
         }
         if status == 101 || !(100..200).contains(&status) {
-            return Ok(Head { status, headers });
+            return Ok((status, headers));
         }
     }
 }
 
-/// A body in chunks (RFC 9112, section 7.1), put together. Trailers are not read.
-pub struct Chunks<R> {
-    stream: R,
-    /// What is left of this chunk.
-    rest: u64,
-    is_over: bool,
-}
-
-impl<R: Read> Chunks<R> {
-    pub fn new(stream: R) -> Chunks<R> {
-        Chunks { stream, rest: 0, is_over: false }
-    }
-}
-
-impl<R: Read> Read for Chunks<R> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        if self.rest == 0 && !self.is_over {
-            let line = read_line(&mut self.stream)?;
-            let length = line.split(';').next().unwrap_or_default().trim();
-            self.rest = u64::from_str_radix(length, 16).map_err(io::Error::other)?;
-            self.is_over = self.rest == 0;
+/// Puts a body in chunks together (RFC 9112, section 7.1), up to so many bytes. Trailers are not read.
+pub fn read_chunks(stream: &mut impl Read, max_bytes: u64, body: &mut Vec<u8>) -> io::Result<()> {
+    loop {
+        let line = read_line(stream)?;
+        let length = line.split(';').next().unwrap_or_default().trim();
+        let length = u64::from_str_radix(length, 16).map_err(io::Error::other)?;
+        let room = max_bytes - body.len() as u64;
+        let came = stream.take(length.min(room)).read_to_end(body)? as u64;
+        if length == 0 || came == room {
+            return Ok(());
         }
-        let bytes = (&mut self.stream).take(self.rest).read(buffer)?;
-        if bytes == 0 && self.rest > 0 && !buffer.is_empty() {
+        if came < length {
             return Err(ErrorKind::UnexpectedEof.into());
         }
-        self.rest -= bytes as u64;
-        if self.rest == 0 && bytes > 0 && !read_line(&mut self.stream)?.is_empty() {
+        if !read_line(stream)?.is_empty() {
             return Err(io::Error::other("a chunk is longer than its length"));
         }
-        Ok(bytes)
     }
 }
 
@@ -96,11 +78,11 @@ mod tests {
     #[test]
     fn interim_replies_are_passed_over() {
         let mut text = &b"HTTP/1.1 103 Early Hints\r\nLink: </x>\r\n\r\nHTTP/1.1 200 OK\r\nX-Y:  z \r\n\r\nbody"[..];
-        let Head { status, headers } = read_head(&mut text).unwrap();
+        let (status, headers) = read_head(&mut text).unwrap();
         assert_eq!((status, headers, text), (200, vec![("x-y".to_owned(), "z".to_owned())], &b"body"[..]));
         let mut text = &b"HTTP/1.0 101 Switching\r\n\r\nmore"[..];
-        assert_eq!(read_head(&mut text).unwrap().status, 101);
-        let error = |mut text: &[u8]| read_head(&mut text).err().unwrap().to_string();
+        assert_eq!(read_head(&mut text).unwrap().0, 101);
+        let error = |mut text: &[u8]| read_head(&mut text).unwrap_err().text;
         for text in ["", "HTTP/1.1 200", "HTTP/1.1 100 C\r\n\r\n", "HTTP/1.1 200 OK\r\nX: y\r\n"] {
             assert!(error(text.as_bytes()).starts_with("the server closed the connection in the middle"), "{text:?}");
         }
@@ -110,14 +92,15 @@ mod tests {
 
     #[test]
     fn chunks_are_put_together_and_a_missing_one_is_noticed() {
-        let read = |text: &str| {
-            let mut body = String::new();
-            Chunks::new(text.as_bytes()).read_to_string(&mut body).map(|_| body)
+        let read = |text: &str, max_bytes: u64| {
+            let mut body = vec![];
+            read_chunks(&mut text.as_bytes(), max_bytes, &mut body).map(|()| body)
         };
-        assert_eq!(read("4\r\nabcd\r\n1; x=y\r\ne\r\n0\r\n\r\n").unwrap(), "abcde");
-        assert_eq!(read("0\r\nTrailer: x\r\n\r\n").unwrap(), "");
+        assert_eq!(read("4\r\nabcd\r\n1; x=y\r\ne\r\n0\r\n\r\n", 9).unwrap(), b"abcde");
+        assert_eq!(read("4\r\nabcd\r\n7\r\nefghijk\r\n", 6).unwrap(), b"abcdef");
+        assert_eq!(read("0\r\nTrailer: x\r\n\r\n", 9).unwrap(), b"");
         for text in ["", "4\r\nab", "4\r\nabcd", "4\r\nabcd\r\n", "4\r\nabcdef\r\n0\r\n\r\n", "x\r\nab", "-1\r\n"] {
-            assert!(read(text).is_err(), "{text:?}");
+            assert!(read(text, 9).is_err(), "{text:?}");
         }
     }
 }

@@ -20,7 +20,7 @@ use crate::index::Index;
 use crate::index_api::MintReply;
 use crate::json::{JsonError, Object};
 use crate::net::deadline::Deadline;
-use crate::net::http::{Http, Reply};
+use crate::net::http::{Http, Replied, Reply};
 use crate::net::http_error::HttpError;
 use crate::net::proxy::Proxies;
 use crate::net::url::Url;
@@ -52,8 +52,7 @@ pub fn fuzz(input: &[u8]) {
             check(index.read_burnt(&reply(&secrets.api), &secrets.api), &secrets);
         }
         3 => {
-            let read =
-                github::read_id_token(&reply(own), &github::request(server.origin()), &RequestToken::new(own).unwrap());
+            let read = github::read_id_token(&reply(own), &server, &RequestToken::new(own).unwrap());
             check_id_token(read, &reply(own), "value", &secrets);
         }
         4 => {
@@ -70,7 +69,7 @@ pub fn fuzz(input: &[u8]) {
         6 => {
             let reply = reply("");
             if let Some(id_token) = check(google::read_id_token(&reply, &Url::google_metadata()), &secrets) {
-                assert_eq!(String::from_utf8_lossy(&reply.body).trim(), id_token.reveal());
+                assert_eq!(String::from_utf8_lossy(&reply.as_ref().unwrap().body).trim(), id_token.reveal());
             }
         }
         _ => door(rest),
@@ -78,9 +77,11 @@ pub fn fuzz(input: &[u8]) {
 }
 
 /// A reply that may be cut off, or is, as the first byte of an input has it.
-fn reply(leg: u8, status: u16, body: Vec<u8>) -> Reply {
-    let error = (leg & 0x80 != 0).then(|| HttpError::cut_off());
-    Reply { status, body, retry_after: None, error, is_surely_whole: leg & 0x40 == 0 }
+fn reply(leg: u8, status: u16, body: Vec<u8>) -> Replied {
+    if leg & 0x80 != 0 {
+        return Err(HttpError::cut_off().with_part(status, body));
+    }
+    Ok(Reply { status, body, retry_after: None, is_surely_whole: leg & 0x40 == 0 })
 }
 
 /// What no text may hold.
@@ -118,26 +119,26 @@ fn check<T>(read: Result<T, Error>, Secrets { own, api, jwt }: &Secrets) -> Opti
 }
 
 /// A text that was read, as another decoder sees it.
-fn member(reply: &Reply, name: &str) -> String {
-    let value: Value = serde_json::from_slice(&reply.body).unwrap();
+fn member(reply: &Replied, name: &str) -> String {
+    let value: Value = serde_json::from_slice(&reply.as_ref().unwrap().body).unwrap();
     value[name].as_str().unwrap().to_owned()
 }
 
-fn check_id_token(read: Result<IdToken, Error>, reply: &Reply, name: &str, secrets: &Secrets) {
+fn check_id_token(read: Result<IdToken, Error>, reply: &Replied, name: &str, secrets: &Secrets) {
     if let Some(id_token) = check(read, secrets) {
         assert_eq!(member(reply, name), id_token.reveal());
     }
 }
 
 /// The audience, and what is said where GitLab has no ID token for it.
-fn audience(index: &Index, reply: &Reply, secrets: &Secrets) {
+fn audience(index: &Index, reply: &Replied, secrets: &Secrets) {
     let Some(audience) = check(index.read_audience(reply), secrets) else { return };
     assert_eq!(member(reply, "audience"), audience);
     let env: Env = [("GITLAB_CI".into(), "true".into())].into_iter().collect();
     let identity = identity::recognise(None, &env).unwrap();
     let http =
         Http::new(Deadline::after(std::time::Duration::ZERO), Log::Quiet, Proxies::of(&env).unwrap());
-    check(identity.id_token(&audience, &env, &http), secrets);
+    check(identity.source.id_token(&audience, &env, &http), secrets);
     let url = Url::parse("https://server.example/?a=b").unwrap().with_parameter("audience", &audience).to_string();
     assert!(url.bytes().all(|b| b.is_ascii_graphic()));
 }
@@ -152,7 +153,8 @@ fn mint(index: &Index, leg: u8, status: u16, rest: &[u8], secrets: &Secrets) {
     let Ok(id_token) = IdToken::new(id_token) else { return };
     let body = secrets.planted(body, id_token.reveal());
     let value: Value = serde_json::from_slice(&body).unwrap_or_default();
-    let MintReply { unusable, minted, has_bad_expiry } = index.read_minted(reply(leg, status, body.clone()), &id_token);
+    let MintReply { unusable, minted, has_bad_expiry } =
+        index.read_minted(&reply(leg, status, body.clone()), &id_token);
     check_unusable(&unusable, &body, &value, &id_token, minted.is_err() && (200..300).contains(&status));
     let minted = minted.map_err(|mut error| {
         if let (Kind::Refused, Some(claims)) = (error.kind, Claims::of(&id_token)) {
