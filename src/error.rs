@@ -135,6 +135,11 @@ impl Error {
         Error { kind, explanation, is_transient: false, may_have_reached_server: true, retry_after: None }
     }
 
+    /// Wrong usage or configuration.
+    pub fn usage(fact: impl Into<String>, hint: impl Into<String>) -> Error {
+        Error::new(Kind::Usage, fact).hint(hint)
+    }
+
     /// The same failure with one more hint.
     pub fn hint(mut self, hint: impl Into<String>) -> Error {
         self.explanation.hints.push(hint.into());

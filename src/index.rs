@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::net::url::{Url, UrlError};
+use crate::net::url::Url;
 
 const UPLOAD_PATH: &str = "/legacy/";
 
@@ -36,8 +36,8 @@ impl Index {
     /// `pypi`, `testpypi`, or a URL. Only a URL's scheme and authority count, so an upload URL works, too.
     ///
     /// # Errors
-    /// [`UrlError`]
-    pub fn parse(text: &str) -> std::result::Result<Index, UrlError> {
+    /// What is wrong with the URL.
+    pub fn parse(text: &str) -> Result<Index, &'static str> {
         let url = match text {
             "pypi" => Url::parse(PYPI.origin)?,
             "testpypi" => Url::parse(TESTPYPI.origin)?,

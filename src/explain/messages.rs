@@ -7,12 +7,9 @@
 use std::fmt::Display;
 use std::io;
 
-use crate::cli::{self, UsageError};
+use crate::cli;
 use crate::env::Env;
 use crate::error::{Error, Explanation, Kind};
-use crate::net::proxy::ProxyError;
-use crate::net::url::UrlError;
-use crate::secret::SecretError;
 use crate::text::shown;
 
 /// The address of the folder `docs`. The action sets it, so it also says that the action runs us.
@@ -66,35 +63,16 @@ pub fn worded(mut explanation: Explanation, env: &Env) -> Explanation {
 
 // Usage and configuration
 
-/// The command line is wrong.
-pub fn usage(error: &UsageError) -> Error {
-    Error::new(Kind::Usage, &error.fact).hint(&error.hint)
-}
-
-const CORRECT: &str = "correct this value, or leave it out";
-
 /// An option or a variable has a value that can't be used.
-pub fn bad_setting(place: &str, error: impl Display) -> Error {
-    Error::new(Kind::Usage, format!("{place}: {error}")).hint(CORRECT)
+pub fn bad_setting(place: &str, fault: impl Display) -> Error {
+    Error::usage(format!("{place}: {fault}"), "correct this value, or leave it out")
 }
 
-/// `--index` is not an index.
-pub fn bad_index(place: &str, error: &UrlError) -> Error {
-    let fact = match error {
-        UrlError::NotAbsolute => format!("{place}: pypi, testpypi or the URL of an index is expected"),
-        _ => format!("{place}: {error}"),
-    };
-    Error::new(Kind::Usage, fact).hint(match error {
-        UrlError::UserInfo => "trusted publishing needs no user and no password",
-        UrlError::NotAbsolute => "write pypi or testpypi in lower case, or a whole URL such as https://example.org",
-        _ => CORRECT,
-    })
-}
-
-/// `--index` is almost the name of an index.
-pub fn misspelt_index(place: &str, meant: &str) -> Error {
+/// `--index` is not an index, but perhaps almost the name of one.
+pub fn no_index(place: &str, meant: Option<&str>) -> Error {
+    let write = "write pypi or testpypi in lower case, or a whole URL such as https://example.org";
     let fact = format!("{place}: pypi, testpypi or the URL of an index is expected");
-    Error::new(Kind::Usage, fact).hint(format!("did you mean {meant}?"))
+    Error::usage(fact, meant.map_or(write.to_owned(), cli::did_you_mean))
 }
 
 /// `--index` is the URL that installers read from.
@@ -114,7 +92,7 @@ pub fn other_index(variable: &str, index: &impl Display) -> Error {
 }
 
 /// A proxy variable's value can't be used.
-pub fn bad_proxy(variable: &str, error: &ProxyError) -> Error {
+pub fn bad_proxy(variable: &str, error: &str) -> Error {
     Error::new(Kind::Usage, format!("{variable}: this proxy can't be used: {error}"))
         .hint("the variable is used as curl uses it: http://USER:PASSWORD@HOST:PORT. To go without a proxy, unset it")
 }
@@ -250,7 +228,7 @@ impl Helper {
     }
 
     /// It printed something other than an ID token.
-    pub fn printed_no_token(&self, error: SecretError) -> Error {
+    pub fn printed_no_token(&self, error: &str) -> Error {
         self.failed(Kind::Trouble, format!("printed no ID token: {error}")).hint(OTHER_PROVIDER)
     }
 }

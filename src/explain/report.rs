@@ -137,7 +137,6 @@ pub fn page(explanation: &Explanation) -> String {
 mod tests {
     use super::*;
     use crate::claims::Claims;
-    use crate::cli::UsageError;
     use crate::error::{Cause, Error, Reason};
     use crate::explain::causes::{explain_claims, explain_refusal};
     use crate::explain::job::{Checkout, Job};
@@ -159,7 +158,7 @@ mod tests {
         let reply =
             |status| Reply { status, body: text().into(), retry_after: None, error: None, is_surely_whole: true };
         let errors: Vec<Error> = vec![
-            messages::usage(&UsageError { fact: text(), hint: text() }),
+            Error::usage(text(), text()),
             messages::bad_setting(HOSTILE, HOSTILE),
             messages::other_index(HOSTILE, &HOSTILE),
             messages::no_gitlab_token(HOSTILE, HOSTILE),

@@ -7,7 +7,6 @@ use crate::explain::messages::{AGAIN, OTHER_PROVIDER, PERMISSION};
 use crate::json::{JsonError, Object};
 use crate::net::http::Reply;
 use crate::net::http_error::HttpError;
-use crate::secret::SecretError;
 use crate::text::message;
 
 /// Far more reasons than any index gives.
@@ -185,7 +184,7 @@ impl Request {
     }
 
     /// The token in the reply has the wrong form.
-    pub fn bad_token(&self, error: SecretError) -> Error {
+    pub fn bad_token(&self, error: &str) -> Error {
         self.nonsense(format!("the token in its reply is unusable: {error}"))
     }
 
