@@ -6,7 +6,7 @@
 use crate::error::Result;
 use crate::explain::requests::{Endpoint, Request};
 use crate::index::Index;
-use crate::json::{self, Object};
+use crate::json::{self, JsonError, Object};
 use crate::net::http::{Http, Reply};
 use crate::net::http_error::HttpError;
 use crate::secret::{ApiToken, IdToken, Secret, redact, redact_tokens};
@@ -83,7 +83,7 @@ impl Index {
             (Some(error), _) => Err(request.no_reply(&error)),
             (None, _) if reply.status != 200 => Err(request.unexpected(&reply, |text| id_token.redact(text))),
             // It is probably incomplete.
-            (None, Err(error)) if !reply.is_surely_whole && !error.is_well_formed() => {
+            (None, Err(JsonError::Malformed(_))) if !reply.is_surely_whole => {
                 Err(request.no_reply(&HttpError::cut_off()))
             }
             (None, Err(error)) => Err(request.bad_json(error)),

@@ -179,7 +179,7 @@ impl Request {
     /// A reply with the right status that is not the expected JSON. After half a text or a web page, another attempt may help. A
     /// request to mint is not repeated: it may have made a token.
     pub fn bad_json(&self, error: &JsonError) -> Error {
-        let is_transient = !error.is_well_formed() && self.endpoint != Endpoint::Mint;
+        let is_transient = matches!(error, JsonError::Malformed(_)) && self.endpoint != Endpoint::Mint;
         Error { is_transient, ..self.nonsense(format!("its reply is not what was asked for: {error}")) }
     }
 
