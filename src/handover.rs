@@ -73,15 +73,18 @@ impl Handover {
     /// Hands the API token over, which is masked already.
     pub fn deliver(&mut self, minted: &Minted, index: &Index, deadline: Deadline) -> Result<()> {
         let delivered = match self {
-            Handover::StepOutput { path, file } => append(path, file, outputs(minted))
-                .map_err(|error| messages::step_output_not_written(&text::shown(&path.to_string_lossy()), &error)),
+            Handover::StepOutput { path, file } => append(path, file, outputs(minted)).map_err(|error| {
+                let path = text::shown(&path.to_string_lossy());
+                messages::lost(format!("the step output can't be written to {path}"), &error)
+            }),
             Handover::Stdout(format) => {
                 let text = match format {
                     Format::Token => format!("{}\n", minted.token.reveal()),
                     Format::Env => env_lines(minted, index),
                     Format::Json => json_object(minted, index),
                 };
-                stdio::write(Stream::Stdout, &text, deadline).map_err(|error| messages::stdout_not_written(&error))
+                stdio::write(Stream::Stdout, &text, deadline)
+                    .map_err(|error| messages::lost("the API token can't be written to stdout", &error))
             }
         };
         delivered.map_err(|error| unless_signalled(deadline, error))
@@ -102,12 +105,15 @@ fn unless_signalled(deadline: Deadline, error: Error) -> Error {
 /// Makes GitHub hide a token in the log. Call it as soon as the token is there.
 pub fn mask(token: &str, env: &Env) -> Result<()> {
     let masked = if env.on_github() { log::command(&text::mask(token)) } else { Ok(()) };
-    masked.map_err(|error| messages::not_masked(&error))
+    masked.map_err(messages::no_masks)
 }
 
 /// Checks that the runner can read masks, if they are needed. Call it before any request.
 pub fn check_masks(env: &Env) -> Result<()> {
-    if env.on_github() && stdio::leads_nowhere(Stream::Stderr) { Err(messages::no_stderr()) } else { Ok(()) }
+    match env.on_github() && stdio::leads_nowhere(Stream::Stderr) {
+        true => Err(messages::no_masks("stderr is closed, not open for writing, or /dev/null")),
+        false => Ok(()),
+    }
 }
 
 /// The API token to revoke: from the environment, else from stdin.

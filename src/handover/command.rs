@@ -76,7 +76,7 @@ impl Upload<'_> {
         }
         // One thread waits and forwards, so that no signal is sent to a process that is not ours any more.
         let end = signals::spawn(&mut command).and_then(wait);
-        Ok(match end.map_err(|error| messages::program_not_run(&name, &error))? {
+        Ok(match end.map_err(|error| messages::lost(format!("{name} can't be run"), &error))? {
             Ok(status) => Ended { status: code(status), how: format!("{name} has ended: {status}") },
             Err(signal) => {
                 let how = format!("{name} goes on after {}, and is not waited for", signals::name(signal));

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use super::IdTokenSource;
 use crate::env::Env;
-use crate::error::{Error, Result};
+use crate::error::{Error, Kind, Result};
 use crate::explain::messages;
 use crate::net::deadline::{Background, Deadline, Ended};
 use crate::net::http::Http;
@@ -33,7 +33,10 @@ impl IdTokenSource for Helper {
     /// A signal ends it at once. The grace for a reply with an API token does not apply to it.
     fn id_token(&self, audience: &str, _: &Env, http: &Http) -> Result<IdToken> {
         let text = self.output(audience, http.deadline().with_grace(Duration::ZERO))?;
-        IdToken::new(text.trim().to_owned()).map_err(|error| self.message().printed_no_token(error))
+        let id_token = IdToken::new(text.trim().to_owned());
+        id_token.map_err(|fault| {
+            self.failed(Kind::Trouble, format!("printed no ID token: {fault}"), messages::OTHER_PROVIDER)
+        })
     }
 }
 
@@ -43,24 +46,30 @@ impl Helper {
         let mut command = Command::new(self.program);
         command.args((self.arguments)(audience));
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        let mut child = signals::spawn_group(&mut command).map_err(|error| self.message().not_started(&error))?;
+        let mut child = signals::spawn_group(&mut command)
+            .map_err(|error| self.failed(Kind::NoIdentity, format!("can't be run: {error}"), messages::OWN_PROGRAM))?;
         let (stdout, stderr) = (Output::of(child.process.stdout.take()), Output::of(child.process.stderr.take()));
         let status = deadline.wait(|| child.process.try_wait().ok().flatten()).map_err(|ended| {
             child.kill();
             match ended {
                 Ended::Signal(signal) => Error::signal(signal),
-                Ended::TimedOut(secs) => self.message().timed_out(secs),
+                Ended::TimedOut(secs) => {
+                    let how = format!("did not end within the timeout of {secs} seconds");
+                    self.failed(Kind::Trouble, how, messages::AGAIN)
+                }
             }
         })?;
         let rest = deadline.within(REST_TIMEOUT);
         if !status.success() {
-            return Err(self.message().ended_badly(&status, &last_words(&stderr.until(rest))));
+            let how = format!("failed ({status}): {}", last_words(&stderr.until(rest)));
+            return Err(self.failed(Kind::NoIdentity, how, messages::PROGRAM_SAID));
         }
         Ok(String::from_utf8_lossy(&stdout.until(rest)).into_owned())
     }
 
-    fn message(&self) -> messages::Helper {
-        messages::Helper { provider: self.provider, program: self.program }
+    /// There is no other way to get an ID token.
+    fn failed(&self, kind: Kind, how: String, hint: &str) -> Error {
+        Error::new(kind, format!("{} gave no ID token: {} {how}", self.provider, self.program)).hint(hint)
     }
 }
 
