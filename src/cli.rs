@@ -270,12 +270,9 @@ fn split(word: &OsStr) -> (Vec<String>, Option<OsString>) {
         // A value that is not UTF-8 can't be split off. So the whole word is the value, and is refused as not UTF-8.
         Some((names, _)) => (names, Some(word.to_owned())),
     };
-    match names.strip_prefix('-') {
-        Some(letters) if !letters.is_empty() && !letters.starts_with('-') => {
-            (letters.chars().map(|c| format!("-{c}")).collect(), joined)
-        }
-        _ => (vec![names.to_owned()], joined),
-    }
+    let is_long = names.starts_with("--") || names == "-";
+    let letters = names.chars().skip(1).map(|letter| format!("-{letter}"));
+    (if is_long { vec![names.to_owned()] } else { letters.collect() }, joined)
 }
 
 /// True for a word that may be repeated: it is short, and does not mix letters and digits as tokens do.

@@ -135,7 +135,6 @@ impl Error {
         Error { kind, explanation, is_transient: false, may_have_reached_server: true, retry_after: None }
     }
 
-    /// Wrong usage or configuration.
     pub fn usage(fact: impl Into<String>, hint: impl Into<String>) -> Error {
         Error::new(Kind::Usage, fact).hint(hint)
     }
@@ -152,7 +151,6 @@ impl Error {
         Error::new(Kind::Signal(signal), fact)
     }
 
-    /// The program's exit status.
     pub fn exit_status(&self) -> u8 {
         match self.kind {
             Kind::Usage => 2,

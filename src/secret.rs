@@ -49,7 +49,6 @@ pub struct IdToken(Secret);
 pub struct ApiToken(Secret);
 
 impl Secret {
-    /// Any text is accepted.
     pub fn new(text: String) -> Secret {
         Secret(text)
     }

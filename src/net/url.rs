@@ -79,7 +79,6 @@ impl Url {
         &self.origin
     }
 
-    /// True for `https`.
     pub fn is_https(&self) -> bool {
         self.origin.starts_with("https:")
     }
@@ -95,7 +94,6 @@ impl Url {
         self.authority().split_once(':').and_then(|(_, port)| port.parse().ok()).unwrap_or(usual)
     }
 
-    /// True if the host is this machine.
     pub fn is_loopback(&self) -> bool {
         is_loopback(self.host())
     }
@@ -171,15 +169,11 @@ fn is_loopback(host: &str) -> bool {
 
 /// Percent-encodes everything but the unreserved characters of RFC 3986, section 2.3.
 pub fn percent_encode(text: &str) -> String {
-    let mut encoded = String::with_capacity(text.len());
-    for byte in text.bytes() {
-        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
-            encoded.push(char::from(byte));
-        } else {
-            encoded.push_str(&format!("%{byte:02X}"));
-        }
-    }
-    encoded
+    let encoded = |byte: u8| match byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
+        true => char::from(byte).to_string(),
+        false => format!("%{byte:02X}"),
+    };
+    text.bytes().map(encoded).collect()
 }
 
 #[cfg(test)]
