@@ -7,8 +7,6 @@ use crate::error::{Error, Result};
 
 /// What `--version` prints.
 pub const VERSION: &str = concat!("token-mint ", env!("CARGO_PKG_VERSION"), "\n");
-/// The hint for an unknown option.
-pub const SEE_HELP: &str = "token-mint --help lists the options and what they take";
 const RUN_TOOL: &str = "this runs an upload tool: token-mint -- twine upload dist/*";
 const BURN_TAKES: &str = "give burn the API token in the variable TOKEN_MINT_API_TOKEN or on stdin";
 
@@ -134,11 +132,9 @@ pub fn with_inputs(text: &str) -> String {
     let mut text = text.to_owned();
     for OptionRow { name, variable, .. } in OPTIONS.iter().filter(|row| row.is_input) {
         let input = format!("`{}:`", name.trim_start_matches('-'));
-        text = [&*format!("{variable}:"), variable, name].iter().fold(text, |text, word| text.replace(word, &input));
+        text = text.replace(&format!("{variable}:"), &input).replace(variable, &input).replace(name, &input);
     }
-    [CHECK, CLAIMS]
-        .iter()
-        .fold(text, |text, command| text.replace(&format!("token-mint {command}"), &format!("`command:` {command}")))
+    text.replace("token-mint check", "`command:` check").replace("token-mint claims", "`command:` claims")
 }
 
 /// What the program is asked for.
@@ -164,8 +160,9 @@ fn no_option(position: usize, name: &str, word: &str) -> Error {
         true => format!("there is no option {name}"),
         false => format!("argument {position} is not an option of token-mint"),
     };
+    let see_help = "token-mint --help lists the options and what they take".to_owned();
     let meant = nearest(word, OPTIONS.iter().map(|row| row.name));
-    Error::usage(fact, meant.map_or(SEE_HELP.to_owned(), did_you_mean))
+    Error::usage(fact, meant.map_or(see_help, did_you_mean))
 }
 
 /// The argument at this position is neither an option nor a command.

@@ -102,16 +102,12 @@ impl Proxy {
 
 /// Percent-decoded text (RFC 3986, section 2.1). Also `None` for characters that could end a header line.
 fn decode(text: &str) -> Option<String> {
-    let mut bytes = Vec::with_capacity(text.len());
-    let mut rest = text.bytes();
-    while let Some(byte) = rest.next() {
-        bytes.push(match byte {
-            b'%' => {
-                let mut digit = || char::from(rest.next()?).to_digit(16);
-                u8::try_from(digit()? * 16 + digit()?).ok()?
-            }
-            byte => byte,
-        });
+    let mut pieces = text.split('%');
+    let mut bytes = pieces.next()?.as_bytes().to_vec();
+    for piece in pieces {
+        let digits = piece.get(..2).filter(|digits| digits.bytes().all(|b| b.is_ascii_hexdigit()))?;
+        bytes.push(u8::from_str_radix(digits, 16).ok()?);
+        bytes.extend(piece.bytes().skip(2));
     }
     String::from_utf8(bytes).ok().filter(|text| !text.chars().any(char::is_control))
 }
@@ -119,20 +115,17 @@ fn decode(text: &str) -> Option<String> {
 /// True if a list such as `example.org, .example.net:8443` contains the host or a domain of it, and the port if the entry has
 /// one. `*` matches every host.
 fn is_exempt(host: &str, port: u16, list: &str) -> bool {
-    let plain = |name: &str| {
-        let name = name.strip_prefix('.').unwrap_or(name);
-        name.strip_suffix('.').unwrap_or(name).to_ascii_lowercase()
-    };
-    if host.parse::<std::net::Ipv4Addr>().is_ok() {
-        // An address has no domain, and its entry has no port.
-        return list.split([',', ' ', '\t']).any(|entry| entry == "*" || entry == host);
-    }
-    list.split([',', ' ', '\t']).filter(|entry| !entry.is_empty()).any(|entry| {
+    let is_address = host.parse::<std::net::Ipv4Addr>().is_ok();
+    list.split([',', ' ', '\t']).any(|entry| {
+        if entry == "*" || is_address {
+            // An address has no domain, and its entry has no port.
+            return entry == "*" || entry == host;
+        }
         let (name, its_port) = entry.split_once(':').map_or((entry, None), |(name, port)| (name, Some(port)));
-        let name = plain(name);
-        let named = entry == "*"
-            || !name.is_empty() && (host == name || host.strip_suffix(&name).is_some_and(|rest| rest.ends_with('.')));
-        named && its_port.is_none_or(|its_port| its_port.parse() == Ok(port))
+        let name = name.strip_prefix('.').unwrap_or(name);
+        let name = name.strip_suffix('.').unwrap_or(name).to_ascii_lowercase();
+        let is_domain_of_host = host.strip_suffix(&name).is_some_and(|rest| rest.is_empty() || rest.ends_with('.'));
+        !name.is_empty() && is_domain_of_host && its_port.is_none_or(|its_port| its_port.parse() == Ok(port))
     })
 }
 
