@@ -3,10 +3,10 @@
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 
+use crate::error::{Error, Result};
+
 /// What `--version` prints.
 pub const VERSION: &str = concat!("token-mint ", env!("CARGO_PKG_VERSION"), "\n");
-/// The hint for an unknown option.
-pub const SEE_HELP: &str = "token-mint --help lists the options and what they take";
 const RUN_TOOL: &str = "this runs an upload tool: token-mint -- twine upload dist/*";
 const BURN_TAKES: &str = "give burn the API token in the variable TOKEN_MINT_API_TOKEN or on stdin";
 
@@ -132,11 +132,9 @@ pub fn with_inputs(text: &str) -> String {
     let mut text = text.to_owned();
     for OptionRow { name, variable, .. } in OPTIONS.iter().filter(|row| row.is_input) {
         let input = format!("`{}:`", name.trim_start_matches('-'));
-        text = [&*format!("{variable}:"), variable, name].iter().fold(text, |text, word| text.replace(word, &input));
+        text = text.replace(&format!("{variable}:"), &input).replace(variable, &input).replace(name, &input);
     }
-    [CHECK, CLAIMS]
-        .iter()
-        .fold(text, |text, command| text.replace(&format!("token-mint {command}"), &format!("`command:` {command}")))
+    text.replace("token-mint check", "`command:` check").replace("token-mint claims", "`command:` claims")
 }
 
 /// What the program is asked for.
@@ -156,51 +154,42 @@ pub enum Command {
 /// The values that were given, by the options' names. The value of a switch is empty.
 pub type Given = BTreeMap<&'static str, OsString>;
 
-/// What is wrong with the arguments, and what to do. A word that may be a secret is not repeated.
-#[derive(Debug, PartialEq, Eq)]
-pub struct UsageError {
-    pub fact: String,
-    pub hint: String,
+/// The argument at this position is not an option. `name` may be one letter of `word`.
+fn no_option(position: usize, name: &str, word: &str) -> Error {
+    let fact = match is_plain(name) {
+        true => format!("there is no option {name}"),
+        false => format!("argument {position} is not an option of token-mint"),
+    };
+    let see_help = "token-mint --help lists the options and what they take".to_owned();
+    let meant = nearest(word, OPTIONS.iter().map(|row| row.name));
+    Error::usage(fact, meant.map_or(see_help, did_you_mean))
 }
 
-impl UsageError {
-    fn new(fact: impl Into<String>, hint: impl Into<String>) -> UsageError {
-        UsageError { fact: fact.into(), hint: hint.into() }
-    }
+/// The argument at this position is neither an option nor a command.
+fn no_command(position: usize, word: &str) -> Error {
+    // A later word may be a value that was meant for an option, so it is not repeated.
+    let (fact, program) = match position == 1 && is_plain(word) {
+        true => (format!("there is no command {word} in token-mint"), word),
+        false => (format!("argument {position} is neither a command nor an option"), "COMMAND"),
+    };
+    let put_before = format!(
+        "to run an upload tool, put -- before it: token-mint -- {program} … (token-mint's own commands are burn, check and \
+         claims; without a command, it mints an API token and hands it over)"
+    );
+    let meant = nearest(word, [BURN, CHECK, CLAIMS, "--help", "--version"]);
+    Error::usage(fact, meant.map_or(put_before, did_you_mean))
+}
 
-    /// The argument at this position is not an option. `name` may be one letter of `word`.
-    fn no_option(position: usize, name: &str, word: &str) -> UsageError {
-        let fact = match is_plain(name) {
-            true => format!("there is no option {name}"),
-            false => format!("argument {position} is not an option of token-mint"),
-        };
-        let meant = nearest(word, OPTIONS.iter().map(|row| row.name));
-        UsageError::new(fact, meant.map_or(SEE_HELP.to_owned(), |meant| format!("did you mean {meant}?")))
-    }
-
-    /// The argument at this position is neither an option nor a command.
-    fn no_command(position: usize, word: &str) -> UsageError {
-        // A later word may be a value that was meant for an option, so it is not repeated.
-        let (fact, program) = match position == 1 && is_plain(word) {
-            true => (format!("there is no command {word} in token-mint"), word),
-            false => (format!("argument {position} is neither a command nor an option"), "COMMAND"),
-        };
-        let put_before = || {
-            format!(
-                "to run an upload tool, put -- before it: token-mint -- {program} … (token-mint's own commands are burn, check \
-                 and claims; without a command, it mints an API token and hands it over)"
-            )
-        };
-        let meant = nearest(word, [BURN, CHECK, CLAIMS, "--help", "--version"]);
-        UsageError::new(fact, meant.map_or_else(put_before, |meant| format!("did you mean {meant}?")))
-    }
+/// The hint for a misspelt name.
+pub fn did_you_mean(name: &str) -> String {
+    format!("did you mean {name}?")
 }
 
 /// Reads the arguments after the program's name.
 ///
 /// # Errors
-/// [`UsageError`]; never where `--help` or `--version` was read first.
-pub fn parse(argv: impl IntoIterator<Item = OsString>) -> Result<(Command, Given), UsageError> {
+/// Wrong usage, in which a word that may be a secret is not repeated. Never where `--help` or `--version` was read first.
+pub fn parse(argv: impl IntoIterator<Item = OsString>) -> Result<(Command, Given)> {
     let mut given = Given::new();
     let (mut named, mut to_run) = (None, None);
     let mut argv = argv.into_iter().zip(1..);
@@ -214,10 +203,10 @@ pub fn parse(argv: impl IntoIterator<Item = OsString>) -> Result<(Command, Given
             let commands = [(BURN, Command::Burn), (CHECK, Command::Check), (CLAIMS, Command::Claims)];
             match (&named, commands.into_iter().find(|(name, _)| text == *name)) {
                 (None, Some(command)) => named = Some(command),
-                (None, None) => return Err(UsageError::no_command(position, &text)),
+                (None, None) => return Err(no_command(position, &text)),
                 (Some((name, _)), _) => {
                     let hint = if *name == BURN { BURN_TAKES } else { RUN_TOOL };
-                    return Err(UsageError::new(format!("argument {position} is too many for {name}"), hint));
+                    return Err(Error::usage(format!("argument {position} is too many for {name}"), hint));
                 }
             }
             continue;
@@ -225,43 +214,43 @@ pub fn parse(argv: impl IntoIterator<Item = OsString>) -> Result<(Command, Given
         let (names, mut joined) = split(&word);
         for name in names {
             let row = OPTIONS.iter().find(|row| [row.name, row.letter].contains(&&*name));
-            let row = row.ok_or_else(|| UsageError::no_option(position, &name, &text))?;
+            let row = row.ok_or_else(|| no_option(position, &name, &text))?;
             let name = row.name;
             let value = match (name, row.value) {
                 ("--help", _) => return Ok((Command::Help, given)),
                 ("--version", _) => return Ok((Command::Version, given)),
                 (_, "") if joined.is_some() => {
-                    return Err(UsageError::new(format!("{name} takes no value"), "leave out = and what follows it"));
+                    return Err(Error::usage(format!("{name} takes no value"), "leave out = and what follows it"));
                 }
                 (_, "") => OsString::new(),
                 (_, value) => {
                     let next = joined.take().or_else(|| argv.next().map(|(word, _)| word));
-                    let missing = || UsageError::new(format!("{name} needs a value"), format!("write {name} {value}"));
+                    let missing = || Error::usage(format!("{name} needs a value"), format!("write {name} {value}"));
                     next.filter(|value| !value.is_empty()).ok_or_else(missing)?
                 }
             };
             if given.insert(name, value).is_some() {
-                return Err(UsageError::new(format!("{name} was given twice"), "leave one of the two out"));
+                return Err(Error::usage(format!("{name} was given twice"), "leave one of the two out"));
             }
         }
     }
     let (name, command) = match (named, to_run) {
         (Some((name, _)), Some(_)) => {
-            return Err(UsageError::new(format!("{name} runs no command, so it takes no --"), RUN_TOOL));
+            return Err(Error::usage(format!("{name} runs no command, so it takes no --"), RUN_TOOL));
         }
         (None, Some(argv)) if argv.first().is_none_or(|program| program.is_empty()) => {
-            return Err(UsageError::new("the command to run is missing after --", RUN_TOOL));
+            return Err(Error::usage("the command to run is missing after --", RUN_TOOL));
         }
         (None, Some(argv)) => (RUN, Command::Run(argv)),
         (Some(named), None) => named,
         (None, None) => (MINT, Command::Mint),
     };
     if given.contains_key("--quiet") && given.contains_key("--verbose") {
-        return Err(UsageError::new("--quiet and --verbose contradict each other", "leave one of the two out"));
+        return Err(Error::usage("--quiet and --verbose contradict each other", "leave one of the two out"));
     }
     // An option that the command does not take was meant for another command.
     match OPTIONS.iter().find(|row| given.contains_key(row.name) && !row.commands.contains(&name)) {
-        Some(row) => Err(UsageError::new(
+        Some(row) => Err(Error::usage(
             format!("{} can't be used with {name}", row.name),
             format!("leave it out; it is for {}", row.commands.join(", ")),
         )),
@@ -278,12 +267,9 @@ fn split(word: &OsStr) -> (Vec<String>, Option<OsString>) {
         // A value that is not UTF-8 can't be split off. So the whole word is the value, and is refused as not UTF-8.
         Some((names, _)) => (names, Some(word.to_owned())),
     };
-    match names.strip_prefix('-') {
-        Some(letters) if !letters.is_empty() && !letters.starts_with('-') => {
-            (letters.chars().map(|c| format!("-{c}")).collect(), joined)
-        }
-        _ => (vec![names.to_owned()], joined),
-    }
+    let is_long = names.starts_with("--") || names == "-";
+    let letters = names.chars().skip(1).map(|letter| format!("-{letter}"));
+    (if is_long { vec![names.to_owned()] } else { letters.collect() }, joined)
 }
 
 /// True for a word that may be repeated: it is short, and does not mix letters and digits as tokens do.
@@ -321,15 +307,19 @@ fn differ_by(a: &[u8], b: &[u8], edits: usize) -> bool {
 mod tests {
     use super::*;
 
-    fn words(line: &str) -> Result<(Command, Given), UsageError> {
+    fn words(line: &str) -> Result<(Command, Given)> {
         parse(line.split_whitespace().map(|word| if word == "''" { OsString::new() } else { word.into() }))
+    }
+
+    fn hint_of(error: &Error) -> &str {
+        &error.explanation.hints[0]
     }
 
     #[track_caller]
     fn assert_refused(line: &str, fact: &str, hint: &str) {
         let error = words(line).expect_err(line);
-        assert_eq!(error.fact, fact, "{line}");
-        assert!(error.hint.contains(hint), "no {hint:?} in {:?}", error.hint);
+        assert_eq!(error.explanation.fact, fact, "{line}");
+        assert!(hint_of(&error).contains(hint), "no {hint:?} in {error:?}");
     }
 
     /// A command that takes the option.
@@ -440,8 +430,8 @@ mod tests {
             for (name, command) in commands {
                 let value = if row.value.is_empty() { "" } else { "x" };
                 if let Err(error) = words(&format!("{} {value} {command}", row.name)) {
-                    assert_eq!(error.fact, format!("{} can't be used with {name}", row.name));
-                    assert!(error.hint.contains(&format!("it is for {}", row.commands[0])), "{}", error.hint);
+                    assert_eq!(error.explanation.fact, format!("{} can't be used with {name}", row.name));
+                    assert!(hint_of(&error).contains(&format!("it is for {}", row.commands[0])), "{error:?}");
                     refused.push(format!("{} {}", name.replace(MINT, "mint").replace(RUN, "run"), row.name));
                 }
             }
@@ -484,7 +474,7 @@ mod tests {
         for line in
             ["--nonsense", "--", "run", "twine", "uv", "poetry", "hatch", "pdm", "flit", "-x", "-", "---", "--=x"]
         {
-            assert!(!words(line).unwrap_err().hint.contains("did you mean"), "{line}");
+            assert!(!hint_of(&words(line).unwrap_err()).contains("did you mean"), "{line}");
         }
     }
 
@@ -530,8 +520,8 @@ mod tests {
         assert_eq!(given["--index"], bytes(b"\xff"));
         let (_, given) = parse([bytes(b"--index=\xff")]).unwrap();
         assert_eq!(given["--index"], bytes(b"--index=\xff"));
-        assert_eq!(parse([bytes(b"-p\xffsecret")]).unwrap_err().fact, "there is no option -p");
-        assert_eq!(parse([bytes(b"\xff")]).unwrap_err().fact, "argument 1 is neither a command nor an option");
+        assert_eq!(parse([bytes(b"-p\xffsecret")]).unwrap_err().to_string(), "there is no option -p");
+        assert_eq!(parse([bytes(b"\xff")]).unwrap_err().to_string(), "argument 1 is neither a command nor an option");
     }
 
     #[test]

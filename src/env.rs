@@ -2,7 +2,6 @@
 
 use std::collections::HashMap;
 use std::ffi::{OsStr, OsString};
-use std::fmt;
 
 /// Set to `true` by GitHub's runner and by those that imitate it.
 pub const GITHUB_ACTIONS: &str = "GITHUB_ACTIONS";
@@ -28,15 +27,8 @@ pub const REQUEST_TOKEN: &str = "ACTIONS_ID_TOKEN_REQUEST_TOKEN";
 /// A snapshot of the environment's variables, by their names as [`key`] has them.
 pub struct Env(HashMap<OsString, OsString>);
 
-/// A value is not UTF-8, where text is needed.
-#[derive(Debug, PartialEq, Eq)]
-pub struct NotUtf8;
-
-impl fmt::Display for NotUtf8 {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("its value is not UTF-8 text")
-    }
-}
+/// What is wrong with a value where text is needed.
+pub const NOT_UTF8: &str = "its value is not UTF-8 text";
 
 impl Env {
     /// What this process was started with.
@@ -57,9 +49,9 @@ impl Env {
     /// A variable's value, as text.
     ///
     /// # Errors
-    /// [`NotUtf8`].
-    pub fn text(&self, name: &str) -> Result<Option<&str>, NotUtf8> {
-        self.get(name).map(|value| value.to_str().ok_or(NotUtf8)).transpose()
+    /// [`NOT_UTF8`].
+    pub fn text(&self, name: &str) -> Result<Option<&str>, &'static str> {
+        self.get(name).map(|value| value.to_str().ok_or(NOT_UTF8)).transpose()
     }
 
     /// True in a job of GitHub Actions: also in a container that such a job starts by itself and passes only the endpoint on

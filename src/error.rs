@@ -135,6 +135,10 @@ impl Error {
         Error { kind, explanation, is_transient: false, may_have_reached_server: true, retry_after: None }
     }
 
+    pub fn usage(fact: impl Into<String>, hint: impl Into<String>) -> Error {
+        Error::new(Kind::Usage, fact).hint(hint)
+    }
+
     /// The same failure with one more hint.
     pub fn hint(mut self, hint: impl Into<String>) -> Error {
         self.explanation.hints.push(hint.into());
@@ -147,7 +151,6 @@ impl Error {
         Error::new(Kind::Signal(signal), fact)
     }
 
-    /// The program's exit status.
     pub fn exit_status(&self) -> u8 {
         match self.kind {
             Kind::Usage => 2,

@@ -73,7 +73,9 @@ impl Handover {
         let text = match self {
             Handover::StepOutput { path, mut file } => {
                 let appended = append(&path, &mut file, outputs(minted));
-                appended.map_err(|error| messages::step_output_not_written(&shown(&path), &error))?;
+                appended.map_err(|error| {
+                    messages::lost(format!("the step output can't be written to {}", shown(&path)), &error)
+                })?;
                 return Ok("as the step output api-token");
             }
             Handover::Stdout(Format::Token) => format!("{}\n", minted.token.reveal()),
@@ -85,7 +87,7 @@ impl Handover {
                 format!("{{\"token\":\"{token}\",\"expires\":{expires},\"index\":\"{origin}\"}}\n")
             }
         };
-        write(&text, deadline, messages::stdout_not_written)?;
+        write(&text, deadline, |error| messages::lost("the API token can't be written to stdout", error))?;
         Ok("on stdout")
     }
 }
@@ -104,12 +106,15 @@ fn write(text: &str, deadline: Deadline, error: fn(&io::Error) -> Error) -> Resu
 /// Makes GitHub hide a token in the log. Call it as soon as the token is there.
 pub fn mask(token: &str, env: &Env) -> Result<()> {
     let masked = if env.on_github() { log::command(&text::mask(token)) } else { Ok(()) };
-    masked.map_err(|error| messages::not_masked(&error))
+    masked.map_err(messages::no_masks)
 }
 
 /// Checks that the runner can read masks, if they are needed. Call it before any request.
 pub fn check_masks(env: &Env) -> Result<()> {
-    if env.on_github() && stdio::leads_nowhere(io::stderr()) { Err(messages::no_stderr()) } else { Ok(()) }
+    match env.on_github() && stdio::leads_nowhere(io::stderr()) {
+        true => Err(messages::no_masks("stderr is closed, not open for writing, or /dev/null")),
+        false => Ok(()),
+    }
 }
 
 /// The API token to revoke: from the environment, else from stdin.

@@ -2,11 +2,12 @@
 
 use std::fmt;
 
-use crate::net::url::{Url, UrlError};
+use crate::net::url::Url;
 
 const UPLOAD_PATH: &str = "/legacy/";
 
-/// The indexes whose audience is fixed, so they need not be asked for it.
+/// An index whose audience is fixed, so that it need not be asked for it.
+#[derive(Debug)]
 struct WellKnown {
     name: &'static str,
     /// Also its name in `--index`.
@@ -15,18 +16,18 @@ struct WellKnown {
     upload_origin: &'static str,
 }
 
-static PYPI: WellKnown =
-    WellKnown { name: "PyPI", audience: "pypi", origin: "https://pypi.org", upload_origin: "https://upload.pypi.org" };
-
-static TESTPYPI: WellKnown = WellKnown {
-    name: "TestPyPI",
-    audience: "testpypi",
-    origin: "https://test.pypi.org",
-    upload_origin: "https://test.pypi.org",
-};
+static WELL_KNOWN: [WellKnown; 2] = [
+    WellKnown { name: "PyPI", audience: "pypi", origin: "https://pypi.org", upload_origin: "https://upload.pypi.org" },
+    WellKnown {
+        name: "TestPyPI",
+        audience: "testpypi",
+        origin: "https://test.pypi.org",
+        upload_origin: "https://test.pypi.org",
+    },
+];
 
 /// A package index with trusted publishing.
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 pub struct Index {
     url: Url,
     well_known: Option<&'static WellKnown>,
@@ -36,15 +37,11 @@ impl Index {
     /// `pypi`, `testpypi`, or a URL. Only a URL's scheme and authority count, so an upload URL works, too.
     ///
     /// # Errors
-    /// [`UrlError`]
-    pub fn parse(text: &str) -> std::result::Result<Index, UrlError> {
-        let url = match text {
-            "pypi" => Url::parse(PYPI.origin)?,
-            "testpypi" => Url::parse(TESTPYPI.origin)?,
-            url => Url::parse(url)?,
-        };
-        let is_at = |known: &&WellKnown| [known.origin, known.upload_origin].contains(&url.origin());
-        let well_known = [&PYPI, &TESTPYPI].into_iter().find(is_at);
+    /// What is wrong with the URL.
+    pub fn parse(text: &str) -> Result<Index, &'static str> {
+        let named = WELL_KNOWN.iter().find(|known| known.audience == text);
+        let url = Url::parse(named.map_or(text, |known| known.origin))?;
+        let well_known = WELL_KNOWN.iter().find(|known| [known.origin, known.upload_origin].contains(&url.origin()));
         Ok(Index { url, well_known })
     }
 
@@ -74,25 +71,23 @@ impl Index {
 
     /// True if both are the same index, even at different addresses.
     pub fn is_same_as(&self, other: &Index) -> bool {
-        self.origin() == other.origin() || self.well_known.is_some() && self.site() == other.site()
+        self.origin() == other.origin() || self.site().is_some() && self.site() == other.site()
     }
 
     /// PyPI or TestPyPI, if an API token that names this host is for one of them, and this index is the other one. What other
     /// indexes' tokens name is not known.
     pub fn other_with_tokens_of(&self, host: &str) -> Option<Index> {
         let other = Index::parse(&format!("https://{host}")).ok()?;
-        let both_known = self.well_known.is_some() && other.well_known.is_some();
+        let both_known = self.site().is_some() && other.site().is_some();
         (both_known && !other.is_same_as(self)).then_some(other)
     }
 
-    /// True for PyPI itself.
     pub fn is_pypi(&self) -> bool {
-        self.well_known.is_some_and(|known| known.name == PYPI.name)
+        self.name() == "PyPI"
     }
 
-    /// True for TestPyPI.
     pub fn is_testpypi(&self) -> bool {
-        self.well_known.is_some_and(|known| known.name == TESTPYPI.name)
+        self.name() == "TestPyPI"
     }
 
     /// `PyPI`, `TestPyPI`, or the address.
@@ -117,12 +112,6 @@ impl fmt::Display for Index {
             Some(known) => write!(f, "{} ({})", known.name, self.origin()),
             None => f.write_str(self.origin()),
         }
-    }
-}
-
-impl fmt::Debug for Index {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Index({self})")
     }
 }
 

@@ -9,7 +9,7 @@ use crate::index::Index;
 use crate::json::{self, Object};
 use crate::net::http::{Http, Replied, Reply};
 use crate::net::http_error::HttpError;
-use crate::secret::{ApiToken, IdToken, UnusableToken, redact, redact_tokens};
+use crate::secret::{ApiToken, IdToken, Secret, redact, redact_tokens};
 use crate::time::LATEST_UNIX_SECS;
 
 const AUDIENCE_PATH: &str = "/_/oidc/audience";
@@ -31,7 +31,7 @@ pub struct Minted {
 /// reply is here.
 pub struct MintReply {
     /// API tokens in a reply that can't be used.
-    pub unusable: Vec<UnusableToken>,
+    pub unusable: Vec<Secret>,
     /// The token that can be used.
     pub minted: Result<Minted>,
     /// Its time of expiry makes no sense.
@@ -80,7 +80,7 @@ impl Index {
         let expires = object.filter(|object| !matches!(object.json("expires"), None | Some("null")));
         let expires = expires.map(|object| object.get("expires").ok().filter(|secs| *secs <= LATEST_UNIX_SECS));
         MintReply {
-            unusable: unusable.take(MAX_UNUSABLE).map(UnusableToken::new).collect(),
+            unusable: unusable.take(MAX_UNUSABLE).map(Secret::new).collect(),
             minted: token.map(|token| Minted { token, expires_unix_secs: expires.flatten() }),
             has_bad_expiry: expires == Some(None),
         }

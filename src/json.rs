@@ -8,7 +8,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
-use nanoserde::DeJson;
+use nanoserde::{DeJson, SerJson};
 
 /// More than any reply of the protocol needs; a deeper text is refused, so that the walk can't exhaust the stack.
 const MAX_DEPTH: usize = 32;
@@ -19,28 +19,17 @@ const MAX_OBJECTS: usize = 10_000;
 /// Why a text was not decoded. Never quotes the text: it may hold a token.
 #[derive(Debug, PartialEq, Eq)]
 pub enum JsonError {
-    /// Nothing there but blanks, if anything.
-    Empty,
-    /// Not UTF-8.
-    Encoding,
-    /// Not well formed, seen at this byte.
-    Syntax(usize),
-    /// Nested deeper than [`MAX_DEPTH`] levels.
-    Depth,
-    /// One object has the same key twice.
-    DuplicateKey,
-    /// Well-formed JSON, but a member that is needed is missing or of another type; or a number in it is one that nanoserde
-    /// can't read: beyond 64 bits, or with an exponent that has a plus sign.
-    Shape,
+    /// It is no JSON text: say, a web page or half a reply.
+    Malformed(String),
+    /// It is one whole JSON text, but not the one that was due.
+    Unfit(&'static str),
 }
 
-impl JsonError {
-    /// True for one whole JSON text that is not the one that was due; false for what is none, say a web page or half a
-    /// reply.
-    pub fn is_well_formed(&self) -> bool {
-        matches!(self, JsonError::Depth | JsonError::DuplicateKey | JsonError::Shape)
-    }
-}
+const TOO_DEEP: JsonError = JsonError::Unfit("its JSON is nested deeper than 32 levels");
+const DUPLICATE_KEY: JsonError = JsonError::Unfit("its JSON has the same key twice");
+/// nanoserde can read no number beyond 64 bits, and none with an exponent that has a plus sign.
+const SHAPE: JsonError =
+    JsonError::Unfit("its JSON lacks a field, or has one of another type or a number that is too large");
 
 /// A JSON object: each key with its value as JSON text.
 pub struct Object(BTreeMap<String, String>);
@@ -49,22 +38,22 @@ impl Object {
     /// Reads one JSON object.
     ///
     /// # Errors
-    /// [`JsonError`]; `Shape` where it is another JSON value.
+    /// [`JsonError`]; `SHAPE` where it is another JSON value.
     pub fn read(bytes: &[u8]) -> Result<Object, JsonError> {
-        let text = std::str::from_utf8(bytes).map_err(|_| JsonError::Encoding)?;
+        let text = std::str::from_utf8(bytes).map_err(|_| JsonError::Malformed("it is not UTF-8 text".to_owned()))?;
         let mut members = BTreeMap::new();
         walk(text, &mut |key, value| {
             members.extend(key.map(|key| (key, value.to_owned())));
         })?;
-        if text.trim_start().starts_with('{') { Ok(Object(members)) } else { Err(JsonError::Shape) }
+        if text.trim_start().starts_with('{') { Ok(Object(members)) } else { Err(SHAPE) }
     }
 
     /// A member, decoded.
     ///
     /// # Errors
-    /// `Shape` where there is none, or none of this type.
+    /// `SHAPE` where there is none, or none of this type.
     pub fn get<T: DeJson>(&self, key: &str) -> Result<T, JsonError> {
-        T::deserialize_json(self.0.get(key).ok_or(JsonError::Shape)?).map_err(|_| JsonError::Shape)
+        T::deserialize_json(self.0.get(key).ok_or(SHAPE)?).map_err(|_| SHAPE)
     }
 
     /// A member that is an object.
@@ -97,57 +86,49 @@ impl Object {
 pub fn strings_after(key: &str, bytes: &[u8]) -> Vec<String> {
     let text = String::from_utf8_lossy(bytes);
     let key = quoted(key);
-    let string_at = |at: usize| {
-        let mut rest = Cursor { text: &text, at };
-        rest.skip_blanks();
-        rest.expect(b':')?;
-        rest.skip_blanks();
+    let string_after = |(at, _)| {
+        let mut rest = Cursor { text: &text, at, unfit: None };
+        rest.key()?;
         rest.string()
     };
-    text.match_indices(&key).filter_map(|(at, _)| string_at(at + key.len()).ok()).collect()
+    text.match_indices(&key).filter_map(string_after).collect()
 }
 
 /// A JSON string.
 pub fn quoted(text: &str) -> String {
-    let mut quoted = String::with_capacity(text.len() + 2);
-    quoted.push('"');
-    for c in text.chars() {
-        match c {
-            '"' | '\\' => quoted.extend(['\\', c]),
-            c if c.is_control() => quoted.push_str(&format!("\\u{:04x}", u32::from(c))),
-            c => quoted.push(c),
-        }
-    }
-    quoted.push('"');
-    quoted
+    text.serialize_json()
 }
 
 /// Checks that `text` is one well-formed JSON value and nothing else. Shows `visit` each member of an object, its key decoded and
 /// its value as text, or each element of an array, which has no key.
 fn walk(text: &str, visit: &mut dyn FnMut(Option<String>, &str)) -> Result<(), JsonError> {
-    let mut rest = Cursor { text, at: 0 };
+    let mut rest = Cursor { text, at: 0, unfit: None };
     rest.skip_blanks();
     if rest.peek().is_none() {
-        return Err(JsonError::Empty);
+        return Err(JsonError::Malformed("it is empty".to_owned()));
     }
-    rest.value(0, visit)?;
-    rest.skip_blanks();
-    if rest.peek().is_some() { rest.fail() } else { Ok(()) }
+    let is_whole = rest.value(0, visit).is_some_and(|()| {
+        rest.skip_blanks();
+        rest.peek().is_none()
+    });
+    match rest.unfit {
+        None if is_whole => Ok(()),
+        Some(fault) => Err(fault),
+        None => Err(JsonError::Malformed(format!("it is not well-formed JSON (byte {})", rest.at))),
+    }
 }
 
-/// A place in the text. Methods move it over what they have checked.
+/// A place in the text. Methods move it over what they have checked, and return `None` where that is not well formed, or where
+/// they have put down another fault.
 struct Cursor<'a> {
     text: &'a str,
     at: usize,
+    unfit: Option<JsonError>,
 }
 
 impl Cursor<'_> {
     fn peek(&self) -> Option<u8> {
         self.text.as_bytes().get(self.at).copied()
-    }
-
-    fn fail<T>(&self) -> Result<T, JsonError> {
-        Err(JsonError::Syntax(self.at))
     }
 
     /// Moves over `byte` if it is next.
@@ -157,8 +138,8 @@ impl Cursor<'_> {
         next
     }
 
-    fn expect(&mut self, byte: u8) -> Result<(), JsonError> {
-        if self.take(byte) { Ok(()) } else { self.fail() }
+    fn expect(&mut self, byte: u8) -> Option<()> {
+        self.take(byte).then_some(())
     }
 
     fn skip_blanks(&mut self) {
@@ -167,75 +148,74 @@ impl Cursor<'_> {
         }
     }
 
-    fn value(&mut self, depth: usize, visit: &mut dyn FnMut(Option<String>, &str)) -> Result<(), JsonError> {
+    fn value(&mut self, depth: usize, visit: &mut dyn FnMut(Option<String>, &str)) -> Option<()> {
         if depth > MAX_DEPTH {
-            return Err(JsonError::Depth);
+            self.unfit = Some(TOO_DEEP);
+            return None;
         }
-        match self.peek() {
-            Some(b'{') => self.items(b'}', depth, visit),
-            Some(b'[') => self.items(b']', depth, visit),
-            Some(b'"') => self.string().map(drop),
-            Some(b'-' | b'0'..=b'9') => self.number(),
+        match self.peek()? {
+            b'{' => self.items(b'}', depth, visit),
+            b'[' => self.items(b']', depth, visit),
+            b'"' => self.string().map(drop),
+            b'-' | b'0'..=b'9' => self.number(),
             _ => self.word(),
         }
     }
 
     /// The members of an object or the elements of an array, up to the bracket that closes it.
-    fn items(&mut self, close: u8, depth: usize, visit: &mut dyn FnMut(Option<String>, &str)) -> Result<(), JsonError> {
+    fn items(&mut self, close: u8, depth: usize, visit: &mut dyn FnMut(Option<String>, &str)) -> Option<()> {
         let mut keys = BTreeSet::new();
         self.at += 1;
         self.skip_blanks();
         if self.take(close) {
-            return Ok(());
+            return Some(());
         }
         loop {
             self.skip_blanks();
             let key = if close == b'}' { Some(self.key()?) } else { None };
             if key.as_ref().is_some_and(|key| !keys.insert(key.clone())) {
-                return Err(JsonError::DuplicateKey);
+                self.unfit = Some(DUPLICATE_KEY);
+                return None;
             }
             let start = self.at;
             self.value(depth + 1, &mut |_, _| ())?;
-            visit(key, self.text.get(start..self.at).unwrap_or_default());
+            visit(key, self.text.get(start..self.at)?);
             self.skip_blanks();
             if self.take(close) {
-                return Ok(());
+                return Some(());
             }
             self.expect(b',')?;
         }
     }
 
     /// A member's key, and the colon after it.
-    fn key(&mut self) -> Result<String, JsonError> {
+    fn key(&mut self) -> Option<String> {
         let key = self.string()?;
         self.skip_blanks();
         self.expect(b':')?;
         self.skip_blanks();
-        Ok(key)
+        Some(key)
     }
 
     /// A string, decoded: two spellings of one key have to be seen as equal. nanoserde knows what `\u` may stand before.
-    fn string(&mut self) -> Result<String, JsonError> {
+    fn string(&mut self) -> Option<String> {
         let start = self.at;
         self.expect(b'"')?;
         while !self.take(b'"') {
-            match self.peek() {
-                None | Some(0..=0x1f) => return self.fail(),
-                Some(b'\\') => {
+            match self.peek()? {
+                0..=0x1f => return None,
+                b'\\' => {
                     self.at += 1;
-                    if !self.peek().is_some_and(|escaped| br#""\/bfnrtu"#.contains(&escaped)) {
-                        return self.fail();
-                    }
+                    self.peek().filter(|escaped| br#""\/bfnrtu"#.contains(escaped))?;
                 }
-                Some(_) => {}
+                _ => {}
             }
             self.at += 1;
         }
-        let string = self.text.get(start..self.at).unwrap_or_default();
-        String::deserialize_json(string).map_err(|_| JsonError::Syntax(start))
+        String::deserialize_json(self.text.get(start..self.at)?).ok()
     }
 
-    fn number(&mut self) -> Result<(), JsonError> {
+    fn number(&mut self) -> Option<()> {
         self.take(b'-');
         if !self.take(b'0') {
             self.digits()?;
@@ -247,38 +227,32 @@ impl Cursor<'_> {
             let _ = self.take(b'+') || self.take(b'-');
             self.digits()?;
         }
-        Ok(())
+        Some(())
     }
 
     /// One digit or more.
-    fn digits(&mut self) -> Result<(), JsonError> {
+    fn digits(&mut self) -> Option<()> {
         let start = self.at;
         while matches!(self.peek(), Some(b'0'..=b'9')) {
             self.at += 1;
         }
-        if self.at == start { self.fail() } else { Ok(()) }
+        (self.at > start).then_some(())
     }
 
-    fn word(&mut self) -> Result<(), JsonError> {
-        let rest = self.text.get(self.at..).unwrap_or_default();
-        let word = ["true", "false", "null"].iter().find(|word| rest.starts_with(**word));
-        self.at += word.map_or(0, |word| word.len());
-        if word.is_some() { Ok(()) } else { self.fail() }
+    fn word(&mut self) -> Option<()> {
+        let rest = self.text.get(self.at..)?;
+        let word = ["true", "false", "null"].iter().find(|word| rest.starts_with(**word))?;
+        self.at += word.len();
+        Some(())
     }
 }
 
 impl fmt::Display for JsonError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            JsonError::Empty => f.write_str("it is empty"),
-            JsonError::Encoding => f.write_str("it is not UTF-8 text"),
-            JsonError::Syntax(at) => write!(f, "it is not well-formed JSON (byte {at})"),
-            JsonError::Depth => write!(f, "its JSON is nested deeper than {MAX_DEPTH} levels"),
-            JsonError::DuplicateKey => f.write_str("its JSON has the same key twice"),
-            JsonError::Shape => {
-                f.write_str("its JSON lacks a field, or has one of another type or a number that is too large")
-            }
-        }
+        f.write_str(match self {
+            JsonError::Malformed(fault) => fault,
+            JsonError::Unfit(fault) => fault,
+        })
     }
 }
 
@@ -319,7 +293,7 @@ mod tests {
         assert_eq!(object.get("ab"), Ok("x\ny".to_owned()));
         assert_eq!(object.get("s"), Ok(String::new()));
         for name in ["n", "o", "none"] {
-            assert_eq!(object.get::<String>(name), Err(JsonError::Shape), "{name}");
+            assert_eq!(object.get::<String>(name), Err(SHAPE), "{name}");
         }
         assert_eq!(object.json("n"), Some("18446744073709551616"));
         let inner = object.object("o").unwrap();
@@ -331,7 +305,7 @@ mod tests {
         assert_eq!(object.iter().map(|(key, _)| key).collect::<Vec<_>>(), ["ab", "n", "o", "s"]);
         assert_eq!(Object::read(b"{}").unwrap().iter().count(), 0);
         for (text, error) in
-            [("[]", JsonError::Shape), ("{\"a\":1,\"a\":1}", JsonError::DuplicateKey), ("", JsonError::Empty)]
+            [("[]", SHAPE), ("{\"a\":1,\"a\":1}", DUPLICATE_KEY), ("", JsonError::Malformed("it is empty".to_owned()))]
         {
             assert_eq!(Object::read(text.as_bytes()).err(), Some(error), "{text}");
         }
@@ -346,14 +320,15 @@ mod tests {
     #[test]
     fn text_that_hangs_nanoserde_is_refused() {
         for text in ["{\"x\":[", "{\"x\":{\"a\":1", "{\"value\":\"a\",\"x\":[[]"] {
-            assert_eq!(reply(text), Err(JsonError::Syntax(text.len())), "{text}");
+            let fault = format!("it is not well-formed JSON (byte {})", text.len());
+            assert_eq!(reply(text), Err(JsonError::Malformed(fault)), "{text}");
         }
     }
 
     #[test]
     fn text_that_makes_nanoserde_panic_is_refused() {
         for text in ["{\"x\":}", "{\"x\":,\"value\":\"a\"}", "{\"value\":\"a\",\"x\":]}", "{\"x\"::1}"] {
-            assert!(matches!(reply(text), Err(JsonError::Syntax(_))), "{text}");
+            assert!(matches!(reply(text), Err(JsonError::Malformed(_))), "{text}");
         }
     }
 
@@ -378,15 +353,15 @@ mod tests {
             "\u{feff}{\"value\":\"a\"}",
             "{\"value\":\"a\"}\0",
         ] {
-            assert!(matches!(reply(text), Err(JsonError::Syntax(_))), "{text:?}");
+            assert!(matches!(reply(text), Err(JsonError::Malformed(_))), "{text:?}");
         }
     }
 
     #[test]
     fn a_key_that_stands_twice_is_refused_however_it_is_spelled() {
-        assert_eq!(reply(r#"{"value":"a","value":"b"}"#), Err(JsonError::DuplicateKey));
-        assert_eq!(reply(r#"{"value":"a","v\u0061lue":"b"}"#), Err(JsonError::DuplicateKey));
-        assert_eq!(reply(r#"{"value":"a","x":{"y":1,"y":2}}"#), Err(JsonError::DuplicateKey));
+        assert_eq!(reply(r#"{"value":"a","value":"b"}"#), Err(DUPLICATE_KEY));
+        assert_eq!(reply(r#"{"value":"a","v\u0061lue":"b"}"#), Err(DUPLICATE_KEY));
+        assert_eq!(reply(r#"{"value":"a","x":{"y":1,"y":2}}"#), Err(DUPLICATE_KEY));
         assert_eq!(reply(r#"{"value":"a","x":{"value":1}}"#), Ok("a".to_owned()));
     }
 
@@ -404,29 +379,31 @@ mod tests {
     fn escapes_are_decoded_and_half_a_surrogate_pair_is_refused() {
         assert_eq!(reply(r#"{"value":"\"\\\/\b\f\n\r\t\u00e4\ud83d\ude00"}"#), Ok("\"\\/\x08\x0c\n\r\tä😀".to_owned()));
         for half in [r"\ud83d", r"\ud83dx", r"\ud83d\n", r"\ud83d\u0041", r"\ude00", r"\u12", r"\u+123"] {
-            assert!(matches!(reply(&format!("{{\"value\":\"{half}\"}}")), Err(JsonError::Syntax(_))), "{half}");
+            assert!(matches!(reply(&format!("{{\"value\":\"{half}\"}}")), Err(JsonError::Malformed(_))), "{half}");
         }
     }
 
     #[test]
     fn depth_is_bounded() {
         let nested = |levels| format!("{{\"value\":\"a\",\"x\":{}{}}}", "[".repeat(levels), "]".repeat(levels));
+        assert!(TOO_DEEP.to_string().contains(&MAX_DEPTH.to_string()));
         assert_eq!(reply(&nested(MAX_DEPTH)), Ok("a".to_owned()));
-        assert_eq!(reply(&nested(MAX_DEPTH + 1)), Err(JsonError::Depth));
-        assert_eq!(reply(&"[".repeat(60_000)), Err(JsonError::Depth));
+        assert_eq!(reply(&nested(MAX_DEPTH + 1)), Err(TOO_DEEP));
+        assert_eq!(reply(&"[".repeat(60_000)), Err(TOO_DEEP));
     }
 
     #[test]
     fn what_is_no_such_reply_is_refused() {
-        assert_eq!(reply(""), Err(JsonError::Empty));
-        assert_eq!(reply(" \r\n"), Err(JsonError::Empty));
-        assert_eq!(Object::read(b"{\"value\":\"\xff\"}").err(), Some(JsonError::Encoding));
+        let malformed = |fault: &str| JsonError::Malformed(fault.to_owned());
+        assert_eq!(reply(""), Err(malformed("it is empty")));
+        assert_eq!(reply(" \r\n"), Err(malformed("it is empty")));
+        assert_eq!(Object::read(b"{\"value\":\"\xff\"}").err(), Some(malformed("it is not UTF-8 text")));
         for text in ["[]", "null", "{}", "\"value\"", r#"{"value":null}"#, r#"{"value":1}"#, r#"{"value":["a"]}"#] {
-            assert_eq!(reply(text), Err(JsonError::Shape), "{text}");
+            assert_eq!(reply(text), Err(SHAPE), "{text}");
         }
         for expires in ["-1", "1.5", "1e9", "\"1\"", "18446744073709551616"] {
             let object = Object::read(format!(r#"{{"expires":{expires}}}"#).as_bytes()).unwrap();
-            assert_eq!(object.get::<u64>("expires"), Err(JsonError::Shape), "{expires}");
+            assert_eq!(object.get::<u64>("expires"), Err(SHAPE), "{expires}");
         }
     }
 

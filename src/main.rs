@@ -60,7 +60,7 @@ fn main() -> ExitCode {
 
 /// Does what the command line asks for, and returns the exit status.
 fn run(env: &Env) -> Result<u8> {
-    let (command, given) = cli::parse(std::env::args_os().skip(1)).map_err(|error| messages::usage(&error))?;
+    let (command, given) = cli::parse(std::env::args_os().skip(1))?;
     let settings = || Settings::resolve(&given, env);
     match command {
         Command::Help => handover::print(&cli::help(), Deadline::after(TO_PRINT))?,

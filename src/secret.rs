@@ -33,69 +33,69 @@ const REDACTED: &str = "***";
 /// Shorter than any real secret, in bytes. Text this short is not redacted: it would be found in the middle of words.
 const MIN_REDACTED_BYTES: usize = 8;
 
-/// Why a text can't be the secret that it should be. Never quotes the text.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum SecretError {
-    /// It is empty.
-    Empty,
-    /// It has a character that such a secret never has.
-    Alphabet,
-    /// It is not three non-empty parts joined by dots, as an ID token is.
-    Parts,
-}
+/// A secret text: an API token as it came, unchecked, which can only be revoked; or what the other secrets hold.
+pub struct Secret(String);
 
 /// A bearer token that lets a job request ID tokens: GitHub's (`$ACTIONS_ID_TOKEN_REQUEST_TOKEN`), or Google's access token.
-pub struct RequestToken(String);
+#[derive(Debug)]
+pub struct RequestToken(Secret);
 
 /// An ID token: a JSON Web Token in which the CI system states the job's identity.
-pub struct IdToken(String);
+#[derive(Debug)]
+pub struct IdToken(Secret);
 
 /// An API token of the index: its holder may upload.
-pub struct ApiToken(String);
+#[derive(Debug)]
+pub struct ApiToken(Secret);
 
-/// An API token as it came, unchecked. It can only be revoked.
-pub struct UnusableToken(String);
+impl Secret {
+    pub fn new(text: String) -> Secret {
+        Secret(text)
+    }
+
+    /// For the revocation.
+    pub fn reveal(&self) -> &str {
+        &self.0
+    }
+}
 
 impl RequestToken {
     /// # Errors
     /// It is empty, or has a character that could end the header line that it is sent in.
-    pub fn new(text: &str) -> Result<RequestToken, SecretError> {
-        checked(text, |b| b.is_ascii_graphic())?;
-        Ok(RequestToken(text.to_owned()))
+    pub fn new(text: &str) -> Result<RequestToken, &'static str> {
+        checked(text.to_owned(), |b| b.is_ascii_graphic()).map(RequestToken)
     }
 
     /// For the `Authorization` header of the request for an ID token.
     pub fn reveal(&self) -> &str {
-        &self.0
+        &self.0.0
     }
 
     /// `text` without this secret or any other token: a server may send one back.
     pub fn redact(&self, text: &str) -> String {
-        redact(text, &self.0)
+        redact(text, &self.0.0)
     }
 }
 
 impl IdToken {
     /// # Errors
     /// Anything but three non-empty base64url parts with dots between them (RFC 7515, section 7.1).
-    pub fn new(text: String) -> Result<IdToken, SecretError> {
-        checked(&text, |b| is_base64url(b) || b == b'.')?;
-        let parts: Vec<&str> = text.split('.').collect();
-        if parts.len() != 3 || parts.contains(&"") {
-            return Err(SecretError::Parts);
-        }
-        Ok(IdToken(text))
+    pub fn new(text: String) -> Result<IdToken, &'static str> {
+        let text = checked(text, |b| is_base64url(b) || b == b'.')?;
+        let parts: Vec<&str> = text.0.split('.').collect();
+        let has_three = parts.len() == 3 && !parts.contains(&"");
+        if has_three { Ok(IdToken(text)) } else { Err("it is not a JSON Web Token") }
     }
 
     /// For the body of the exchange, and for the mask.
     pub fn reveal(&self) -> &str {
-        &self.0
+        &self.0.0
     }
 
     /// `text` without this secret, its signature or any other token: a server may send one back.
     pub fn redact(&self, text: &str) -> String {
-        let signature = self.0.rsplit('.').next().unwrap_or(&self.0);
-        redact(&without(text, &self.0), signature)
+        let signature = self.0.0.rsplit('.').next().unwrap_or_default();
+        redact(&without(text, &self.0.0), signature)
     }
 }
 
@@ -104,14 +104,13 @@ impl ApiToken {
     /// A character outside the alphabet of bearer tokens (RFC 6750, section 2.1). That alphabet has no space,
     /// quote, colon or line break. So the token is safe in a step output, in a mask, in JSON and in a shell's quotes.
     /// PyPI's tokens are `pypi-` and base64url.
-    pub fn new(text: String) -> Result<ApiToken, SecretError> {
-        checked(&text, |b| is_base64url(b) || b".~+/=".contains(&b))?;
-        Ok(ApiToken(text))
+    pub fn new(text: String) -> Result<ApiToken, &'static str> {
+        checked(text, |b| is_base64url(b) || b".~+/=".contains(&b)).map(ApiToken)
     }
 
     /// For the hand-over, the mask and the revocation.
     pub fn reveal(&self) -> &str {
-        &self.0
+        &self.0.0
     }
 
     /// The host name of the index that minted it, if the token contains it. PyPI's tokens are macaroons (version 2, binary),
@@ -119,25 +118,13 @@ impl ApiToken {
     pub fn index_host(&self) -> Option<String> {
         const VERSION: u8 = 2;
         const LOCATION: u8 = 1;
-        let macaroon = URL_SAFE_NO_PAD.decode(self.0.strip_prefix("pypi-")?).ok()?;
+        let macaroon = URL_SAFE_NO_PAD.decode(self.0.0.strip_prefix("pypi-")?).ok()?;
         let [VERSION, LOCATION, length, rest @ ..] = &macaroon[..] else { return None };
         // A length over 127 takes two bytes; no known index has such a long name.
         let host = rest.get(..usize::from(*length)).filter(|_| *length < 128)?;
         let is_host_char = |b: &u8| b.is_ascii_alphanumeric() || b"-.".contains(b);
         let host = std::str::from_utf8(host).ok().filter(|host| host.bytes().all(|b| is_host_char(&b)))?;
         (!host.is_empty()).then(|| host.to_owned())
-    }
-}
-
-impl UnusableToken {
-    /// Any text is accepted.
-    pub fn new(text: String) -> UnusableToken {
-        UnusableToken(text)
-    }
-
-    /// For the revocation.
-    pub fn reveal(&self) -> &str {
-        &self.0
     }
 }
 
@@ -164,44 +151,28 @@ pub fn redact_tokens(text: &str) -> String {
     redacted
 }
 
-impl fmt::Display for SecretError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            SecretError::Empty => "it is empty",
-            SecretError::Alphabet => "it has a character that such a token never has",
-            SecretError::Parts => "it is not a JSON Web Token",
-        })
+/// The secret, if it is in its alphabet; else what is wrong with it.
+fn checked(text: String, in_alphabet: impl Fn(u8) -> bool) -> Result<Secret, &'static str> {
+    match &*text {
+        "" => Err("it is empty"),
+        _ if !text.bytes().all(in_alphabet) => Err("it has a character that such a token never has"),
+        _ => Ok(Secret(text)),
     }
-}
-
-fn checked(text: &str, in_alphabet: impl Fn(u8) -> bool) -> Result<(), SecretError> {
-    if text.is_empty() {
-        return Err(SecretError::Empty);
-    }
-    if !text.bytes().all(in_alphabet) {
-        return Err(SecretError::Alphabet);
-    }
-    Ok(())
 }
 
 fn without(text: &str, secret: &str) -> String {
     if secret.len() < MIN_REDACTED_BYTES { text.to_owned() } else { text.replace(secret, REDACTED) }
 }
 
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(REDACTED)
+    }
+}
+
 fn is_base64url(b: u8) -> bool {
     b.is_ascii_alphanumeric() || b == b'-' || b == b'_'
 }
-
-macro_rules! redacted_debug {
-    ($($secret:ident)*) => {$(
-        impl fmt::Debug for $secret {
-            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                write!(f, concat!(stringify!($secret), "({})"), REDACTED)
-            }
-        }
-    )*};
-}
-redacted_debug!(RequestToken IdToken ApiToken UnusableToken);
 
 #[cfg(test)]
 mod tests {
@@ -210,9 +181,13 @@ mod tests {
     #[test]
     fn a_request_token_may_hold_whatever_fits_a_header_line() {
         assert_eq!(RequestToken::new("a.b:c=/+~").unwrap().reveal(), "a.b:c=/+~");
-        assert_eq!(RequestToken::new("").unwrap_err(), SecretError::Empty);
+        assert_eq!(RequestToken::new("").unwrap_err(), "it is empty");
         for text in ["a b", "a\r\nHost: evil.example", "a\n", "ä"] {
-            assert_eq!(RequestToken::new(text).unwrap_err(), SecretError::Alphabet, "{text:?}");
+            assert_eq!(
+                RequestToken::new(text).unwrap_err(),
+                "it has a character that such a token never has",
+                "{text:?}"
+            );
         }
     }
 
@@ -220,19 +195,27 @@ mod tests {
     fn an_id_token_has_three_base64url_parts() {
         assert_eq!(IdToken::new("aA0.-_.x".to_owned()).unwrap().reveal(), "aA0.-_.x");
         for text in ["a", "a.b", "a.b.", ".b.c", "a..c", "a.b.c.d", ".."] {
-            assert_eq!(IdToken::new(text.to_owned()).unwrap_err(), SecretError::Parts, "{text}");
+            assert_eq!(IdToken::new(text.to_owned()).unwrap_err(), "it is not a JSON Web Token", "{text}");
         }
         for text in ["a.b.c\n", "a.b.c::", "a.b.c=", "a.b.\"c", "a.b.ä"] {
-            assert_eq!(IdToken::new(text.to_owned()).unwrap_err(), SecretError::Alphabet, "{text:?}");
+            assert_eq!(
+                IdToken::new(text.to_owned()).unwrap_err(),
+                "it has a character that such a token never has",
+                "{text:?}"
+            );
         }
     }
 
     #[test]
     fn an_api_token_can_end_no_line_and_leave_no_quotes() {
         assert_eq!(ApiToken::new("pypi-AgEI_-x".to_owned()).unwrap().reveal(), "pypi-AgEI_-x");
-        assert_eq!(ApiToken::new(String::new()).unwrap_err(), SecretError::Empty);
+        assert_eq!(ApiToken::new(String::new()).unwrap_err(), "it is empty");
         for text in ["pypi-\nx=y", "pypi-\r", "a::b", "a'b", "a\"b", "a\\b", "a b", "a$b", "a`b", "a;b", "a\0", "ä"] {
-            assert_eq!(ApiToken::new(text.to_owned()).unwrap_err(), SecretError::Alphabet, "{text:?}");
+            assert_eq!(
+                ApiToken::new(text.to_owned()).unwrap_err(),
+                "it has a character that such a token never has",
+                "{text:?}"
+            );
         }
     }
 

@@ -4,14 +4,13 @@ use std::ffi::OsStr;
 use std::time::Duration;
 
 use crate::cli::{self, Given};
-use crate::env::{Env, NotUtf8};
-use crate::error::{Error, Result};
+use crate::env::{Env, NOT_UTF8};
+use crate::error::Result;
 use crate::explain::messages;
 use crate::handover::Format;
 use crate::index::Index;
 use crate::index_api::is_audience;
 use crate::net::proxy::Proxies;
-use crate::net::url::UrlError;
 use crate::os::log::Log;
 use crate::pyproject;
 
@@ -45,13 +44,16 @@ impl Settings {
         // GitHub's debug logging.
         let debug = env.on_github() && env.get("RUNNER_DEBUG").is_some_and(|value| value == "1");
         Ok(Settings {
-            index: setting("--index").parse(parse_index)?,
-            audience: setting("--audience").parse_if_set(text_where(is_audience, SettingError::Audience))?,
+            index: parse_index(&setting("--index"))?,
+            audience: setting("--audience")
+                .text_if_set(is_audience, "an audience has no line breaks or other control characters")?,
             id_token_env: setting("--id-token-env")
-                .parse_if_set(text_where(is_variable_name, SettingError::VariableName))?,
-            format: setting("--format").parse_if_set(|text| Format::parse(text).ok_or(SettingError::Format))?,
-            project: setting("--project").parse_if_set(text_where(pyproject::is_name, SettingError::Project))?,
-            timeout: setting("--timeout").parse(parse_timeout)?,
+                .text_if_set(is_variable_name, "the name of an environment variable is expected")?,
+            format: setting("--format").parse_if_set(Format::parse, "token, env or json is expected")?,
+            project: setting("--project")
+                .text_if_set(pyproject::is_name, "a project's name is expected: letters, digits and -._")?,
+            timeout: setting("--timeout")
+                .parse(parse_timeout, "a whole number of seconds from 1 to 3600 is expected")?,
             keep_identity: is_given("--keep-identity"),
             offline: is_given("--offline") || !setting("--offline").value.is_empty(),
             log: match (is_given("--quiet"), is_given("--verbose") || debug) {
@@ -59,45 +61,10 @@ impl Settings {
                 (false, true) => Log::Verbose,
                 (false, false) => Log::Normal,
             },
-            proxies: Proxies::of(env).map_err(|(variable, error)| messages::bad_proxy(variable, &error))?,
+            proxies: Proxies::of(env).map_err(|(variable, error)| messages::bad_proxy(variable, error))?,
         })
     }
 }
-
-/// What is wrong with a value.
-enum SettingError {
-    NotUtf8,
-    Index(UrlError),
-    /// Almost the name of this index.
-    IndexName(&'static str),
-    /// The URL that installers read from.
-    InstallerUrl,
-    Format,
-    Audience,
-    Project,
-    VariableName,
-    Timeout,
-}
-
-impl SettingError {
-    /// The error, which names the option or variable.
-    fn at(self, place: &str) -> Error {
-        let expected = match self {
-            SettingError::Index(error) => return messages::bad_index(place, &error),
-            SettingError::IndexName(meant) => return messages::misspelt_index(place, meant),
-            SettingError::InstallerUrl => return messages::installer_url(place),
-            SettingError::NotUtf8 => return messages::bad_setting(place, NotUtf8),
-            SettingError::Format => "token, env or json is expected",
-            SettingError::Audience => "an audience has no line breaks or other control characters",
-            SettingError::Project => "a project's name is expected: letters, digits and -._",
-            SettingError::VariableName => "the name of an environment variable is expected",
-            SettingError::Timeout => "a whole number of seconds from 1 to 3600 is expected",
-        };
-        messages::bad_setting(place, expected)
-    }
-}
-
-type Parsed<T> = std::result::Result<T, SettingError>;
 
 /// A value, or the default, which may be empty; and the name of its source, for messages.
 struct Setting<'a> {
@@ -115,18 +82,22 @@ impl<'a> Setting<'a> {
         }
     }
 
-    fn parse<T>(&self, parse: impl FnOnce(&str) -> Parsed<T>) -> Result<T> {
-        let text = self.value.to_str().ok_or(SettingError::NotUtf8);
-        text.and_then(parse).map_err(|error| error.at(self.place))
+    fn text(&self) -> Result<&str> {
+        self.value.to_str().ok_or_else(|| messages::bad_setting(self.place, NOT_UTF8))
     }
 
-    fn parse_if_set<T>(&self, parse: impl FnOnce(&str) -> Parsed<T>) -> Result<Option<T>> {
-        (!self.value.is_empty()).then(|| self.parse(parse)).transpose()
+    /// What `parse` makes of the value; else `expected` says what is wrong.
+    fn parse<T>(&self, parse: impl FnOnce(&str) -> Option<T>, expected: &str) -> Result<T> {
+        parse(self.text()?).ok_or_else(|| messages::bad_setting(self.place, expected))
     }
-}
 
-fn text_where(is_valid: fn(&str) -> bool, error: SettingError) -> impl FnOnce(&str) -> Parsed<String> {
-    move |text| if is_valid(text) { Ok(text.to_owned()) } else { Err(error) }
+    fn parse_if_set<T>(&self, parse: impl FnOnce(&str) -> Option<T>, expected: &str) -> Result<Option<T>> {
+        (!self.value.is_empty()).then(|| self.parse(parse, expected)).transpose()
+    }
+
+    fn text_if_set(&self, is_valid: fn(&str) -> bool, expected: &str) -> Result<Option<String>> {
+        self.parse_if_set(|text| is_valid(text).then(|| text.to_owned()), expected)
+    }
 }
 
 /// A name that a shell can set.
@@ -134,19 +105,20 @@ fn is_variable_name(text: &str) -> bool {
     text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_') && !text.starts_with(|c: char| c.is_ascii_digit())
 }
 
-fn parse_index(text: &str) -> Parsed<Index> {
-    let index = Index::parse(text).map_err(|error| match cli::nearest(text, ["pypi", "testpypi"]) {
-        Some(meant) => SettingError::IndexName(meant),
-        None => SettingError::Index(error),
-    })?;
-    if index.is_for_installers() { Err(SettingError::InstallerUrl) } else { Ok(index) }
+fn parse_index(setting: &Setting) -> Result<Index> {
+    let (place, text) = (setting.place, setting.text()?);
+    match Index::parse(text) {
+        Ok(index) if index.is_for_installers() => Err(messages::installer_url(place)),
+        Ok(index) => Ok(index),
+        Err(fault) if text.contains("://") => Err(messages::bad_setting(place, fault)),
+        Err(_) => Err(messages::no_index(place, cli::nearest(text, ["pypi", "testpypi"]))),
+    }
 }
 
-fn parse_timeout(text: &str) -> Parsed<Duration> {
+fn parse_timeout(text: &str) -> Option<Duration> {
     // `parse` alone would accept a plus sign.
     let secs = text.bytes().all(|b| b.is_ascii_digit()).then(|| text.parse().ok()).flatten();
-    let secs = secs.filter(|secs| (1..=MAX_TIMEOUT_SECS).contains(secs));
-    secs.map(Duration::from_secs).ok_or(SettingError::Timeout)
+    secs.filter(|secs| (1..=MAX_TIMEOUT_SECS).contains(secs)).map(Duration::from_secs)
 }
 
 #[cfg(test)]
@@ -154,7 +126,7 @@ mod tests {
     use super::*;
 
     fn resolve(line: &[&str], env: &Env) -> std::result::Result<Settings, String> {
-        let settings = cli::parse(line.iter().map(|word| (*word).into())).map_err(|error| messages::usage(&error));
+        let settings = cli::parse(line.iter().map(|word| (*word).into()));
         let settings = settings.and_then(|(_, given)| Settings::resolve(&given, env));
         settings.map_err(|error| format!("{error}; {}", error.explanation.hints.join("; ")))
     }
@@ -268,7 +240,7 @@ mod tests {
         let env = Env::from([]);
         let mut errors = 0;
         let mut check = |line: &[&std::ffi::OsString]| {
-            let settings = cli::parse(line.iter().map(|word| (*word).clone())).map_err(|error| messages::usage(&error));
+            let settings = cli::parse(line.iter().map(|word| (*word).clone()));
             if let Err(error) = settings.and_then(|(_, given)| Settings::resolve(&given, &env)) {
                 let explanation = &error.explanation;
                 let said = format!("{error} {} {}", explanation.fact, explanation.hints.join(" "));

@@ -7,12 +7,9 @@
 use std::fmt::Display;
 use std::io;
 
-use crate::cli::{self, UsageError};
+use crate::cli;
 use crate::env::Env;
 use crate::error::{Error, Explanation, Kind};
-use crate::net::proxy::ProxyError;
-use crate::net::url::UrlError;
-use crate::secret::SecretError;
 use crate::text::shown;
 
 /// The address of the folder `docs`. The action sets it, so it also says that the action runs us.
@@ -20,7 +17,6 @@ const DOCS: &str = "TOKEN_MINT_DOCS";
 
 pub const AGAIN: &str = "nothing was handed over. Such a failure often passes: run the job again";
 const NOT_MINTED: &str = "nothing was minted";
-const LOST: &str = "an API token was minted, but it could not be handed over. It was not used";
 const CONTAINER: &str = "with `docker run`, pass these on: -e GITHUB_ACTIONS -e ACTIONS_ID_TOKEN_REQUEST_URL -e \
                          ACTIONS_ID_TOKEN_REQUEST_TOKEN";
 pub const PERMISSION: &str = "\
@@ -66,35 +62,16 @@ pub fn worded(mut explanation: Explanation, env: &Env) -> Explanation {
 
 // Usage and configuration
 
-/// The command line is wrong.
-pub fn usage(error: &UsageError) -> Error {
-    Error::new(Kind::Usage, &error.fact).hint(&error.hint)
-}
-
-const CORRECT: &str = "correct this value, or leave it out";
-
 /// An option or a variable has a value that can't be used.
-pub fn bad_setting(place: &str, error: impl Display) -> Error {
-    Error::new(Kind::Usage, format!("{place}: {error}")).hint(CORRECT)
+pub fn bad_setting(place: &str, fault: impl Display) -> Error {
+    Error::usage(format!("{place}: {fault}"), "correct this value, or leave it out")
 }
 
-/// `--index` is not an index.
-pub fn bad_index(place: &str, error: &UrlError) -> Error {
-    let fact = match error {
-        UrlError::NotAbsolute => format!("{place}: pypi, testpypi or the URL of an index is expected"),
-        _ => format!("{place}: {error}"),
-    };
-    Error::new(Kind::Usage, fact).hint(match error {
-        UrlError::UserInfo => "trusted publishing needs no user and no password",
-        UrlError::NotAbsolute => "write pypi or testpypi in lower case, or a whole URL such as https://example.org",
-        _ => CORRECT,
-    })
-}
-
-/// `--index` is almost the name of an index.
-pub fn misspelt_index(place: &str, meant: &str) -> Error {
+/// `--index` is not an index, but perhaps almost the name of one.
+pub fn no_index(place: &str, meant: Option<&str>) -> Error {
+    let write = "write pypi or testpypi in lower case, or a whole URL such as https://example.org";
     let fact = format!("{place}: pypi, testpypi or the URL of an index is expected");
-    Error::new(Kind::Usage, fact).hint(format!("did you mean {meant}?"))
+    Error::usage(fact, meant.map_or(write.to_owned(), cli::did_you_mean))
 }
 
 /// `--index` is the URL that installers read from.
@@ -102,7 +79,7 @@ pub fn installer_url(place: &str) -> Error {
     let fact =
         format!("{place}: a URL that ends in /simple/ is for installers such as pip; nothing can be uploaded there");
     let hint = "give the URL that upload tools use, or only scheme and host: https://example.org";
-    Error::new(Kind::Usage, fact).hint(hint)
+    Error::usage(fact, hint)
 }
 
 /// A variable that an upload client reads names another index than the one to mint at.
@@ -114,7 +91,7 @@ pub fn other_index(variable: &str, index: &impl Display) -> Error {
 }
 
 /// A proxy variable's value can't be used.
-pub fn bad_proxy(variable: &str, error: &ProxyError) -> Error {
+pub fn bad_proxy(variable: &str, error: &str) -> Error {
     Error::new(Kind::Usage, format!("{variable}: this proxy can't be used: {error}"))
         .hint("the variable is used as curl uses it: http://USER:PASSWORD@HOST:PORT. To go without a proxy, unset it")
 }
@@ -136,8 +113,7 @@ pub fn unfit_program(path: &str, why: &str) -> Error {
 /// `burn` got no API token.
 pub fn no_api_token() -> Error {
     let fact = "no API token was given: TOKEN_MINT_API_TOKEN is not set, and stdin is empty or does not end";
-    Error::new(Kind::Usage, fact)
-        .hint("pipe the API token in, or set TOKEN_MINT_API_TOKEN in the environment of this one command")
+    Error::usage(fact, "pipe the API token in, or set TOKEN_MINT_API_TOKEN in the environment of this one command")
 }
 
 /// `burn` got an API token of PyPI for TestPyPI, or the other way round. `name` is the right value of `--index`.
@@ -218,43 +194,9 @@ pub fn bad_id_token(variable: &str, error: impl Display) -> Error {
         .hint("this variable has to contain the ID token, which is three parts joined by dots, and nothing else")
 }
 
-/// The CI system's own program gave no ID token. There is no other way to get one.
-pub struct Helper {
-    pub provider: &'static str,
-    pub program: &'static str,
-}
-
-impl Helper {
-    fn failed(&self, kind: Kind, how: impl Display) -> Error {
-        Error::new(kind, format!("{} gave no ID token: {} {how}", self.provider, self.program))
-    }
-
-    /// It could not be started.
-    pub fn not_started(&self, error: &io::Error) -> Error {
-        self.failed(Kind::NoIdentity, format!("can't be run: {error}")).hint(
-            "that program is the CI system's own, and the only way to its ID tokens. A container needs the program and the \
-             job's environment. Or let the job get the ID token, and name its variable with --id-token-env",
-        )
-    }
-
-    /// It ended with this status, and printed this.
-    pub fn ended_badly(&self, status: &impl Display, said: &str) -> Error {
-        self.failed(Kind::NoIdentity, format!("failed ({status}): {said}")).hint(
-            "the text after the colon is the program's own. The CI system's documentation on OIDC says which jobs get ID tokens",
-        )
-    }
-
-    /// It did not end in time.
-    pub fn timed_out(&self, secs: u64) -> Error {
-        self.failed(Kind::Trouble, format!("did not end within the timeout of {secs} seconds")).hint(AGAIN)
-    }
-
-    /// It printed something other than an ID token.
-    pub fn printed_no_token(&self, error: SecretError) -> Error {
-        self.failed(Kind::Trouble, format!("printed no ID token: {error}")).hint(OTHER_PROVIDER)
-    }
-}
-
+pub const OWN_PROGRAM: &str = "that program is the CI system's own, and the only way to its ID tokens. A container needs the program and the job's \
+     environment. Or let the job get the ID token, and name its variable with --id-token-env";
+pub const PROGRAM_SAID: &str = "the text after the colon is the program's own. The CI system's documentation on OIDC says which jobs get ID tokens";
 pub const OTHER_PROVIDER: &str =
     "this CI system issues ID tokens in another form: is something else answering in its place?";
 
@@ -278,9 +220,10 @@ pub fn step_output_not_opened(path: &str, error: &io::Error) -> Error {
 const STEP_OUTPUT: &str = "GitHub's runner sets GITHUB_OUTPUT to a file for each step. In a container, that file has to be \
                            there, too. To have the API token on stdout instead, use --format token";
 
-/// The API token was minted, and can't be written to the file for the step outputs.
-pub fn step_output_not_written(path: &str, error: &io::Error) -> Error {
-    Error::new(Kind::NoHandOver, format!("the step output can't be written to {path}: {error}")).hint(LOST)
+/// The API token was minted, and could not be handed over: `what` happened.
+pub fn lost(what: impl Display, error: &io::Error) -> Error {
+    Error::new(Kind::NoHandOver, format!("{what}: {error}"))
+        .hint("an API token was minted, but it could not be handed over. It was not used")
 }
 
 /// Nobody reads stdout; nothing was minted.
@@ -289,31 +232,19 @@ pub fn no_stdout() -> Error {
     Error::new(Kind::NoHandOver, fact).hint(format!("{NOT_MINTED}. Capture stdout: token=$(token-mint --format token)"))
 }
 
-/// The API token was minted, and can't be written to stdout.
-pub fn stdout_not_written(error: &io::Error) -> Error {
-    Error::new(Kind::NoHandOver, format!("the API token can't be written to stdout: {error}")).hint(LOST)
-}
-
 /// Something other than a token could not be written to stdout.
 pub fn not_printed(error: &io::Error) -> Error {
     Error::new(Kind::NoHandOver, format!("stdout can't be written to: {error}"))
         .hint("is the disk full, or has the reading program ended?")
 }
 
-/// Masks are needed, and nobody reads stderr; nothing was requested.
-pub fn no_stderr() -> Error {
-    let fact =
-        "the lines that hide tokens in the log would be lost: stderr is closed, not open for writing, or /dev/null";
-    Error::new(Kind::NoHandOver, fact).hint(MASKS)
+/// The runner does not get the masks, so no token was handed over.
+pub fn no_masks(why: impl Display) -> Error {
+    Error::new(Kind::NoHandOver, format!("the lines that hide tokens in the log would be lost: {why}")).hint(
+        "nothing was handed over. Let stderr go to the job's log, which hides the tokens then. For less output, use --quiet, \
+         not 2>/dev/null",
+    )
 }
-
-/// A mask could not be written, so no token was handed over.
-pub fn not_masked(error: &io::Error) -> Error {
-    Error::new(Kind::NoHandOver, format!("a line that hides tokens in the log can't be written: {error}")).hint(MASKS)
-}
-
-const MASKS: &str = "nothing was handed over. Let stderr go to the job's log, which hides the tokens then. For less output, use \
-                     --quiet, not 2>/dev/null";
 
 /// The program after `--` failed; `how` says how it ended.
 pub fn upload_failed(how: &str) -> Explanation {
@@ -321,11 +252,6 @@ pub fn upload_failed(how: &str) -> Explanation {
     let hint = "the API token was sent for revocation. For another attempt, run the job again. The index keeps the files that it \
                 has received; an option of the upload tool skips them, such as `twine upload --skip-existing`";
     Explanation { fact, hints: vec![hint.to_owned()], ..Explanation::default() }
-}
-
-/// The program after `--` was found, but could not be started or waited for.
-pub fn program_not_run(name: &str, error: &io::Error) -> Error {
-    Error::new(Kind::NoHandOver, format!("{name} can't be run: {error}")).hint(LOST)
 }
 
 #[cfg(test)]

@@ -137,8 +137,7 @@ pub fn page(explanation: &Explanation) -> String {
 mod tests {
     use super::*;
     use crate::claims::Claims;
-    use crate::cli::UsageError;
-    use crate::error::{Cause, Error, Reason};
+    use crate::error::{Cause, Error, Kind, Reason};
     use crate::explain::causes::{explain_claims, explain_refusal};
     use crate::explain::job::{Checkout, Job};
     use crate::explain::messages;
@@ -158,19 +157,19 @@ mod tests {
         let request = |endpoint| Request { endpoint, server: text(), name: text() };
         let reply = |status| Reply { status, body: text().into(), retry_after: None, is_surely_whole: true };
         let errors: Vec<Error> = vec![
-            messages::usage(&UsageError { fact: text(), hint: text() }),
+            Error::usage(text(), text()),
             messages::bad_setting(HOSTILE, HOSTILE),
             messages::other_index(HOSTILE, &HOSTILE),
             messages::no_gitlab_token(HOSTILE, HOSTILE),
             messages::no_id_token_in(HOSTILE),
-            messages::Helper { provider: "x", program: "y" }.ended_badly(&HOSTILE, HOSTILE),
+            Error::new(Kind::NoIdentity, HOSTILE).hint(HOSTILE),
             request(Endpoint::GitHub).unexpected(&reply(403), str::to_owned),
             request(Endpoint::Mint).unexpected(&reply(500), str::to_owned),
             request(Endpoint::Mint).no_reply(&HttpError::new(Fault::Unreachable, text())),
             request(Endpoint::Burn).no_reply(&HttpError::new(Fault::Certificate, text())),
             messages::step_output_not_opened(HOSTILE, &io()),
-            messages::program_not_run(HOSTILE, &io()),
-            messages::stdout_not_written(&io()),
+            messages::lost(HOSTILE, &io()),
+            messages::no_masks(io()),
         ];
         let mut explanations: Vec<Explanation> = errors.into_iter().map(|error| *error.explanation).collect();
 
@@ -267,7 +266,7 @@ mod tests {
             messages::no_permission(&["ACTIONS_ID_TOKEN_REQUEST_URL"], false),
             messages::no_gitlab_token("PYPI_ID_TOKEN", "pypi"),
             messages::no_identity("x by Y"),
-            messages::stdout_not_written(&io::ErrorKind::TimedOut.into()),
+            messages::lost("the API token can't be written to stdout", &io::ErrorKind::TimedOut.into()),
         ] {
             let explanation = error.explanation;
             for message in messages(&explanation, "error: ") {

@@ -70,7 +70,7 @@ impl Upload<'_> {
         }
         // One thread waits and forwards, so that no signal is sent to a process that is not ours any more.
         let end = signals::spawn(&mut command).and_then(wait);
-        Ok(match end.map_err(|error| messages::program_not_run(&name, &error))? {
+        Ok(match end.map_err(|error| messages::lost(format!("{name} can't be run"), &error))? {
             Ok(status) => match code(status) {
                 // The program's own status. From 128 on, a status mostly stands for a signal.
                 code @ 1..128 => (code, format!("{name} exited with status {code} (see the log above)")),

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use super::{Provider, Source};
-use crate::error::{Error, Result};
+use crate::error::{Error, Kind, Result};
 use crate::explain::messages;
 use crate::json;
 use crate::net::deadline::{Background, Deadline, Ended};
@@ -15,7 +15,7 @@ use crate::secret::{IdToken, redact_tokens};
 use crate::text::{self, MAX_MESSAGE_CHARS};
 
 pub const BUILDKITE: Provider = Provider {
-    name: BUILDKITE_AGENT.name.provider,
+    name: BUILDKITE_AGENT.provider,
     detected_by: "BUILDKITE=true",
     find: |env| Ok(env.is_true("BUILDKITE").then_some(Source::Helper(BUILDKITE_AGENT))),
     variables: |_| vec!["BUILDKITE_AGENT_ACCESS_TOKEN".to_owned()],
@@ -23,12 +23,13 @@ pub const BUILDKITE: Provider = Provider {
 
 /// Buildkite Docs, "OIDC in Buildkite Pipelines".
 const BUILDKITE_AGENT: Helper = Helper {
-    name: messages::Helper { provider: "Buildkite", program: "buildkite-agent" },
+    provider: "Buildkite",
+    program: "buildkite-agent",
     arguments: |audience| ["oidc", "request-token", "--audience", audience].map(str::to_owned).to_vec(),
 };
 
 pub const CIRCLECI: Provider = Provider {
-    name: CIRCLECI_RUN.name.provider,
+    name: CIRCLECI_RUN.provider,
     detected_by: "CIRCLECI=true",
     find: |env| Ok(env.is_true("CIRCLECI").then_some(Source::Helper(CIRCLECI_RUN))),
     variables: |_| ["CIRCLE_OIDC_TOKEN", "CIRCLE_OIDC_TOKEN_V2"].map(str::to_owned).to_vec(),
@@ -36,7 +37,8 @@ pub const CIRCLECI: Provider = Provider {
 
 /// CircleCI Docs, "Using OpenID Connect tokens in jobs".
 const CIRCLECI_RUN: Helper = Helper {
-    name: messages::Helper { provider: "CircleCI", program: "circleci" },
+    provider: "CircleCI",
+    program: "circleci",
     arguments: |audience| {
         let claims = format!("{{\"aud\": {}}}", json::quoted(audience));
         ["run", "oidc", "get", "--root-issuer", "--claims", &claims].map(str::to_owned).to_vec()
@@ -51,7 +53,9 @@ const REST_TIMEOUT: Duration = Duration::from_millis(500);
 
 /// A program that prints an ID token.
 pub struct Helper {
-    name: messages::Helper,
+    /// Whose it is.
+    provider: &'static str,
+    program: &'static str,
     /// Its arguments for an audience.
     arguments: fn(&str) -> Vec<String>,
 }
@@ -61,25 +65,37 @@ impl Helper {
     /// ends it at once: the grace for a reply with an API token does not apply to it.
     pub fn id_token(&self, audience: &str, deadline: Deadline) -> Result<IdToken> {
         let deadline = deadline.with_grace(Duration::ZERO);
-        let mut command = Command::new(self.name.program);
+        let mut command = Command::new(self.program);
         command.args((self.arguments)(audience));
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        let mut child = signals::spawn_group(&mut command).map_err(|error| self.name.not_started(&error))?;
+        let mut child = signals::spawn_group(&mut command)
+            .map_err(|error| self.failed(Kind::NoIdentity, format!("can't be run: {error}"), messages::OWN_PROGRAM))?;
         let (stdout, stderr) = (Output::of(child.process.stdout.take()), Output::of(child.process.stderr.take()));
         let status = deadline.wait(|| child.process.try_wait().ok().flatten()).map_err(|ended| {
             child.kill();
             match ended {
                 Ended::Signal(signal) => Error::signal(signal),
-                Ended::TimedOut(secs) | Ended::Late(secs) => self.name.timed_out(secs),
+                Ended::TimedOut(secs) | Ended::Late(secs) => {
+                    let how = format!("did not end within the timeout of {secs} seconds");
+                    self.failed(Kind::Trouble, how, messages::AGAIN)
+                }
             }
         })?;
         let rest = deadline.within(REST_TIMEOUT);
         if !status.success() {
-            return Err(self.name.ended_badly(&status, &last_words(&stderr.until(rest))));
+            let how = format!("failed ({status}): {}", last_words(&stderr.until(rest)));
+            return Err(self.failed(Kind::NoIdentity, how, messages::PROGRAM_SAID));
         }
         let printed = stdout.until(rest);
         let id_token = IdToken::new(String::from_utf8_lossy(&printed).trim().to_owned());
-        id_token.map_err(|error| self.name.printed_no_token(error))
+        id_token.map_err(|fault| {
+            self.failed(Kind::Trouble, format!("printed no ID token: {fault}"), messages::OTHER_PROVIDER)
+        })
+    }
+
+    /// There is no other way to get an ID token.
+    fn failed(&self, kind: Kind, how: String, hint: &str) -> Error {
+        Error::new(kind, format!("{} gave no ID token: {} {how}", self.provider, self.program)).hint(hint)
     }
 }
 

@@ -14,6 +14,7 @@ const PROXY_VARIABLES: [&str; 4] = ["https_proxy", "HTTPS_PROXY", "all_proxy", "
 const NO_PROXY_VARIABLES: [&str; 2] = ["no_proxy", "NO_PROXY"];
 /// curl's default port for a proxy.
 const DEFAULT_PORT: u16 = 1080;
+const NOT_HOST_PORT: &str = "it is not http://HOST:PORT";
 
 /// The proxy settings from the environment.
 #[derive(Clone, Debug)]
@@ -34,29 +35,15 @@ pub struct Proxy {
     pub variable: &'static str,
 }
 
-/// Why a variable's value can't be used as a proxy. Never quotes the value: it may contain a password.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ProxyError {
-    /// A scheme other than `http`.
-    Scheme,
-    /// Neither a name nor an address, or a path behind it.
-    Host,
-    /// Not a number from 1 to 65535.
-    Port,
-    /// Bad percent-encoding: not two hexadecimal digits, not UTF-8, or a control character. Or a character that is not
-    /// encoded and could end the host.
-    Credentials,
-}
-
 impl Proxies {
     /// Reads the variables.
     ///
     /// # Errors
-    /// The variable and what is wrong with it.
-    pub fn of(env: &Env) -> Result<Proxies, (&'static str, ProxyError)> {
+    /// The variable and what is wrong with it. Its value is not quoted, since it may contain a password.
+    pub fn of(env: &Env) -> Result<Proxies, (&'static str, &'static str)> {
         let first = |names: &[&'static str]| names.iter().find_map(|name| Some((*name, env.get(name)?)));
         let proxy = first(&PROXY_VARIABLES).map(|(name, value)| {
-            let value = value.to_str().ok_or((name, ProxyError::Host))?;
+            let value = value.to_str().ok_or((name, NOT_HOST_PORT))?;
             Proxy::parse(name, value).map_err(|error| (name, error))
         });
         let no_proxy = first(&NO_PROXY_VARIABLES).map(|(_, value)| value.to_string_lossy().into_owned());
@@ -72,32 +59,33 @@ impl Proxies {
 
 impl Proxy {
     /// `[http://][user[:password]@]host[:port][/]`
-    fn parse(variable: &'static str, text: &str) -> Result<Proxy, ProxyError> {
+    fn parse(variable: &'static str, text: &str) -> Result<Proxy, &'static str> {
+        const CREDENTIALS: &str = "its user or password is not properly percent-encoded";
         let authority = match text.split_once("://") {
             Some((scheme, rest)) if scheme.eq_ignore_ascii_case("http") => rest,
-            Some(_) => return Err(ProxyError::Scheme),
+            Some(_) => return Err("only a proxy that is spoken to in plain HTTP is supported: http://HOST:PORT"),
             None => text,
         };
         let authority = authority.strip_suffix('/').unwrap_or(authority);
         let (credentials, address) = match authority.rsplit_once('@') {
             // For curl, the host ends at the first of these characters.
-            Some((credentials, _)) if credentials.contains(['/', '?', '#']) => return Err(ProxyError::Credentials),
-            Some((credentials, address)) => (Some(decode(credentials).ok_or(ProxyError::Credentials)?), address),
+            Some((credentials, _)) if credentials.contains(['/', '?', '#']) => return Err(CREDENTIALS),
+            Some((credentials, address)) => (Some(decode(credentials).ok_or(CREDENTIALS)?), address),
             None => (None, authority),
         };
         let (host, port) = match address.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
             Some((host, port)) if host.parse::<std::net::Ipv6Addr>().is_ok() => (host, port),
-            Some(_) => return Err(ProxyError::Host),
+            Some(_) => return Err(NOT_HOST_PORT),
             None => address.split_at(address.find(':').unwrap_or(address.len())),
         };
         let port = match port.strip_prefix(':') {
-            Some(port) => parse_port(port).ok_or(ProxyError::Port)?,
+            Some(port) => parse_port(port).ok_or("its port is not a number from 1 to 65535")?,
             None if port.is_empty() => DEFAULT_PORT,
-            None => return Err(ProxyError::Host),
+            None => return Err(NOT_HOST_PORT),
         };
         let in_host = |b: u8| b.is_ascii_alphanumeric() || b"-_.:".contains(&b);
         if host.is_empty() || !host.bytes().all(in_host) {
-            return Err(ProxyError::Host);
+            return Err(NOT_HOST_PORT);
         }
         Ok(Proxy { host: host.to_owned(), port, credentials, variable })
     }
@@ -114,16 +102,12 @@ impl Proxy {
 
 /// Percent-decoded text (RFC 3986, section 2.1). Also `None` for characters that could end a header line.
 fn decode(text: &str) -> Option<String> {
-    let mut bytes = Vec::with_capacity(text.len());
-    let mut rest = text.bytes();
-    while let Some(byte) = rest.next() {
-        bytes.push(match byte {
-            b'%' => {
-                let mut digit = || char::from(rest.next()?).to_digit(16);
-                u8::try_from(digit()? * 16 + digit()?).ok()?
-            }
-            byte => byte,
-        });
+    let mut pieces = text.split('%');
+    let mut bytes = pieces.next()?.as_bytes().to_vec();
+    for piece in pieces {
+        let digits = piece.get(..2).filter(|digits| digits.bytes().all(|b| b.is_ascii_hexdigit()))?;
+        bytes.push(u8::from_str_radix(digits, 16).ok()?);
+        bytes.extend(piece.bytes().skip(2));
     }
     String::from_utf8(bytes).ok().filter(|text| !text.chars().any(char::is_control))
 }
@@ -131,32 +115,18 @@ fn decode(text: &str) -> Option<String> {
 /// True if a list such as `example.org, .example.net:8443` contains the host or a domain of it, and the port if the entry has
 /// one. `*` matches every host.
 fn is_exempt(host: &str, port: u16, list: &str) -> bool {
-    let plain = |name: &str| {
-        let name = name.strip_prefix('.').unwrap_or(name);
-        name.strip_suffix('.').unwrap_or(name).to_ascii_lowercase()
-    };
-    if host.parse::<std::net::Ipv4Addr>().is_ok() {
-        // An address has no domain, and its entry has no port.
-        return list.split([',', ' ', '\t']).any(|entry| entry == "*" || entry == host);
-    }
-    list.split([',', ' ', '\t']).filter(|entry| !entry.is_empty()).any(|entry| {
+    let is_address = host.parse::<std::net::Ipv4Addr>().is_ok();
+    list.split([',', ' ', '\t']).any(|entry| {
+        if entry == "*" || is_address {
+            // An address has no domain, and its entry has no port.
+            return entry == "*" || entry == host;
+        }
         let (name, its_port) = entry.split_once(':').map_or((entry, None), |(name, port)| (name, Some(port)));
-        let name = plain(name);
-        let named = entry == "*"
-            || !name.is_empty() && (host == name || host.strip_suffix(&name).is_some_and(|rest| rest.ends_with('.')));
-        named && its_port.is_none_or(|its_port| its_port.parse() == Ok(port))
+        let name = name.strip_prefix('.').unwrap_or(name);
+        let name = name.strip_suffix('.').unwrap_or(name).to_ascii_lowercase();
+        let is_domain_of_host = host.strip_suffix(&name).is_some_and(|rest| rest.is_empty() || rest.ends_with('.'));
+        !name.is_empty() && is_domain_of_host && its_port.is_none_or(|its_port| its_port.parse() == Ok(port))
     })
-}
-
-impl fmt::Display for ProxyError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            ProxyError::Scheme => "only a proxy that is spoken to in plain HTTP is supported: http://HOST:PORT",
-            ProxyError::Host => "it is not http://HOST:PORT",
-            ProxyError::Port => "its port is not a number from 1 to 65535",
-            ProxyError::Credentials => "its user or password is not properly percent-encoded",
-        })
-    }
 }
 
 impl fmt::Debug for Proxy {
@@ -184,27 +154,28 @@ mod tests {
         assert_eq!(parsed("http://me:p%40s%3as%C3%A4@p:1"), proxy("p", 1, Some("me:p@s:sä")));
         assert_eq!(parsed("http://me@here:x@p:1"), proxy("p", 1, Some("me@here:x")));
         assert_eq!(parsed("me@p"), proxy("p", 1080, Some("me")));
-        for (text, error) in [
-            ("https://p:1", ProxyError::Scheme),
-            ("socks5://p:1", ProxyError::Scheme),
-            ("http://", ProxyError::Host),
-            ("http://:80", ProxyError::Host),
-            ("http://p/path", ProxyError::Host),
-            ("http://p q", ProxyError::Host),
-            ("http://[::1]80", ProxyError::Host),
-            ("http://[::g]:80", ProxyError::Host),
-            ("http://p\r\nX: y:80", ProxyError::Port),
-            ("http://p:0", ProxyError::Port),
-            ("http://p:65536", ProxyError::Port),
-            ("http://p:80/path", ProxyError::Port),
-            ("http://a%0d%0ab@p", ProxyError::Credentials),
-            ("http://a%4@p", ProxyError::Credentials),
-            ("http://p.example/@q.example:80", ProxyError::Credentials),
-            ("http://me:a#b@p:80", ProxyError::Credentials),
-            ("http://a%zz@p", ProxyError::Credentials),
-            ("http://a%ff@p", ProxyError::Credentials),
+        for (text, fault) in [
+            ("https://p:1", "plain HTTP"),
+            ("socks5://p:1", "plain HTTP"),
+            ("http://", "it is not http://"),
+            ("http://:80", "it is not http://"),
+            ("http://p/path", "it is not http://"),
+            ("http://p q", "it is not http://"),
+            ("http://[::1]80", "it is not http://"),
+            ("http://[::g]:80", "it is not http://"),
+            ("http://p\r\nX: y:80", "its port"),
+            ("http://p:0", "its port"),
+            ("http://p:65536", "its port"),
+            ("http://p:80/path", "its port"),
+            ("http://a%0d%0ab@p", "percent-encoded"),
+            ("http://a%4@p", "percent-encoded"),
+            ("http://p.example/@q.example:80", "percent-encoded"),
+            ("http://me:a#b@p:80", "percent-encoded"),
+            ("http://a%zz@p", "percent-encoded"),
+            ("http://a%ff@p", "percent-encoded"),
         ] {
-            assert_eq!(parsed(text), Err(error), "{text}");
+            let error = parsed(text).unwrap_err();
+            assert!(error.contains(fault), "{text}: {error}");
         }
     }
 
@@ -218,7 +189,7 @@ mod tests {
         assert_eq!(host(Env::from([("ALL_PROXY", "c")])).as_deref(), Some("c"));
         assert_eq!(host(Env::from([("http_proxy", "d"), ("no_proxy", "e")])), None);
         let bad = Proxies::of(&Env::from([("HTTPS_PROXY", "ftp://x")])).unwrap_err();
-        assert_eq!(bad, ("HTTPS_PROXY", ProxyError::Scheme));
+        assert!(bad.0 == "HTTPS_PROXY" && bad.1.contains("plain HTTP"), "{bad:?}");
     }
 
     #[test]

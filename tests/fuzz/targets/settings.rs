@@ -10,7 +10,6 @@ use super::shown::{check_error, unguessable};
 use crate::cli::{self, Command, Given};
 use crate::env::{EVENT_PATH, Env};
 use crate::error::Result;
-use crate::explain::messages;
 use crate::handover::upload_clients;
 use crate::identity;
 use crate::net::deadline::Deadline;
@@ -43,7 +42,7 @@ fn planted(bytes: &[u8], api: &str) -> OsString {
 
 /// What the program does before it sends anything, in the same order.
 fn prepare(words: Vec<OsString>, env: &Env) -> Result<()> {
-    let (command, given) = cli::parse(words).map_err(|error| messages::usage(&error))?;
+    let (command, given) = cli::parse(words)?;
     if matches!(command, Command::Help | Command::Version) {
         return Ok(());
     }
