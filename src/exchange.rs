@@ -1,6 +1,5 @@
 //! The exchange step by step: the audience, the ID token, the API token, and the API token's revocation.
 
-use std::ops::Deref;
 use std::time::Duration;
 
 use crate::claims::Claims;
@@ -13,7 +12,6 @@ use crate::explain::report;
 use crate::explain::requests;
 use crate::handover;
 use crate::identity::{self, Identity};
-use crate::index::Index;
 use crate::index_api::{MintReply, Minted};
 use crate::net::deadline::Deadline;
 use crate::net::http::Http;
@@ -115,9 +113,12 @@ impl Exchange<'_> {
         if let Some(signal) = deadline.signal() {
             return Err(Error::signal(signal));
         }
-        handover::mask(live.token.reveal(), self.env)?; // where it can't be hidden, it is not used
+        handover::mask(live.minted.token.reveal(), self.env)?; // where it can't be hidden, it is not used
         if has_bad_expiry {
-            report::warning(&format!("{}; {}", requests::BAD_EXPIRY, validity(live.expires_unix_secs)), self.env);
+            report::warning(
+                &format!("{}; {}", requests::BAD_EXPIRY, validity(live.minted.expires_unix_secs)),
+                self.env,
+            );
         }
         Ok(live)
     }
@@ -126,8 +127,9 @@ impl Exchange<'_> {
     fn revoke(&self, token: &str, expires_unix_secs: Option<u64>) {
         let index = &self.settings.index;
         let deadline = Deadline::after(REVOCATION_TIMEOUT).despite_signals();
+        let (http, retry) = (self.http.until(deadline), Retry { deadline, ..self.retry });
         let validity = || validity(expires_unix_secs);
-        match revoke(token, index, &self.http.until(deadline), Retry { deadline, ..self.retry }) {
+        match retry.run(|error| error.is_transient, |_| index.burn(token, &http)) {
             Ok(true) => self.log.line(&format!("{} has accepted the API token for revocation", index.name())),
             Ok(false) => self.log.line(&format!("{} can't revoke API tokens; {}", index.name(), validity())),
             Err(error) => {
@@ -175,7 +177,7 @@ impl Exchange<'_> {
 /// An API token that was minted. It ends in one of two ways: kept by the program that it was handed over to, or
 /// revoked when this is dropped.
 pub struct LiveToken<'a> {
-    minted: Minted,
+    pub minted: Minted,
     exchange: &'a Exchange<'a>,
     is_kept: bool,
 }
@@ -190,25 +192,12 @@ impl LiveToken<'_> {
     pub fn revoke(self) {}
 }
 
-impl Deref for LiveToken<'_> {
-    type Target = Minted;
-
-    fn deref(&self) -> &Minted {
-        &self.minted
-    }
-}
-
 impl Drop for LiveToken<'_> {
     fn drop(&mut self) {
         if !self.is_kept {
-            self.exchange.revoke(self.token.reveal(), self.expires_unix_secs);
+            self.exchange.revoke(self.minted.token.reveal(), self.minted.expires_unix_secs);
         }
     }
-}
-
-/// Revokes an API token, in several attempts if necessary. True if the index accepted the request; false if it can't revoke.
-pub fn revoke(token: &str, index: &Index, http: &Http, retry: Retry) -> Result<bool> {
-    retry.run(|error| error.is_transient, |_| index.burn(token, http))
 }
 
 /// Until when an API token is valid, in words.

@@ -78,10 +78,10 @@ fn run(env: &Env) -> Result<u8> {
 fn hand_over(settings: &Settings, env: &Env) -> Result<()> {
     let exchange = Exchange::prepare(settings, env)?;
     let mut handover = Handover::plan(settings.format, env)?;
-    let minted = exchange.mint(exchange.request_id_token()?)?;
-    handover.deliver(&minted, &settings.index, exchange.deadline())?;
-    let validity = exchange::validity(minted.expires_unix_secs);
-    minted.keep();
+    let live = exchange.mint(exchange.request_id_token()?)?;
+    handover.deliver(&live.minted, &settings.index, exchange.deadline())?;
+    let validity = exchange::validity(live.minted.expires_unix_secs);
+    live.keep();
 
     let how = format!("API token handed over {handover}");
     exchange.log.line(&how);
@@ -96,10 +96,10 @@ fn upload(argv: Vec<OsString>, settings: &Settings, env: &Env) -> Result<u8> {
     let upload = Upload::plan(argv, &settings.index, env)?;
     let proof = exchange.request_id_token()?;
     let withheld = exchange.identity_variables(&proof);
-    let minted = exchange.mint(proof)?;
-    let ended = upload.run(&minted, &withheld, exchange.deadline(), exchange.log);
-    let validity = exchange::validity(minted.expires_unix_secs);
-    minted.revoke();
+    let live = exchange.mint(proof)?;
+    let ended = upload.run(&live.minted, &withheld, exchange.deadline(), exchange.log);
+    let validity = exchange::validity(live.minted.expires_unix_secs);
+    live.revoke();
     let ended = ended?;
     match ended.status {
         0 => {
@@ -121,8 +121,7 @@ fn upload(argv: Vec<OsString>, settings: &Settings, env: &Env) -> Result<u8> {
 fn check(settings: &Settings, env: &Env) -> Result<()> {
     let exchange = Exchange::prepare(settings, env)?;
     let name = settings.index.name();
-    let minted = exchange.mint(exchange.request_id_token()?)?;
-    minted.revoke();
+    exchange.mint(exchange.request_id_token()?)?.revoke();
     let what = format!("{name} mints API tokens for this job: a release from it would work");
     let pending = format!("if its publisher was pending, {name} has just created the project");
     exchange.log.line(&what);
@@ -140,8 +139,8 @@ fn burn(settings: &Settings, env: &Env) -> Result<()> {
     if let Some(other) = token.index_host().and_then(|host| index.other_with_tokens_of(&host)) {
         return Err(messages::token_of_other_index(index, &other, &other.known_audience().unwrap_or_default()));
     }
-    let http = Http::new(deadline, log, settings.proxies.clone());
-    match exchange::revoke(token.reveal(), index, &http, Retry { deadline, log })? {
+    let (http, retry) = (Http::new(deadline, log, settings.proxies.clone()), Retry { deadline, log });
+    match retry.run(|error| error.is_transient, |_| index.burn(token.reveal(), &http))? {
         true => log.line(&format!("{index} has accepted the API token for revocation")),
         false => log.line(&format!("{index} can't revoke API tokens; this one expires by itself")),
     }

@@ -55,7 +55,7 @@ pub fn explain_refusal(explanation: &mut Explanation, mut job: Job, ask: impl Fn
 /// # Errors
 /// The index would refuse it for certain.
 pub fn explain_claims(mut job: Job, ask: impl FnOnce(&str) -> Published) -> Result<Explanation> {
-    let name = job.index.name();
+    let index = job.index.name();
     let refused = job.causes_in_token().into_iter().chain(job.cause_in_issuer()).chain(job.causes_in_workflow());
     let mut causes: Vec<Cause> = refused.collect();
     let is_refused = !causes.is_empty();
@@ -64,9 +64,8 @@ pub fn explain_claims(mut job: Job, ask: impl FnOnce(&str) -> Published) -> Resu
     }
     let mut hints: Vec<String> = job.matching().into_iter().collect();
     if !is_refused && job.matches_last_publisher() {
-        hints.push(format!(
-            "the last release came from a publisher that this job matches (from {name}'s Integrity API)"
-        ));
+        let from = format!("(from {index}'s Integrity API)");
+        hints.push(format!("the last release came from a publisher that this job matches {from}"));
     } else {
         causes.extend(job.called_file());
         causes = if is_refused { causes } else { job.with_evidence(causes) };
@@ -74,23 +73,20 @@ pub fn explain_claims(mut job: Job, ask: impl FnOnce(&str) -> Published) -> Resu
     hints.extend(job.owners().into_iter().chain(job.several_projects()));
     hints.push(match job.published {
         Published::NotAsked => {
-            format!("nothing was asked of {name}: whether a publisher for this job is registered there was not looked up")
+            format!("nothing was asked of {index}: whether a publisher for this job is registered there was not looked up")
         }
         _ => format!(
-            "{name} does not publish which publishers are registered, so whether one for this job is could not be looked up"
+            "{index} does not publish which publishers are registered, so whether one for this job is could not be looked up"
         ),
     });
-    let fact = match is_refused {
-        false => format!("a publisher with these values lets this job publish to {name}"),
-        true => format!("{name} would refuse this job"),
-    };
     let link = job.link(job.published.has_project());
     let (form, context) = job.rows();
-    let explanation = Explanation { fact, form, context, causes, hints, link, ..Explanation::default() };
-    match is_refused {
-        false => Ok(explanation),
-        true => Err(Error { explanation: Box::new(explanation), ..Error::new(Kind::Refused, "") }),
+    let explanation = Explanation { form, context, causes, hints, link, ..Explanation::default() };
+    if is_refused {
+        let explanation = Explanation { fact: format!("{index} would refuse this job"), ..explanation };
+        return Err(Error { explanation: Box::new(explanation), ..Error::new(Kind::Refused, "") });
     }
+    Ok(Explanation { fact: format!("a publisher with these values lets this job publish to {index}"), ..explanation })
 }
 
 // What the index says, and what it means. Its words are looked for in the order of the lines.
@@ -178,12 +174,11 @@ impl Job<'_> {
                  {expected}, and the job's is {got}{advice}"
             )
         };
-        let text = match after("claim '") {
+        // ActiveState has other words for its subject.
+        let text = match after("claim '").or(says("'subject' claim").then_some("sub")) {
             _ if says("pull_request_target") => return vec![self.pull_request_target()],
-            _ if says("The ref_path and sha claims are empty") => format!(
-                "{index} found a publisher, but the ID token lacks the job's branch or tag, or its commit (ref_path, sha)"
-            ),
-            _ if says("The ref and sha claims are empty") => format!(
+            // of `ref` or `ref_path`
+            _ if says(" and sha claims are empty") => format!(
                 "{index} found a publisher, but the ID token names neither the job's branch or tag nor its commit"
             ),
             _ if says("job_workflow_ref claim is empty") => format!(
@@ -235,24 +230,21 @@ impl Job<'_> {
                 return vec![Cause::certain(format!("{index} found your publisher, but it names {what}")).in_form()];
             }
             Some("job_workflow_ref") if !self.workflow().is_empty() => return self.workflow(),
-            Some(name) => self.unexpected(name),
-            None if says("'subject' claim") => self.unexpected("sub"), // ActiveState's
+            Some(name) => {
+                let value = self.claims.text(name).map_or(String::new(), |value| format!(": `{}`", shown(&value)));
+                let advice = match (name, self.form.provider) {
+                    ("sub", Provider::GitLab) => {
+                        ". The GitLab project makes its ID tokens' subject in a way of its own \
+                         (`ci_id_token_sub_claim_components`): set it back to the default"
+                    }
+                    _ => "",
+                };
+                let name = shown(name);
+                format!("{index} found a publisher, but the job's claim {name} is not what it expects{value}{advice}")
+            }
             None => return self.workflow().into_iter().chain(self.guess()).collect(),
         };
         vec![Cause::certain(text)]
-    }
-
-    fn unexpected(&self, claim: &str) -> String {
-        let value = self.claims.text(claim).map_or(String::new(), |value| format!(": `{}`", shown(&value)));
-        let advice = match (claim, self.form.provider) {
-            ("sub", Provider::GitLab) => {
-                ". The GitLab project makes its ID tokens' subject in a way of its own \
-                 (`ci_id_token_sub_claim_components`): set it back to the default"
-            }
-            _ => "",
-        };
-        let (index, claim) = (self.index.name(), shown(claim));
-        format!("{index} found a publisher, but the job's claim {claim} is not what it expects{value}{advice}")
     }
 
     /// What may be the reason that nothing matched, likeliest first. Nothing, if the job can't be matched at all.
@@ -344,20 +336,7 @@ impl Job<'_> {
              refused",
             self.index.name()
         );
-        Some(Cause::evidence(text).in_form())
-    }
-
-    /// The causes, with what points at one in front. What a publisher did once, it can do.
-    fn with_evidence(&self, mut causes: Vec<Cause>) -> Vec<Cause> {
-        if self.matches_last_publisher() {
-            causes.retain(|cause| cause.weight != Weight::Evidence);
-        }
-        let evidence = self.evidence();
-        match self.published {
-            // That a project is new says less than what the job itself shows.
-            Published::NoProject | Published::NoRelease => causes.into_iter().chain(evidence).collect(),
-            _ => evidence.into_iter().chain(causes).collect(),
-        }
+        Some(Cause::evidence(text))
     }
 
     fn several_projects(&self) -> Option<String> {
@@ -597,7 +576,7 @@ mod tests {
             )
         };
         for (words, piece) in [
-            ("The ref_path and sha claims are empty", "!lacks the job's branch or tag, or its commit"),
+            ("The ref_path and sha claims are empty", "!names neither the job's branch or tag nor its commit"),
             ("The ref and sha claims are empty", "!names neither the job's branch or tag nor its commit"),
             ("The job_workflow_ref claim is empty", "!its claim job_workflow_ref is empty"),
             ("Could not job extract workflow filename from OIDC claims", "!so it did not look for a publisher"),

@@ -1,7 +1,7 @@
 //! What points at a cause: what the index publishes of the project, and what is in the checkout. No proof, but the first thing to
 //! look at.
 
-use crate::error::Cause;
+use crate::error::{Cause, Weight};
 use crate::explain::job::Job;
 use crate::explain::published::{Published, Release};
 use crate::explain::publisher_form::{ENVIRONMENT_NAME, Field, Form, Provider, WORKFLOW_NAME, workflow_file};
@@ -16,8 +16,11 @@ const NO_OWNERS: [&str; 6] = ["sponsors", "orgs", "users", "apps", "marketplace"
 const MAX_OWNERS: usize = 5;
 
 impl Job<'_> {
-    /// All that points at a cause, the strongest first.
-    pub fn evidence(&self) -> Vec<Cause> {
+    /// The causes, and all that points at one, the strongest first. What a publisher did once, it can do.
+    pub fn with_evidence(&self, mut causes: Vec<Cause>) -> Vec<Cause> {
+        if self.matches_last_publisher() {
+            causes.retain(|cause| cause.weight != Weight::Evidence);
+        }
         let (index, project) = (self.index.name(), self.project().map(shown).unwrap_or_default());
         let published = match &self.published {
             Published::NotAsked | Published::Nothing => None,
@@ -36,7 +39,12 @@ impl Job<'_> {
             Published::Release(Release { urls, .. }) => self.moved(urls),
         };
         let texts = published.into_iter().chain(self.environment_of_another_job());
-        texts.map(|text| Cause::evidence(text).in_form()).collect()
+        let evidence = texts.map(Cause::evidence);
+        match self.published {
+            // That a project is new says less than what the job itself shows.
+            Published::NoProject | Published::NoRelease => causes.into_iter().chain(evidence).collect(),
+            _ => evidence.chain(causes).collect(),
+        }
     }
 
     /// The publisher that the last release came from, if that is known.
