@@ -103,9 +103,9 @@ impl Cause {
         Cause { weight: Weight::Proof, text: text.into(), needs_form: false }
     }
 
-    /// A cause that something points to. The text names that.
+    /// A cause that something points to, which the text names. It is fixed in the publisher form.
     pub fn evidence(text: impl Into<String>) -> Cause {
-        Cause { weight: Weight::Evidence, ..Cause::certain(text) }
+        Cause { weight: Weight::Evidence, ..Cause::certain(text).in_form() }
     }
 
     /// One of several possible causes.

@@ -1,19 +1,17 @@
 //! The exchange step by step: the audience, the ID token, the API token, and the API token's revocation.
 
-use std::ops::Deref;
 use std::time::Duration;
 
 use crate::claims::Claims;
 use crate::env::Env;
 use crate::error::{Error, Kind, Result};
 use crate::explain::causes;
-use crate::explain::job::{Checkout, Job};
+use crate::explain::job::Job;
 use crate::explain::published::Published;
 use crate::explain::report;
 use crate::explain::requests;
 use crate::handover;
 use crate::identity::{self, Identity};
-use crate::index::Index;
 use crate::index_api::{MintReply, Minted};
 use crate::net::deadline::Deadline;
 use crate::net::http::Http;
@@ -34,9 +32,6 @@ const REVOCATION_TIMEOUT: Duration = Duration::from_secs(10);
 /// The audience of an ID token for `claims`, if the index would have to be asked for its own.
 const NO_AUDIENCE: &str = "token-mint-claims";
 
-/// The text for a token without a time of expiry.
-const UNKNOWN_VALIDITY: &str = "the index does not say until when it is valid (PyPI's tokens live 15 minutes)";
-
 /// One run's exchange.
 pub struct Exchange<'a> {
     settings: &'a Settings,
@@ -49,10 +44,10 @@ pub struct Exchange<'a> {
 
 /// An ID token, and the audience that was requested for it.
 pub struct Proof {
-    pub id_token: IdToken,
+    id_token: IdToken,
     audience: String,
     /// The audience that the index accepts, if it is known. An audience that the user names says nothing about that.
-    pub expected: Option<String>,
+    expected: Option<String>,
 }
 
 impl Exchange<'_> {
@@ -119,20 +114,23 @@ impl Exchange<'_> {
         if let Some(signal) = deadline.signal() {
             return Err(Error::signal(signal));
         }
-        handover::mask(live.token.reveal(), self.env)?; // where it can't be hidden, it is not used
+        handover::mask(live.minted.token.reveal(), self.env)?; // where it can't be hidden, it is not used
         if has_bad_expiry {
-            report::warning(&format!("{}; {}", requests::BAD_EXPIRY, validity(&live)), self.env);
+            report::warning(
+                &format!("{}; {}", requests::BAD_EXPIRY, validity(live.minted.expires_unix_secs)),
+                self.env,
+            );
         }
         Ok(live)
     }
 
     /// Revokes an API token. A failure is a warning: the token expires by itself.
-    fn revoke(&self, token: &str, minted: Option<&Minted>) {
-        let Settings { index, .. } = self.settings;
+    fn revoke(&self, token: &str, expires_unix_secs: Option<u64>) {
+        let index = &self.settings.index;
         let deadline = Deadline::after(REVOCATION_TIMEOUT).despite_signals();
-        let http = self.http.until(deadline);
-        let validity = || minted.map_or_else(|| UNKNOWN_VALIDITY.to_owned(), validity);
-        match revoke(token, index, &http, Retry { deadline, ..self.retry }) {
+        let (http, retry) = (self.http.until(deadline), Retry { deadline, ..self.retry });
+        let validity = || validity(expires_unix_secs);
+        match retry.run(|_| index.burn(token, &http)) {
             Ok(true) => self.log.line(&format!("{} has accepted the API token for revocation", index.name())),
             Ok(false) => self.log.line(&format!("{} can't revoke API tokens; {}", index.name(), validity())),
             Err(error) => {
@@ -154,9 +152,10 @@ impl Exchange<'_> {
 
     /// A refusal with its causes.
     fn explained(&self, mut error: Error, proof: &Proof) -> Error {
-        if error.kind == Kind::Refused {
-            let ask = |project: &str| self.published(project);
-            self.with_job(proof, |job| causes::explain_refusal(&mut error.explanation, job, ask));
+        if error.kind == Kind::Refused
+            && let Some(job) = self.job(proof)
+        {
+            causes::explain_refusal(&mut error.explanation, job, |project| self.published(project));
         }
         error
     }
@@ -164,24 +163,22 @@ impl Exchange<'_> {
     /// What the index publishes of a project.
     pub fn published(&self, project: &str) -> Published {
         let Settings { index, offline, .. } = self.settings;
-        if *offline { Published::Nothing } else { Published::of(project, index, &self.http) }
+        if *offline { Published::NotAsked } else { Published::of(project, index, &self.http) }
     }
 
-    /// Calls `act` with the job that the ID token describes; `None` if the token has no claims.
-    pub fn with_job<T>(&self, proof: &Proof, act: impl FnOnce(&Job) -> T) -> Option<T> {
+    /// The job that the ID token describes; `None` if the token has no claims.
+    pub fn job(&self, proof: &Proof) -> Option<Job<'_>> {
         let Settings { index, project, id_token_env, .. } = self.settings;
-        let claims = Claims::of(&proof.id_token)?;
-        let (audience, id_token_env) = (proof.expected.as_deref(), id_token_env.as_deref());
-        let (projects, now_unix_secs) = (pyproject::known(project.as_deref()), time::now_unix_secs());
-        let checkout = Checkout::of(self.env);
-        Some(act(&Job { claims: &claims, index, audience, id_token_env, projects: &projects, checkout, now_unix_secs }))
+        let job = Job::of(Claims::of(&proof.id_token)?, index, self.env);
+        let (audience, id_token_env) = (proof.expected.clone(), id_token_env.clone());
+        Some(Job { audience, id_token_env, projects: pyproject::known(project.as_deref()), ..job })
     }
 }
 
 /// An API token that was minted. It ends in one of two ways: kept by the program that it was handed over to, or
 /// revoked when this is dropped.
 pub struct LiveToken<'a> {
-    minted: Minted,
+    pub minted: Minted,
     exchange: &'a Exchange<'a>,
     is_kept: bool,
 }
@@ -196,31 +193,18 @@ impl LiveToken<'_> {
     pub fn revoke(self) {}
 }
 
-impl Deref for LiveToken<'_> {
-    type Target = Minted;
-
-    fn deref(&self) -> &Minted {
-        &self.minted
-    }
-}
-
 impl Drop for LiveToken<'_> {
     fn drop(&mut self) {
         if !self.is_kept {
-            self.exchange.revoke(self.minted.token.reveal(), Some(&self.minted));
+            self.exchange.revoke(self.minted.token.reveal(), self.minted.expires_unix_secs);
         }
     }
 }
 
-/// Revokes an API token, in several attempts if necessary. True if the index accepted the request; false if it can't revoke.
-pub fn revoke(token: &str, index: &Index, http: &Http, retry: Retry) -> Result<bool> {
-    retry.run(|_| index.burn(token, http))
-}
-
 /// Until when an API token is valid, in words.
-pub fn validity(minted: &Minted) -> String {
-    match minted.expires_unix_secs {
+pub fn validity(expires_unix_secs: Option<u64>) -> String {
+    match expires_unix_secs {
         Some(expires) => format!("it is valid until {}", time::describe(expires, time::now_unix_secs())),
-        None => UNKNOWN_VALIDITY.to_owned(),
+        None => "the index does not say until when it is valid (PyPI's tokens live 15 minutes)".to_owned(),
     }
 }

@@ -5,7 +5,6 @@ pub mod evidence;
 #[cfg(test)]
 #[path = "../tests/it/golden.rs"]
 mod golden;
-mod guess;
 pub mod id_token;
 pub mod job;
 pub mod messages;

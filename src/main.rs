@@ -26,10 +26,9 @@ use std::ffi::OsString;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use claims::Claims;
 use cli::Command;
 use env::Env;
-use error::{Error, Kind, Result};
+use error::{Error, Result};
 use exchange::Exchange;
 use explain::{causes, messages, report};
 use handover::command::Upload;
@@ -65,30 +64,29 @@ fn run(env: &Env) -> Result<u8> {
     match command {
         Command::Help => handover::print(&cli::help(), Deadline::after(TO_PRINT))?,
         Command::Version => handover::print(cli::VERSION, Deadline::after(TO_PRINT))?,
-        Command::Mint => return hand_over(&settings()?, env),
+        Command::Mint => hand_over(&settings()?, env)?,
         Command::Run(argv) => return upload(argv, &settings()?, env),
         Command::Burn => burn(&settings()?, env)?,
-        Command::Check => return check(&settings()?, env),
+        Command::Check => check(&settings()?, env)?,
         Command::Claims => show_claims(&settings()?, env)?,
     }
     Ok(0)
 }
 
 /// Mints an API token and hands it over to the program that started us.
-fn hand_over(settings: &Settings, env: &Env) -> Result<u8> {
+fn hand_over(settings: &Settings, env: &Env) -> Result<()> {
     let exchange = Exchange::prepare(settings, env)?;
     let handover = Handover::plan(settings.format, env)?;
-    let proof = exchange.request_id_token()?;
-    let minted = exchange.mint(proof)?;
-    let place = handover.deliver(&minted, &settings.index, env, exchange.deadline())?;
-    let validity = exchange::validity(&minted);
-    minted.keep();
+    let live = exchange.mint(exchange.request_id_token()?)?;
+    let place = handover.deliver(&live.minted, &settings.index, env, exchange.deadline())?;
+    let validity = exchange::validity(live.minted.expires_unix_secs);
+    live.keep();
 
     let how = format!("API token handed over {place}");
     exchange.log.line(&how);
     exchange.log.line(&validity);
     report::success(&format!("an API token for {}", settings.index), &format!("{how}; {validity}"), env);
-    Ok(0)
+    Ok(())
 }
 
 /// Mints an API token, runs an upload tool with it, and revokes it.
@@ -97,10 +95,10 @@ fn upload(argv: Vec<OsString>, settings: &Settings, env: &Env) -> Result<u8> {
     let upload = Upload::plan(argv, &settings.index, env)?;
     let proof = exchange.request_id_token()?;
     let withheld = exchange.identity_variables(&proof);
-    let minted = exchange.mint(proof)?;
-    let ended = upload.run(&minted, &withheld, exchange.deadline(), exchange.log);
-    let validity = exchange::validity(&minted);
-    minted.revoke();
+    let live = exchange.mint(proof)?;
+    let ended = upload.run(&live.minted, &withheld, exchange.deadline(), exchange.log);
+    let validity = exchange::validity(live.minted.expires_unix_secs);
+    live.revoke();
     let (status, how) = ended?;
     match status {
         0 => {
@@ -114,18 +112,16 @@ fn upload(argv: Vec<OsString>, settings: &Settings, env: &Env) -> Result<u8> {
 }
 
 /// Mints an API token and revokes it, to see whether that works.
-fn check(settings: &Settings, env: &Env) -> Result<u8> {
+fn check(settings: &Settings, env: &Env) -> Result<()> {
     let exchange = Exchange::prepare(settings, env)?;
     let name = settings.index.name();
-    let proof = exchange.request_id_token()?;
-    let minted = exchange.mint(proof)?;
-    minted.revoke();
+    exchange.mint(exchange.request_id_token()?)?.revoke();
     let what = format!("{name} mints API tokens for this job: a release from it would work");
     let pending = format!("if its publisher was pending, {name} has just created the project");
     exchange.log.line(&what);
     exchange.log.line(&pending);
     report::success("a rehearsal", &format!("{what}; {pending}"), env);
-    Ok(0)
+    Ok(())
 }
 
 /// Revokes the API token that is given.
@@ -137,8 +133,8 @@ fn burn(settings: &Settings, env: &Env) -> Result<()> {
     if let Some(other) = token.index_host().and_then(|host| index.other_with_tokens_of(&host)) {
         return Err(messages::token_of_other_index(index, &other, &other.known_audience().unwrap_or_default()));
     }
-    let http = Http::new(deadline, log, settings.proxies.clone());
-    match exchange::revoke(token.reveal(), index, &http, Retry { deadline, log })? {
+    let (http, retry) = (Http::new(deadline, log, settings.proxies.clone()), Retry { deadline, log });
+    match retry.run(|_| index.burn(token.reveal(), &http))? {
         true => log.line(&format!("{index} has accepted the API token for revocation")),
         false => log.line(&format!("{index} can't revoke API tokens; this one expires by itself")),
     }
@@ -152,21 +148,15 @@ fn show_claims(settings: &Settings, env: &Env) -> Result<()> {
     }
     let exchange = Exchange::prepare(settings, env)?;
     let proof = exchange.request_id_token_to_look_at()?;
-    let claims = Claims::of(&proof.id_token).ok_or_else(messages::no_claims)?;
-    let ask = (!settings.offline).then_some(|project: &str| exchange.published(project));
-    let explained = exchange.with_job(&proof, |job| causes::explain_claims(job, ask));
+    let job = exchange.job(&proof).ok_or_else(messages::no_claims)?;
+    let json = job.claims.to_json();
+    let explained = causes::explain_claims(job, |project| exchange.published(project));
     if let Some(signal) = exchange.deadline().signal() {
         return Err(Error::signal(signal));
     }
     if settings.format == Some(Format::Json) {
-        handover::print(&claims.to_json(), exchange.deadline())?;
+        handover::print(&json, exchange.deadline())?;
     }
-    match explained {
-        Some((explanation, true)) => {
-            return Err(Error { explanation: Box::new(explanation), ..Error::new(Kind::Refused, "") });
-        }
-        Some((explanation, false)) => report::identity(&messages::worded(explanation, env), env),
-        None => {}
-    }
+    report::identity(&messages::worded(explained?, env), env);
     Ok(())
 }

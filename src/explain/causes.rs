@@ -4,107 +4,94 @@
 //! `gitlab.py`. It looks whether the ID token has all claims that it needs; then it looks a publisher up by owner, owner ID,
 //! repository, workflow file and environment; only what it has found it checks claim by claim, and then it names the claim.
 
-use crate::error::{Cause, Explanation, Reason, Weight};
-use crate::explain::job::{Job, PROJECT_EXISTS};
+use crate::error::{Cause, Error, Explanation, Kind, Reason, Result, Weight};
+use crate::explain::job::Job;
 use crate::explain::published::Published;
-use crate::explain::publisher_form::{Form, Provider, workflow_file, workflow_repository};
+use crate::explain::publisher_form::{Provider, workflow_file, workflow_repository};
 use crate::text::shown;
 
-const RENEWED: &str = "the repository was moved, or the owner's account was made anew, since the publisher was added. Delete the \
-                       publisher and add it again";
+/// The code of a refusal because a pending publisher names a project that exists.
+const PROJECT_EXISTS: &str = "invalid-pending-publisher";
+
+/// What PyPI says of the name of the project that a pending publisher is to create, and what that means.
+const BAD_NAMES: [(&str, &str); 5] = [
+    ("is too similar to an existing project", "a project has a name that is too much like it"),
+    ("conflict with Python Standard Library module name", "a module of Python's standard library has that name"),
+    ("isn't allowed", "PyPI allows nobody to use that name"),
+    ("conflicts with an existing project", "a project has that name, but for case, dots, hyphens and underscores"),
+    ("is invalid", "it is not a name as projects have them"),
+];
 
 /// Adds to what is said of a refusal what is behind it; nothing, where the index's reasons are not known. Where that leaves guesses
 /// on the publisher, `ask` is asked what the index publishes of the project.
-pub fn explain_refusal(explanation: &mut Explanation, job: &Job, ask: impl FnOnce(&str) -> Published) {
+pub fn explain_refusal(explanation: &mut Explanation, mut job: Job, ask: impl FnOnce(&str) -> Published) {
     let mut causes: Vec<Cause> = vec![];
     for cause in explanation.reasons.iter().flat_map(|reason| job.causes_of(reason)) {
         if !causes.contains(&cause) {
             causes.push(cause);
         }
     }
-    let is_left_to_guess = causes.iter().any(|cause| cause.weight == Weight::Guess && cause.needs_form);
-    let project = job.project().filter(|_| is_left_to_guess);
-    let published = project.map_or(Published::Nothing, ask);
     if !causes.is_empty() {
         explanation.hints.clear(); // each cause says what to do
     }
-    if is_left_to_guess {
-        causes = job.with_evidence(causes, &published);
-        explanation.hints.extend(job.owners(&published).into_iter().chain(job.several_projects()));
+    if causes.iter().any(|cause| cause.weight == Weight::Guess && cause.needs_form) {
+        job.published = job.project().map_or(Published::NotAsked, ask);
+        causes = job.with_evidence(causes);
+        explanation.hints.extend(job.owners().into_iter().chain(job.several_projects()));
     }
     causes.sort_by_key(|cause| cause.weight);
     let project_exists = explanation.reasons.iter().any(|reason| reason.code == PROJECT_EXISTS);
+    let has_project = job.published.has_project().or(project_exists.then_some(true));
+    let needs_form = causes.iter().any(|cause| cause.needs_form);
+    explanation.link = job.link(has_project).filter(|_| needs_form);
     explanation.finding = explanation.reasons.first().and_then(|reason| job.finding(reason));
     (explanation.form, explanation.context) = job.rows();
-    explanation.link = job.link(&causes, published.has_project().or(project_exists.then_some(true)));
     explanation.causes = causes;
 }
 
-/// What is to be said of an identity before the index is asked for a token: `token-mint claims`. With it whether the index would
-/// refuse it for certain. `ask` is asked what the index publishes of the project, unless it would; `None`: nobody is to be asked.
-pub fn explain_claims(job: &Job, ask: Option<impl FnOnce(&str) -> Published>) -> (Explanation, bool) {
-    let name = job.index.name();
+/// What is to be said of an identity before the index is asked for a token: `token-mint claims`. `ask` is asked what the index
+/// publishes of the project.
+///
+/// # Errors
+/// The index would refuse it for certain.
+pub fn explain_claims(mut job: Job, ask: impl FnOnce(&str) -> Published) -> Result<Explanation> {
+    let index = job.index.name();
     let refused = job.causes_in_token().into_iter().chain(job.cause_in_issuer()).chain(job.causes_in_workflow());
-    let causes: Vec<Cause> = refused.collect();
+    let mut causes: Vec<Cause> = refused.collect();
     let is_refused = !causes.is_empty();
-    let asked = job.project().zip(ask).filter(|_| !is_refused);
-    let is_asked = asked.is_some();
-    let published = asked.map_or(Published::Nothing, |(project, ask)| ask(project));
-    let fact = match is_refused {
-        false => format!("a publisher with these values lets this job publish to {name}"),
-        true => format!("{name} would refuse this job"),
-    };
+    if !is_refused {
+        job.published = job.project().map_or(Published::NotAsked, ask);
+    }
     let mut hints: Vec<String> = job.matching().into_iter().collect();
-    let causes = match (is_refused, job.matches_last_publisher(&published)) {
-        (true, _) => causes.into_iter().chain(job.called_file()).collect(),
-        (false, true) => {
-            hints.push(format!(
-                "the last release came from a publisher that this job matches (from {name}'s Integrity API)"
-            ));
-            causes
+    if !is_refused && job.matches_last_publisher() {
+        let from = format!("(from {index}'s Integrity API)");
+        hints.push(format!("the last release came from a publisher that this job matches {from}"));
+    } else {
+        causes.extend(job.called_file());
+        causes = if is_refused { causes } else { job.with_evidence(causes) };
+    }
+    hints.extend(job.owners().into_iter().chain(job.several_projects()));
+    hints.push(match job.published {
+        Published::NotAsked => {
+            format!("nothing was asked of {index}: whether a publisher for this job is registered there was not looked up")
         }
-        (false, false) => job.with_evidence(job.called_file().into_iter().collect(), &published),
-    };
-    hints.extend(job.owners(&published).into_iter().chain(job.several_projects()));
-    hints.push(match is_asked {
-        true => format!(
-            "{name} does not publish which publishers are registered, so whether one for this job is could not be looked up"
+        _ => format!(
+            "{index} does not publish which publishers are registered, so whether one for this job is could not be looked up"
         ),
-        false => {
-            format!(
-                "nothing was asked of {name}: whether a publisher for this job is registered there was not looked up"
-            )
-        }
     });
-    let link = job.link(&[Cause::possible("").in_form()], published.has_project());
+    let link = job.link(job.published.has_project());
     let (form, context) = job.rows();
-    (Explanation { fact, form, context, causes, hints, link, ..Explanation::default() }, is_refused)
+    let explanation = Explanation { form, context, causes, hints, link, ..Explanation::default() };
+    if is_refused {
+        let explanation = Explanation { fact: format!("{index} would refuse this job"), ..explanation };
+        return Err(Error { explanation: Box::new(explanation), ..Error::new(Kind::Refused, "") });
+    }
+    Ok(Explanation { fact: format!("a publisher with these values lets this job publish to {index}"), ..explanation })
 }
 
+// What the index says, and what it means. Its words are looked for in the order of the lines.
+
 impl Job<'_> {
-    /// The causes, with what points at one in front. What a publisher did once, it can do.
-    fn with_evidence(&self, mut causes: Vec<Cause>, published: &Published) -> Vec<Cause> {
-        if self.matches_last_publisher(published) {
-            causes.retain(|cause| cause.weight != Weight::Evidence);
-        }
-        let evidence = self.evidence(published);
-        match published {
-            // That a project is new says less than what the job itself shows.
-            Published::NoProject | Published::NoRelease => causes.into_iter().chain(evidence).collect(),
-            _ => evidence.into_iter().chain(causes).collect(),
-        }
-    }
-
-    fn several_projects(&self) -> Option<String> {
-        let [first, second, ..] = self.projects else { return None };
-        Some(format!(
-            "dist/ has files of several projects, among them {} and {}: name the one that this is about with --project \
-             (TOKEN_MINT_PROJECT) to get more",
-            shown(first),
-            shown(second)
-        ))
-    }
-
     /// The refusal in a few words.
     fn finding(&self, Reason { code, description }: &Reason) -> Option<String> {
         let what = match code.as_str() {
@@ -119,77 +106,188 @@ impl Job<'_> {
         Some(format!("{} refused this job: {what}", self.index.name()))
     }
 
+    /// What is behind a reason; nothing, where that is not known.
     fn causes_of(&self, Reason { code, description }: &Reason) -> Vec<Cause> {
         let index = self.index.name();
-        match code.as_str() {
-            "invalid-publisher" => self.no_publisher(description),
-            PROJECT_EXISTS => vec![
-                certain(format!(
-                    "a pending publisher matched this job, and the project that it is to create exists by now. {index} has deleted \
-                     that pending publisher. Run the job again once: it succeeds if the project has a publisher for this job, \
-                     too. If that says that there is none, add one on the project's own page. If the project is not yours, \
-                     choose another name"
-                ))
-                .in_form(),
-            ],
-            "invalid-reuse-token" => vec![certain(
+        let says = |words: &str| description.contains(words);
+        let kept = "a pending publisher matched this job, and was kept";
+        vec![match code.as_str() {
+            "invalid-publisher" => return self.no_publisher(description),
+            PROJECT_EXISTS => Cause::certain(format!(
+                "a pending publisher matched this job, and the project that it is to create exists by now. {index} has deleted \
+                 that pending publisher. Run the job again once: it succeeds if the project has a publisher for this job, too. If \
+                 that says that there is none, add one on the project's own page. If the project is not yours, choose another name"
+            ))
+            .in_form(),
+            "invalid-reuse-token" => Cause::certain(
                 "an ID token can be exchanged once, and this one was. Run the job again: it gets a new one. If a copy of the ID \
                  token was used elsewhere, find out by whom",
-            )],
+            ),
             "invalid-token" => match self.causes_in_token() {
-                causes if causes.is_empty() => vec![self.not_verified()],
-                causes => causes,
+                causes if causes.is_empty() => self.not_verified(),
+                causes => return causes,
             },
-            "invalid-payload" => self.payload(description).into_iter().collect(),
-            "not-enabled" => vec![certain(format!(
+            "invalid-payload" if says("unknown trusted publishing issuer") => self.unknown_issuer(),
+            "invalid-payload" if says("malformed JWT") => Cause::certain(format!(
+                "what was sent is no JSON Web Token that {index} can read. Is it the CI system's ID token, unchanged? More on \
+                 that: https://docs.pypi.org/trusted-publishers/troubleshooting/"
+            )),
+            "invalid-payload" if says("New project registration temporarily disabled") => Cause::certain(format!(
+                "{kept}, but {index} lets nobody create projects for now. Run the job again later"
+            )),
+            "invalid-payload" => {
+                let Some((_, why)) = BAD_NAMES.into_iter().find(|(words, _)| says(words)) else { return vec![] };
+                Cause::certain(format!(
+                    "{kept}, but {index} can't create a project with the name that it gives: {why}. Choose another name, and add \
+                     a pending publisher for that"
+                ))
+            }
+            "not-enabled" => Cause::certain(format!(
                 "{index} has switched trusted publishing off, for now or for this CI system. Nothing in your project is wrong. \
                  Its status page or its operators know more; run the job again later"
-            ))],
-            _ => vec![],
-        }
+            )),
+            _ => return vec![],
+        }]
     }
 
+    /// What is behind the code `invalid-publisher`: there is no publisher, or the one that was found does not take the job.
     fn no_publisher(&self, description: &str) -> Vec<Cause> {
-        if description.contains("pull_request_target") {
-            return vec![self.pull_request_target()];
-        }
-        if let Some(cause) = self.flaw_in_claims(description) {
-            return vec![cause];
-        }
-        // A publisher was found, and one claim is at fault.
-        if let Some((expected, got)) = mismatch(description, " job_workflow_ref claim does not match") {
-            return vec![match workflow_repository(&expected) == workflow_repository(&got) {
-                true => self.other_ref("workflow's file", &expected, &got),
-                false => self.called_elsewhere(&got),
-            }];
-        }
-        if let Some((expected, got)) = mismatch(description, " ci_config_ref_uri claim does not match") {
-            return vec![self.other_ref("pipeline's file", &expected, &got)];
-        }
-        if let Some((expected, got)) = mismatch(description, " workflow_ref claim does not match") {
-            return vec![self.other_ref("calling workflow's file", &expected, &got)];
-        }
-        if description.contains("'subject' claim") {
-            return vec![self.claim("sub")]; // ActiveState's
-        }
-        let missing = quoted_after(description, "Missing claim ");
-        let failed = quoted_after(description, "Check failed for required claim ")
-            .or_else(|| quoted_after(description, "Check failed for optional claim "));
-        match (missing, failed.as_deref()) {
-            (Some(name), _) => return vec![self.missing(&name)],
-            (None, Some("repository_owner_id")) => return vec![self.owner_id()],
-            (None, Some("job_workflow_ref")) if !self.workflow().is_empty() => return self.workflow(),
-            (None, Some("environment")) => return vec![self.other_environment()],
-            (None, Some(name)) => return vec![self.claim(name)],
-            (None, None) => {}
-        }
-        let mut causes = self.workflow();
-        if self.runs_elsewhere().is_none() {
-            causes.push(self.guess()); // else nothing is left to guess: such a job can't be matched
-        }
-        causes
+        let (index, issuer) = (self.index.name(), self.issuer());
+        let says = |words: &str| description.contains(words);
+        // Up to the next quotation mark.
+        let after = |words: &str| Some(description.split_once(words)?.1.split_once('\'')?.0);
+        let expected = after("expecting one of ['").unwrap_or_default();
+        let got = after(", got '").unwrap_or_default();
+        let is_other =
+            |claim| !expected.is_empty() && !got.is_empty() && says(&format!(" {claim} claim does not match"));
+        let other_file = |what| {
+            let advice = match self.form.provider {
+                Provider::GitHub => {
+                    ". Call the workflow by its path (`uses: ./.github/workflows/…`), so that both come from one commit, or put \
+                     the job into the calling file"
+                }
+                _ => "",
+            };
+            let (expected, got) = (shown(expected), shown(got));
+            format!(
+                "a publisher was found, but the {what} is another one, or not of the job's own commit: {index} expects \
+                 {expected}, and the job's is {got}{advice}"
+            )
+        };
+        // ActiveState has other words for its subject.
+        let text = match after("claim '").or(says("'subject' claim").then_some("sub")) {
+            _ if says("pull_request_target") => return vec![self.pull_request_target()],
+            // of `ref` or `ref_path`
+            _ if says(" and sha claims are empty") => format!(
+                "{index} found a publisher, but the ID token names neither the job's branch or tag nor its commit"
+            ),
+            _ if says("job_workflow_ref claim is empty") => format!(
+                "{index} found a publisher, but the ID token names no workflow file: its claim job_workflow_ref is empty"
+            ),
+            _ if says("extract workflow filename") => {
+                let file = self.claims.text("job_workflow_ref").or_else(|| self.claims.text("ci_config_ref_uri"));
+                format!(
+                    "{index} finds no workflow file's name in the ID token, so it did not look for a publisher. The name has to \
+                     end in .yml or .yaml, and the claim is `{}`",
+                    shown(&file.unwrap_or_default())
+                )
+            }
+            _ if says("JWT issuer ") => format!(
+                "{index} knows {issuer} as an organisation's own issuer, but for a CI system of this kind it takes ID tokens of {} \
+                 only. It did not look for a publisher, and none could match",
+                shown(after("expected issuer '").unwrap_or_default())
+            ),
+            _ if is_other("job_workflow_ref") && workflow_repository(expected) != workflow_repository(got) => {
+                return vec![self.called_elsewhere(got)];
+            }
+            _ if is_other("job_workflow_ref") => other_file("workflow's file"),
+            _ if is_other("ci_config_ref_uri") => other_file("pipeline's file"),
+            _ if is_other("workflow_ref") => other_file("calling workflow's file"),
+            Some(name) if says("Missing claim '") => format!(
+                "the ID token has no claim {}, and {index} wants it before it looks for any publisher, so this says nothing of \
+                 your publishers. Such a token is not as {issuer} issues them for a job: where does it come from?",
+                shown(name)
+            ),
+            Some("repository_owner_id") => {
+                let id = self.claims.text("repository_owner_id").unwrap_or_else(|| "the job has".to_owned());
+                let text = format!(
+                    "a publisher was found, but the owner ID that was stored with it is another one than {}: the repository was \
+                     moved, or the owner's account was made anew, since the publisher was added. Delete the publisher and add it \
+                     again",
+                    shown(&id)
+                );
+                return vec![Cause::certain(text).in_form()];
+            }
+            Some("environment") => {
+                let what = match self.claims.text("environment") {
+                    Some(name) => {
+                        format!("another environment than this job's `{}`: change one of the two", shown(&name))
+                    }
+                    None => {
+                        "an environment, and this job has none: add `environment:` with that name to the job".to_owned()
+                    }
+                };
+                return vec![Cause::certain(format!("{index} found your publisher, but it names {what}")).in_form()];
+            }
+            Some("job_workflow_ref") if !self.workflow().is_empty() => return self.workflow(),
+            Some(name) => {
+                let value = self.claims.text(name).map_or(String::new(), |value| format!(": `{}`", shown(&value)));
+                let advice = match (name, self.form.provider) {
+                    ("sub", Provider::GitLab) => {
+                        ". The GitLab project makes its ID tokens' subject in a way of its own \
+                         (`ci_id_token_sub_claim_components`): set it back to the default"
+                    }
+                    _ => "",
+                };
+                let name = shown(name);
+                format!("{index} found a publisher, but the job's claim {name} is not what it expects{value}{advice}")
+            }
+            None => return self.workflow().into_iter().chain(self.guess()).collect(),
+        };
+        vec![Cause::certain(text)]
     }
 
+    /// What may be the reason that nothing matched, likeliest first. Nothing, if the job can't be matched at all.
+    fn guess(&self) -> Option<Cause> {
+        let index = self.index.name();
+        let mut differs = format!(
+            "one of the publisher's fields on {index} differs from this job: compare them letter by letter with this job's values"
+        );
+        if self.form.provider == Provider::GitHub {
+            let environment = match self.form.environment() {
+                Some(_) => "A publisher that names no environment matches this job, too",
+                None => {
+                    "The job has no environment: if the publisher names one, add `environment:` with that name to the job"
+                }
+            };
+            differs.push_str(&format!(
+                " (.yml is not .yaml; was the repository or the workflow's file renamed? {environment}). If every field agrees, the \
+                 owner ID may be another one (the repository was moved, or the account made anew), a field may have a stray space, \
+                 or the environment was stored with capitals: delete the publisher and add it again"
+            ));
+        }
+        let missing = match self.index.is_testpypi() {
+            true => {
+                "nothing is registered for this job on TestPyPI, which has accounts and publishers of its own: a publisher on \
+                 PyPI does not count here. Register it on TestPyPI, too"
+                    .to_owned()
+            }
+            false => format!(
+                "no publisher is registered for this job on {index}: it was never added, or on another index (TestPyPI has \
+                 publishers of its own), or it was a pending one, which is gone after 30 days, or once it was used or refused"
+            ),
+        };
+        // The first run of a workflow, as GitHub counts them: nothing was registered yet, more often than not. TestPyPI's
+        // publishers are other than PyPI's, and few know.
+        let is_new = self.claims.text("run_number").as_deref() == Some("1") || self.index.is_testpypi();
+        let texts = if is_new { [missing, differs] } else { [differs, missing] };
+        self.runs_elsewhere().is_none().then(|| Cause::possible(texts.join(". Or ")).in_form())
+    }
+}
+
+// What the claims say
+
+impl Job<'_> {
     /// What is wrong with the workflow, whatever is registered.
     fn causes_in_workflow(&self) -> Vec<Cause> {
         let is_target = self.claims.text("event_name").as_deref() == Some("pull_request_target");
@@ -210,16 +308,15 @@ impl Job<'_> {
     }
 
     fn pull_request_target(&self) -> Cause {
-        let index = self.index.name();
-        certain(format!(
-            "the workflow was started by pull_request_target, and {index} takes no job that was: anybody who opens a pull \
-             request can steer it. Publish from a workflow that starts on a push of a tag, on a release, or by \
-             workflow_dispatch"
+        Cause::certain(format!(
+            "the workflow was started by pull_request_target, and {} takes no job that was: anybody who opens a pull request can \
+             steer it. Publish from a workflow that starts on a push of a tag, on a release, or by workflow_dispatch",
+            self.index.name()
         ))
     }
 
     fn called_elsewhere(&self, called: &str) -> Cause {
-        certain(format!(
+        Cause::certain(format!(
             "the job runs in a reusable workflow of another repository, {}, and {} can't match such a job to a publisher. Call \
              that workflow to build, if you like, but put the job that mints and uploads into a workflow file of your own \
              repository, and register that file",
@@ -229,7 +326,7 @@ impl Job<'_> {
     }
 
     fn called_file(&self) -> Option<Cause> {
-        let file = |claim| workflow_file(self.claims, claim).map(|file| shown(&file));
+        let file = |claim| self.claims.text(claim).and_then(|of| workflow_file(&of).map(shown));
         let (called, caller) = (file("job_workflow_ref")?, file("workflow_ref")?);
         self.claims.text("repository").filter(|_| called != caller && self.runs_elsewhere().is_none())?;
         let text = format!(
@@ -239,117 +336,22 @@ impl Job<'_> {
              refused",
             self.index.name()
         );
-        Some(Cause::evidence(text).in_form())
+        Some(Cause::evidence(text))
     }
 
-    fn missing(&self, name: &str) -> Cause {
-        certain(format!(
-            "the ID token has no claim {}, and {} wants it before it looks for any publisher, so this says nothing of your \
-             publishers. Such a token is not as {} issues them for a job: where does it come from?",
-            shown(name),
-            self.index.name(),
-            self.issuer()
+    fn several_projects(&self) -> Option<String> {
+        let [first, second, ..] = &self.projects[..] else { return None };
+        Some(format!(
+            "dist/ has files of several projects, among them {} and {}: name the one that this is about with --project \
+             (TOKEN_MINT_PROJECT) to get more",
+            shown(first),
+            shown(second)
         ))
-    }
-
-    fn claim(&self, name: &str) -> Cause {
-        let index = self.index.name();
-        let what = self.claims.text(name).map_or(String::new(), |value| format!(": `{}`", shown(&value)));
-        let advice = match (name, Form::of(self.claims).provider) {
-            ("sub", Provider::GitLab) => {
-                ". The GitLab project makes its ID tokens' subject in a way of its own \
-                 (`ci_id_token_sub_claim_components`): set it back to the default"
-            }
-            _ => "",
-        };
-        certain(format!(
-            "{index} found a publisher, but the job's claim {} is not what it expects{what}{advice}",
-            shown(name)
-        ))
-    }
-
-    fn other_environment(&self) -> Cause {
-        let index = self.index.name();
-        certain(match self.claims.text("environment") {
-            Some(environment) => format!(
-                "{index} found your publisher, but it names another environment than this job's `{}`: change one of the two",
-                shown(&environment)
-            ),
-            None => format!(
-                "{index} found your publisher, but it names an environment, and this job has none: add `environment:` with that \
-                 name to the job"
-            ),
-        })
-        .in_form()
-    }
-
-    /// What the index says of the ID token's claims by themselves.
-    fn flaw_in_claims(&self, description: &str) -> Option<Cause> {
-        let index = self.index.name();
-        let text = if description.contains("The ref_path and sha claims are empty") {
-            format!(
-                "{index} found a publisher, but the ID token lacks the job's branch or tag, or its commit (ref_path, sha)"
-            )
-        } else if description.contains("The ref and sha claims are empty") {
-            format!("{index} found a publisher, but the ID token names neither the job's branch or tag nor its commit")
-        } else if description.contains("job_workflow_ref claim is empty") {
-            format!(
-                "{index} found a publisher, but the ID token names no workflow file: its claim job_workflow_ref is empty"
-            )
-        } else if description.contains("extract workflow filename") {
-            format!(
-                "{index} finds no workflow file's name in the ID token, so it did not look for a publisher. The name has to end \
-                 in .yml or .yaml, and the claim is `{}`",
-                self.shown(if self.claims.text("job_workflow_ref").is_some() {
-                    "job_workflow_ref"
-                } else {
-                    "ci_config_ref_uri"
-                })
-            )
-        } else if let Some(rest) = description.split_once("JWT issuer ").map(|(_, rest)| rest) {
-            let expected = quoted_after(rest, "expected issuer ").unwrap_or_default();
-            format!(
-                "{index} knows {} as an organisation's own issuer, but for a CI system of this kind it takes ID tokens of {} only. It \
-                 did not look for a publisher, and none could match",
-                self.issuer(),
-                shown(&expected)
-            )
-        } else {
-            return None;
-        };
-        Some(certain(text))
-    }
-
-    fn other_ref(&self, file: &str, expected: &str, got: &str) -> Cause {
-        let advice = match Form::of(self.claims).provider {
-            Provider::GitHub => {
-                ". Call the workflow by its path (`uses: ./.github/workflows/…`), so that both come from one commit, or put the \
-                 job into the calling file"
-            }
-            _ => "",
-        };
-        certain(format!(
-            "a publisher was found, but the {file} is another one, or not of the job's own commit: {} expects {}, and the job's is \
-             {}{advice}",
-            self.index.name(),
-            shown(expected),
-            shown(got)
-        ))
-    }
-
-    fn owner_id(&self) -> Cause {
-        let id = self.claims.text("repository_owner_id").unwrap_or_else(|| "the job has".to_owned());
-        certain(format!(
-            "a publisher was found, but the owner ID that was stored with it is another one than {}: {RENEWED}",
-            shown(&id)
-        ))
-        .in_form()
     }
 
     /// How PyPI matches such a job, for whoever fills in the form.
     fn matching(&self) -> Option<String> {
-        let (name, has_environment) = (self.index.name(), self.claims.text("environment").is_some());
-        let how = match Form::of(self.claims).provider {
+        let how = match self.form.provider {
             Provider::GitHub => {
                 "compares owner, repository and the workflow's file name letter by letter, the environment in any case, \
                  and the owner ID"
@@ -359,40 +361,21 @@ impl Job<'_> {
             }
             Provider::Google | Provider::Other => return None,
         };
-        let environment = match has_environment {
-            true => "A publisher that names no environment takes any job of that file, so naming one is safer",
-            false => "A publisher that names an environment would not match: the job has none",
+        let environment = match self.form.environment() {
+            Some(_) => "A publisher that names no environment takes any job of that file, so naming one is safer",
+            None => "A publisher that names an environment would not match: the job has none",
         };
-        Some(format!("{name} {how}. {environment}"))
+        Some(format!("{} {how}. {environment}", self.index.name()))
     }
-}
-
-fn certain(text: impl Into<String>) -> Cause {
-    Cause::certain(text)
-}
-
-/// `The job_workflow_ref claim does not match, expecting one of ['…', '…'], got '…'`
-fn mismatch(description: &str, words: &str) -> Option<(String, String)> {
-    let rest = description.split_once(words)?.1;
-    let (expected, got) = rest.split_once(", got ")?;
-    Some((quoted(expected)?, quoted(got)?))
-}
-
-fn quoted_after(text: &str, words: &str) -> Option<String> {
-    quoted(text.split_once(words)?.1)
-}
-
-/// What stands between the first two quotation marks.
-fn quoted(text: &str) -> Option<String> {
-    text.split('\'').nth(1).map(str::to_owned)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::claims::Claims;
+    use crate::env::Env;
     use crate::error::Link;
-    use crate::explain::job::{Checkout, MAX_CLAIMS};
+    use crate::explain::job::MAX_CLAIMS;
     use crate::index::Index;
 
     const NOT_FOUND: &str =
@@ -432,28 +415,25 @@ mod tests {
             description: (*description).to_owned(),
         };
         let index = Index::parse(index).unwrap();
-        let audience = index.known_audience();
-        let audience = audience.as_deref();
-        let job = Job { projects: &named(project), audience, ..job_of(&claims, &index) };
+        let job = Job { projects: named(project), audience: index.known_audience(), ..job_of(claims, &index) };
         let reasons = reasons.iter().map(reason).collect();
         let hints = vec!["unknown".to_owned()];
         let mut explanation = Explanation { reasons, hints, ..Explanation::default() };
-        explain_refusal(&mut explanation, &job, |_| Published::Nothing);
+        explain_refusal(&mut explanation, job, |_| Published::Nothing);
         explanation
     }
 
-    fn job_of<'a>(claims: &'a Claims, index: &'a Index) -> Job<'a> {
-        let checkout = Checkout { folder: "/nonexistent".into(), job: None };
-        let (audience, id_token_env, projects) = (Some("pypi"), None, &[][..]);
-        Job { claims, index, audience, id_token_env, projects, checkout, now_unix_secs: NOW }
+    fn job_of(claims: Claims, index: &Index) -> Job<'_> {
+        let job = Job::of(claims, index, &Env::from([("GITHUB_WORKSPACE", "/nonexistent")]));
+        Job { audience: Some("pypi".to_owned()), now_unix_secs: NOW, ..job }
     }
 
     fn named(project: Option<&str>) -> Vec<String> {
         project.map(str::to_owned).into_iter().collect()
     }
 
-    fn explained(job: &Job) -> Explanation {
-        explain_claims(job, None::<fn(&str) -> Published>).0
+    fn explained(job: Job) -> Explanation {
+        explain_claims(job, |_| Published::NotAsked).unwrap_or_else(|error| *error.explanation)
     }
 
     /// The causes that PyPI's refusal leads to: `!` before a proof, `~` before evidence, `?` before a guess.
@@ -499,10 +479,10 @@ mod tests {
     fn that_a_project_is_new_says_less_than_a_called_file() {
         let called = r#"job_workflow_ref="octo-org/octo-repo/.github/workflows/_publish.yml@refs/heads/main""#;
         let (claims, index) = (claims(&[called]), Index::parse("pypi").unwrap());
-        let job = Job { projects: &named(Some("sampleproject")), ..job_of(&claims, &index) };
+        let job = Job { projects: named(Some("sampleproject")), ..job_of(claims, &index) };
         let reason = Reason { code: "invalid-publisher".to_owned(), description: NOT_FOUND.to_owned() };
         let mut explanation = Explanation { reasons: vec![reason], ..Explanation::default() };
-        explain_refusal(&mut explanation, &job, |_| Published::NoProject);
+        explain_refusal(&mut explanation, job, |_| Published::NoProject);
         assert_causes(&marked(explanation.causes), &["~Workflow name has to be", "~PyPI project name", "?differs"]);
     }
 
@@ -596,7 +576,7 @@ mod tests {
             )
         };
         for (words, piece) in [
-            ("The ref_path and sha claims are empty", "!lacks the job's branch or tag, or its commit"),
+            ("The ref_path and sha claims are empty", "!names neither the job's branch or tag nor its commit"),
             ("The ref and sha claims are empty", "!names neither the job's branch or tag nor its commit"),
             ("The job_workflow_ref claim is empty", "!its claim job_workflow_ref is empty"),
             ("Could not job extract workflow filename from OIDC claims", "!so it did not look for a publisher"),
@@ -650,7 +630,7 @@ mod tests {
     fn an_issuer_that_pypi_does_not_take_is_no_match_before_anything_is_asked() {
         let explained = |issuer: &str| {
             let (index, claims) = (Index::parse("pypi").unwrap(), claims(&[&format!("iss=\"{issuer}\"")]));
-            self::explained(&job_of(&claims, &index))
+            self::explained(job_of(claims, &index))
         };
         for issuer in ["https://ghes.example.org/_services/token", "https://oidc.circleci.com/org/1"] {
             let explanation = explained(issuer);
@@ -839,18 +819,17 @@ mod tests {
     #[test]
     fn claims_are_explained_before_anything_is_asked() {
         let index = Index::parse("pypi").unwrap();
-        let explained = |claims: &Claims| {
-            self::explained(&Job { projects: &named(Some("sampleproject")), ..job_of(claims, &index) })
-        };
-        let fine = explained(&claims(&[]));
+        let explained =
+            |claims: Claims| self::explained(Job { projects: named(Some("sampleproject")), ..job_of(claims, &index) });
+        let fine = explained(claims(&[]));
         assert!(fine.fact.contains("lets this job publish to PyPI") && fine.causes.is_empty(), "{fine:?}");
         assert!(fine.link.unwrap().address.contains("workflow_filename=release.yml"));
         let called = r#"job_workflow_ref="octo-org/octo-repo/.github/workflows/called.yml@refs/heads/main""#;
         let target = r#"event_name="pull_request_target""#;
-        let called_only = explained(&claims(&[called]));
+        let called_only = explained(claims(&[called]));
         assert!(called_only.fact.contains("lets this job publish"), "{called_only:?}");
         assert_causes(&marked(called_only.causes), &["~has to be called.yml"]);
-        let refused = explained(&claims(&[called, target]));
+        let refused = explained(claims(&[called, target]));
         assert!(refused.fact.contains("PyPI would refuse this job"), "{refused:?}");
         assert_causes(&marked(refused.causes), &["!pull_request_target", "~has to be called.yml"]);
     }

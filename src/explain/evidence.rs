@@ -1,7 +1,7 @@
 //! What points at a cause: what the index publishes of the project, and what is in the checkout. No proof, but the first thing to
 //! look at.
 
-use crate::error::Cause;
+use crate::error::{Cause, Weight};
 use crate::explain::job::Job;
 use crate::explain::published::{Published, Release};
 use crate::explain::publisher_form::{ENVIRONMENT_NAME, Field, Form, Provider, WORKFLOW_NAME, workflow_file};
@@ -16,64 +16,75 @@ const NO_OWNERS: [&str; 6] = ["sponsors", "orgs", "users", "apps", "marketplace"
 const MAX_OWNERS: usize = 5;
 
 impl Job<'_> {
-    /// All that points at a cause, the strongest first.
-    pub fn evidence(&self, published: &Published) -> Vec<Cause> {
+    /// The causes, and all that points at one, the strongest first. What a publisher did once, it can do.
+    pub fn with_evidence(&self, mut causes: Vec<Cause>) -> Vec<Cause> {
+        if self.matches_last_publisher() {
+            causes.retain(|cause| cause.weight != Weight::Evidence);
+        }
         let (index, project) = (self.index.name(), self.project().map(shown).unwrap_or_default());
-        let mut causes: Vec<Cause> = match published {
-            Published::Nothing => vec![],
-            Published::NoProject => vec![Cause::evidence(format!(
+        let published = match &self.published {
+            Published::NotAsked | Published::Nothing => None,
+            Published::NoProject => Some(format!(
                 "PyPI project name: {index} has no project {project} (from its JSON API and its Index API), so only a pending \
                  publisher can match. It has to be on the page Publishing of your account there, with these values, and is gone after \
                  30 days"
-            ))],
-            Published::NoRelease => vec![Cause::evidence(format!(
+            )),
+            Published::NoRelease => Some(format!(
                 "PyPI project name: {project} is on {index} already, without a release (from its JSON API and its Index API). A pending \
                  publisher for it is of no use any more: the publisher has to be on the project's own page"
-            ))],
-            Published::Release(release) => {
-                self.last_publisher(release).or_else(|| self.moved(release)).into_iter().collect()
+            )),
+            Published::Release(Release { version, publisher: Some(last), .. }) => {
+                Some(self.last_publisher(version, last))
             }
+            Published::Release(Release { urls, .. }) => self.moved(urls),
         };
-        causes.extend(self.environment_of_another_job(published));
-        causes.into_iter().map(Cause::in_form).collect()
+        let texts = published.into_iter().chain(self.environment_of_another_job());
+        let evidence = texts.map(Cause::evidence);
+        match self.published {
+            // That a project is new says less than what the job itself shows.
+            Published::NoProject | Published::NoRelease => causes.into_iter().chain(evidence).collect(),
+            _ => evidence.chain(causes).collect(),
+        }
+    }
+
+    /// The publisher that the last release came from, if that is known.
+    fn last(&self) -> Option<&Form> {
+        if let Published::Release(release) = &self.published { release.publisher.as_ref() } else { None }
     }
 
     /// True if the last release came from a publisher that this job matches, but for the owner ID.
-    pub fn matches_last_publisher(&self, published: &Published) -> bool {
-        let last = last_form(published);
-        last.is_some_and(|last| last.provider == Form::of(self.claims).provider && self.differing(&last).is_empty())
+    pub fn matches_last_publisher(&self) -> bool {
+        let is_same = |last: &Form| last.provider == self.form.provider && last.differing(&self.form).is_empty();
+        self.last().is_some_and(is_same)
     }
 
     /// Who can correct the publisher.
-    pub fn owners(&self, published: &Published) -> Option<String> {
-        let Published::Release(Release { owners, .. }) = published else { return None };
+    pub fn owners(&self) -> Option<String> {
+        let Published::Release(Release { owners, .. }) = &self.published else { return None };
         let mut names: Vec<String> = owners.iter().take(MAX_OWNERS).map(shown).collect();
         if let Some(others @ 1..) = owners.len().checked_sub(MAX_OWNERS) {
             names.push(format!("{others} more"));
         }
-        let (last, others) = names.split_last()?;
-        let (names, own) = match others {
-            [] => (last.clone(), "owns"),
-            others => (format!("{} and {last}", others.join(", ")), "own"),
+        let (names, own) = match names.split_last()? {
+            (one, []) => (one.clone(), "owns"),
+            (last, others) => (format!("{} and {last}", others.join(", ")), "own"),
         };
         let (index, project) = (self.index.name(), shown(self.project()?));
         Some(format!("{names} {own} {project} on {index}, and can add or correct its publisher"))
     }
 
     /// The publisher that the last release came from, field by field against this job.
-    fn last_publisher(&self, release: &Release) -> Option<Cause> {
-        let (index, version) = (self.index.name(), shown(&release.version));
-        let (last, form) = (Form::of_publisher(release.publisher.as_ref()?)?, Form::of(self.claims));
-        let from = format!("(from {index}'s Integrity API)");
-        if last.provider != form.provider {
-            return Some(Cause::evidence(format!(
+    fn last_publisher(&self, version: &str, last: &Form) -> String {
+        let (version, from) = (shown(version), format!("(from {}'s Integrity API)", self.index.name()));
+        if last.provider != self.form.provider {
+            return format!(
                 "release {version} came from a publisher for {} {from}, and this job is none of that: add a publisher for this one",
                 last.provider.name()
-            )));
+            );
         }
-        let differing = self.differing(&last);
+        let differing = last.differing(&self.form);
         if differing.is_empty() {
-            let moved = match form.provider {
+            let moved = match self.form.provider {
                 Provider::GitHub => format!(
                     ", or the owner ID that was stored with it is another one than {} (the repository was moved, or the owner's \
                      account made anew): delete it and add it again",
@@ -81,59 +92,53 @@ impl Job<'_> {
                 ),
                 _ => ": look whether it is still there".to_owned(),
             };
-            return Some(Cause::evidence(format!(
-                "release {version} came from a publisher that this job matches {from}, so it was removed or changed since (does it name another environment now?){moved}"
-            )));
+            return format!(
+                "release {version} came from a publisher that this job matches {from}, so it was removed or changed since (does it \
+                 name another environment now?){moved}"
+            );
         }
         let parts: Vec<String> = differing.iter().map(|(last, here)| self.difference(last, here)).collect();
         let names: Vec<&str> = differing.iter().map(|(last, _)| last.name).collect();
         let differ = if names.len() == 1 { "differs" } else { "differ" };
-        let environment = differing.iter().find(|(last, here)| last.name == ENVIRONMENT_NAME && here.value.is_none());
-        let mend = environment.and_then(|(last, _)| last.value.as_deref()).map_or_else(
-            || "Correct the publisher, or add one for this job".to_owned(),
-            |name| format!("Add `environment: {}` to the job, or correct the publisher", shown(name)),
-        );
-        Some(Cause::evidence(format!(
+        let mend = match (last.environment(), self.form.environment()) {
+            (Some(name), None) => {
+                format!("Add `environment: {}` to the job, or correct the publisher", shown(name))
+            }
+            _ => "Correct the publisher, or add one for this job".to_owned(),
+        };
+        format!(
             "{} {differ}: release {version} came from a publisher with {} {from}. {mend}, unless that was done since",
             names.join(" and "),
             parts.join("; "),
-        )))
+        )
     }
 
     fn difference(&self, last: &Field, here: &Field) -> String {
         let quoted =
-            |value: &Option<String>| value.as_ref().map_or("none".to_owned(), |value| format!("`{}`", shown(value)));
+            |field: &Field| field.value.as_ref().map_or("none".to_owned(), |value| format!("`{}`", shown(value)));
         let gone = match &last.value {
             Some(file) if last.name == WORKFLOW_NAME && self.is_gone(file) => " (not in the checkout: was it renamed?)",
             _ => "",
         };
-        format!("{} {}{gone}, and this job has {}", last.name, quoted(&last.value), quoted(&here.value))
-    }
-
-    /// The fields in which this job differs from a publisher for its CI system: the publisher's, and the job's.
-    fn differing<'a>(&self, last: &'a Form) -> Vec<(&'a Field, Field)> {
-        let form = Form::of(self.claims);
-        let pairs = last.fields.iter().zip(form.fields);
-        pairs.filter(|(last, here)| !form.provider.takes(last, here)).collect()
+        format!("{} {}{gone}, and this job has {}", last.name, quoted(last), quoted(here))
     }
 
     /// Without a publisher to compare with: the project's pages lead to another repository.
-    fn moved(&self, release: &Release) -> Option<Cause> {
-        let form = Form::of(self.claims);
-        let host = match form.provider {
+    fn moved(&self, pages: &[String]) -> Option<String> {
+        let host = match self.form.provider {
             Provider::GitHub => "github.com".to_owned(),
             Provider::GitLab => self.claims.text("iss")?.trim_start_matches("https://").to_owned(),
             _ => return None,
         };
         let here = self.claims.text("repository").or_else(|| self.claims.text("project_path"))?;
         let parts = here.split('/').count();
-        let there: Vec<String> = release.urls.iter().filter_map(|url| repository_at(&host, parts, url)).collect();
+        let there: Vec<String> = pages.iter().filter_map(|url| repository_at(&host, parts, url)).collect();
         let first = there.first().filter(|_| !there.contains(&here))?;
         let (owner, name) = first.rsplit_once('/')?;
-        let differing =
-            form.fields.iter().zip([owner, name]).filter(|(here, there)| here.value.as_deref() != Some(there));
+        let fields = self.form.fields.iter().zip([owner, name]);
+        let differing = fields.filter(|(here, there)| here.value.as_deref() != Some(there));
         let names: Vec<&str> = differing.map(|(field, _)| field.name).collect();
-        Some(Cause::evidence(format!(
+        Some(format!(
             "{}: the pages of {} lead to `{}/{}` (from {}'s JSON API), and this job is of `{}`. If the repository was moved or \
              renamed, or is spelt so in the publisher, correct it there",
             names.join(" and "),
@@ -142,29 +147,25 @@ impl Job<'_> {
             shown(first),
             self.index.name(),
             shown(&here),
-        )))
+        ))
     }
 
     /// This job has no environment, and another one of its file has.
-    fn environment_of_another_job(&self, published: &Published) -> Option<Cause> {
-        let form = Form::of(self.claims);
-        if form.provider != Provider::GitHub || form.environment().is_some() {
+    fn environment_of_another_job(&self) -> Option<String> {
+        if self.form.provider != Provider::GitHub || self.form.environment().is_some() {
             return None;
         }
         let file = self.workflow_file()?;
-        let last = last_form(published);
         // A page that GitHub serves is not published to an index.
         let is_wanted =
-            |name: &str| name != "github-pages" && last.as_ref().is_none_or(|last| last.environment() == Some(name));
-        let (job, name) = environments(&self.read_workflow(&file)?)
-            .into_iter()
-            .find(|(job, name)| self.checkout.job.as_deref() != Some(job) && is_wanted(name))?;
-        let (job, name) = (shown(&job), shown(&name));
-        Some(Cause::evidence(format!(
-            "{ENVIRONMENT_NAME}: the job {job} in {} has `environment: {name}` (from the checkout), and this job has none. If the \
-             publisher names that environment, add it to this job, or mint in {job}",
-            shown(&file)
-        )))
+            |name: &str| name != "github-pages" && self.last().is_none_or(|last| last.environment() == Some(name));
+        let mut others = environments(&self.read_workflow(&file)?).into_iter();
+        let (job, name) = others.find(|(job, name)| self.name.as_ref() != Some(job) && is_wanted(name))?;
+        let (job, name, file) = (shown(&job), shown(&name), shown(&file));
+        Some(format!(
+            "{ENVIRONMENT_NAME}: the job {job} in {file} has `environment: {name}` (from the checkout), and this job has none. If the \
+             publisher names that environment, add it to this job, or mint in {job}"
+        ))
     }
 
     /// True for a workflow file that is not in the checkout, where this job's own is.
@@ -175,19 +176,13 @@ impl Job<'_> {
 
     /// The name of the file that this job is in, if that is one of its own repository.
     fn workflow_file(&self) -> Option<String> {
-        workflow_file(self.claims, "job_workflow_ref").filter(|_| self.runs_elsewhere().is_none())
+        let workflow_ref = self.claims.text("job_workflow_ref").filter(|_| self.runs_elsewhere().is_none())?;
+        workflow_file(&workflow_ref).map(str::to_owned)
     }
 
     fn read_workflow(&self, file: &str) -> Option<String> {
-        let path = self.checkout.folder.join(".github/workflows").join(file);
+        let path = self.checkout.join(".github/workflows").join(file);
         Some(String::from_utf8_lossy(&file::read(&path, MAX_WORKFLOW_BYTES)?).into_owned())
-    }
-}
-
-fn last_form(published: &Published) -> Option<Form> {
-    match published {
-        Published::Release(release) => Form::of_publisher(release.publisher.as_ref()?),
-        _ => None,
     }
 }
 

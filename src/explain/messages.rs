@@ -279,7 +279,7 @@ mod tests {
             include_str!("messages.rs"),
             include_str!("requests.rs"),
             include_str!("causes.rs"),
-            include_str!("guess.rs"),
+            include_str!("evidence.rs"),
         ];
         for source in sources {
             let words = source.split("mod tests").next().unwrap().to_lowercase();

@@ -7,6 +7,7 @@
 
 use std::time::Duration;
 
+use crate::explain::publisher_form::Form;
 use crate::index::Index;
 use crate::json::Object;
 use crate::net::http::{Http, Reply};
@@ -22,7 +23,9 @@ const MAX_NAME_BYTES: usize = 500;
 
 /// What is known of a project.
 pub enum Published {
-    /// Nothing: it was not asked for, or did not come.
+    /// Nothing: it was not asked for.
+    NotAsked,
+    /// Nothing: it did not come.
     Nothing,
     /// The index has no such project.
     NoProject,
@@ -38,15 +41,15 @@ pub struct Release {
     pub owners: Vec<String>,
     /// Its pages elsewhere, say of its source.
     pub urls: Vec<String>,
-    /// The publisher that it came from: `attestation_bundles[].publisher` in the Integrity API.
-    pub publisher: Option<Object>,
+    /// The publisher that it came from, where that is known.
+    pub publisher: Option<Form>,
 }
 
 impl Published {
     /// Whether the index has the project, if that is known.
     pub fn has_project(&self) -> Option<bool> {
         match self {
-            Published::Nothing => None,
+            Published::NotAsked | Published::Nothing => None,
             Published::NoProject => Some(false),
             Published::NoRelease | Published::Release(_) => Some(true),
         }
@@ -102,8 +105,8 @@ impl Release {
     }
 }
 
-/// The publisher that a file came from.
-pub fn publisher(provenance: &[u8]) -> Option<Object> {
+/// The publisher that a file came from: `attestation_bundles[].publisher` in the Integrity API.
+pub fn publisher(provenance: &[u8]) -> Option<Form> {
     let bundles = Object::read(provenance).ok()?.objects("attestation_bundles");
-    bundles.iter().find_map(|bundle| bundle.object("publisher"))
+    bundles.iter().find_map(|bundle| bundle.object("publisher")).and_then(|publisher| Form::of_publisher(&publisher))
 }

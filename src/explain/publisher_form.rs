@@ -1,7 +1,7 @@
 //! A job's values for PyPI's form for trusted publishers, and the address of that form, filled in.
 //!
-//! Which claim fills which field: pypi/warehouse, `warehouse/oidc/models/{github,gitlab,google}.py`; the form's
-//! parameters: `warehouse/manage/views/oidc_publishers.py`.
+//! Which claim fills which field: pypi/warehouse, `warehouse/oidc/models/{github,gitlab,google}.py`; the form's parameters:
+//! `warehouse/manage/views/oidc_publishers.py`; the publishers that the index shows: pypi_attestations, `Publisher`.
 
 use crate::claims::Claims;
 use crate::json::Object;
@@ -17,12 +17,34 @@ const ACTIVESTATE: &str = "https://platform.activestate.com/api/v1/oauth/oidc";
 /// The one field that may stay empty.
 pub const ENVIRONMENT_NAME: &str = "Environment name";
 pub const WORKFLOW_NAME: &str = "Workflow name";
-const OWNER: &str = "Owner";
-const REPOSITORY_NAME: &str = "Repository name";
-const EMAIL: &str = "Email";
 const NAMESPACE: &str = "Namespace";
 const PROJECT_NAME: &str = "Project name";
-const PIPELINE: &str = "Top-level pipeline file path";
+
+/// A field of the form: its name; its parameter in the form's address; the claim with a job's value; and the member with that of a
+/// publisher that the index shows. The value is a part of either.
+type Row = (&'static str, &'static str, (&'static str, Part), (&'static str, Part));
+type Part = fn(&str) -> Option<&str>;
+
+const GITHUB_FORM: [Row; 4] = [
+    ("Owner", "owner", ("repository_owner", whole), ("repository", owner)),
+    ("Repository name", "repository", ("repository", name), ("repository", name)),
+    (WORKFLOW_NAME, "workflow_filename", ("job_workflow_ref", workflow_file), ("workflow", whole)),
+    (ENVIRONMENT_NAME, "environment", ("environment", whole), ("environment", whole)),
+];
+const GITLAB_FORM: [Row; 4] = [
+    (NAMESPACE, "namespace", ("project_path", owner), ("repository", owner)),
+    (PROJECT_NAME, "project", ("project_path", name), ("repository", name)),
+    (
+        "Top-level pipeline file path",
+        "workflow_filepath",
+        ("ci_config_ref_uri", pipeline_file),
+        ("workflow_filepath", whole),
+    ),
+    (ENVIRONMENT_NAME, "environment", ("environment", whole), ("environment", whole)),
+];
+const GOOGLE_FORM: [Row; 2] =
+    [("Email", "email", ("email", whole), ("email", whole)), ("Subject", "sub", ("sub", whole), NOT_SHOWN)];
+const NOT_SHOWN: (&str, Part) = ("", whole);
 
 /// Who issued the ID token, as far as PyPI has a form for it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,41 +56,41 @@ pub enum Provider {
 }
 
 impl Provider {
-    /// What people call it.
-    pub fn name(self) -> &'static str {
+    /// A publisher's kind, which is also the form's parameter `provider`, in lower case; and the form's fields.
+    fn form(self) -> (&'static str, &'static [Row]) {
         match self {
-            Provider::GitHub => "GitHub",
-            Provider::GitLab => "GitLab",
-            Provider::Google => "Google Cloud",
-            Provider::Other => "another CI system",
+            Provider::GitHub => ("GitHub", &GITHUB_FORM),
+            Provider::GitLab => ("GitLab", &GITLAB_FORM),
+            Provider::Google => ("Google", &GOOGLE_FORM),
+            Provider::Other => ("", &[]),
         }
     }
 
-    /// True if a publisher with one of these fields takes a job with the other.
-    pub fn takes(self, publisher: &Field, job: &Field) -> bool {
-        match (self, publisher.name, &publisher.value, &job.value) {
-            (_, ENVIRONMENT_NAME, None, _) => true,
-            (Provider::GitHub, ENVIRONMENT_NAME, Some(publisher), Some(job))
-            | (Provider::GitLab, NAMESPACE | PROJECT_NAME, Some(publisher), Some(job)) => {
-                publisher.eq_ignore_ascii_case(job)
-            }
-            (_, _, publisher, job) => publisher == job,
-        }
+    /// What people call it.
+    pub fn name(self) -> &'static str {
+        if self == Provider::Google { "Google Cloud" } else { self.form().0 }
     }
 }
 
-/// A job's values for the form.
+/// The form, filled in for a job or for a publisher.
 pub struct Form {
     pub provider: Provider,
-    /// Name, value and the form's parameter. `None`: leave the field empty.
     pub fields: Vec<Field>,
 }
 
 /// One field of the form.
 pub struct Field {
     pub name: &'static str,
+    /// `None`: it stays empty.
     pub value: Option<String>,
     parameter: &'static str,
+}
+
+impl Field {
+    fn new(name: &'static str, parameter: &'static str, text: Option<String>, part: Part) -> Field {
+        let value = text.as_deref().and_then(part).filter(|value| !value.is_empty()).map(str::to_owned);
+        Field { name, value, parameter }
+    }
 }
 
 impl Form {
@@ -81,60 +103,41 @@ impl Form {
             _ if is_of_own_gitlab(claims) => Provider::GitLab,
             _ => Provider::Other,
         };
-        let field = |name, parameter, value| Field { name, value, parameter };
-        let fields = match provider {
-            Provider::GitHub => vec![
-                field(OWNER, "owner", claims.text("repository_owner")),
-                field(REPOSITORY_NAME, "repository", repository_name(claims)),
-                field(WORKFLOW_NAME, "workflow_filename", workflow_file(claims, "job_workflow_ref")),
-                field(ENVIRONMENT_NAME, "environment", claims.text("environment")),
-            ],
-            Provider::GitLab => {
-                let path = claims.text("project_path").unwrap_or_default();
-                let (namespace, project) = path.rsplit_once('/').unwrap_or(("", &path));
-                let some = |text: &str| Some(text.to_owned()).filter(|text| !text.is_empty());
-                let mut fields = vec![
-                    field(NAMESPACE, "namespace", some(namespace)),
-                    field(PROJECT_NAME, "project", some(project)),
-                    field(PIPELINE, "workflow_filepath", pipeline_file(claims)),
-                    field(ENVIRONMENT_NAME, "environment", claims.text("environment")),
-                ];
-                if is_of_own_gitlab(claims) {
-                    fields.push(field("Issuer URL", "issuer_url", claims.text("iss")));
-                }
-                fields
-            }
-            Provider::Google => {
-                vec![field(EMAIL, "email", claims.text("email")), field("Subject", "sub", claims.text("sub"))]
-            }
-            Provider::Other => vec![],
-        };
+        let field = |&(name, parameter, (claim, part), _): &Row| Field::new(name, parameter, claims.text(claim), part);
+        let (_, rows) = provider.form();
+        let mut fields: Vec<Field> = rows.iter().map(field).collect();
+        if provider == Provider::GitLab && is_of_own_gitlab(claims) {
+            fields.push(Field::new("Issuer URL", "issuer_url", claims.text("iss"), whole));
+        }
         Form { provider, fields }
     }
 
-    /// The form as it was filled in for a publisher that the index shows (pypi_attestations, `Publisher`); `None` for one of a
-    /// kind that is not known.
+    /// The form as it was filled in for a publisher that the index shows; `None` for one of a kind that is not known, or that lacks
+    /// something: nothing is compared by halves.
     pub fn of_publisher(publisher: &Object) -> Option<Form> {
-        let text = |key: &'static str| publisher.get(key).ok().filter(|text: &String| !text.is_empty());
-        let field = |name, value| Field { name, value, parameter: "" };
-        let repository = text("repository").unwrap_or_default();
-        // Nothing is compared by halves.
-        let with_repository = |owner_field, name_field, file_field, file: &'static str| {
-            let (owner, name) = repository.rsplit_once('/')?;
-            Some(vec![
-                field(owner_field, Some(owner.to_owned())),
-                field(name_field, Some(name.to_owned())),
-                field(file_field, Some(text(file)?)),
-                field(ENVIRONMENT_NAME, text("environment")),
-            ])
+        let kind: String = publisher.get("kind").ok()?;
+        let known = [Provider::GitHub, Provider::GitLab, Provider::Google];
+        let provider = known.into_iter().find(|provider| provider.form().0 == kind)?;
+        let (_, rows) = provider.form();
+        let field = |&(name, parameter, _, (member, part)): &Row| {
+            let field = Field::new(name, parameter, publisher.get(member).ok(), part);
+            (field.value.is_some() || name == ENVIRONMENT_NAME).then_some(field)
         };
-        let (provider, fields) = match text("kind")?.as_str() {
-            "GitHub" => (Provider::GitHub, with_repository(OWNER, REPOSITORY_NAME, WORKFLOW_NAME, "workflow")?),
-            "GitLab" => (Provider::GitLab, with_repository(NAMESPACE, PROJECT_NAME, PIPELINE, "workflow_filepath")?),
-            "Google" => (Provider::Google, vec![field(EMAIL, Some(text("email")?))]),
-            _ => return None,
+        let shown = rows.iter().filter(|(.., (member, _))| !member.is_empty());
+        Some(Form { provider, fields: shown.map(field).collect::<Option<_>>()? })
+    }
+
+    /// Where a job's form differs from this one, which is a publisher's for the same CI system: the publisher's field, and the job's.
+    pub fn differing<'a>(&'a self, job: &'a Form) -> Vec<(&'a Field, &'a Field)> {
+        let differs = |(publisher, job): &(&Field, &Field)| match (self.provider, publisher.name, &publisher.value) {
+            (_, ENVIRONMENT_NAME, None) => false,
+            (Provider::GitHub, ENVIRONMENT_NAME, Some(value))
+            | (Provider::GitLab, NAMESPACE | PROJECT_NAME, Some(value)) => {
+                !job.value.as_ref().is_some_and(|job| job.eq_ignore_ascii_case(value))
+            }
+            (_, _, value) => *value != job.value,
         };
-        Some(Form { provider, fields })
+        self.fields.iter().zip(&job.fields).filter(differs).collect()
     }
 
     /// The environment, if there is one.
@@ -148,22 +151,17 @@ impl Form {
         self.provider == Provider::GitHub && self.environment().is_some_and(refused)
     }
 
-    /// The page of `project` on the index at `origin` with the form filled in; `None` where there is no form.
-    pub fn address(&self, origin: &str, project: &str) -> Option<String> {
-        let provider = match self.provider {
-            Provider::GitHub => "github",
-            Provider::GitLab => "gitlab",
-            Provider::Google => "google",
-            Provider::Other => return None,
-        };
-        let parameters = self.fields.iter().filter_map(|field| {
-            field.value.as_ref().map(|value| format!("&{}={}", field.parameter, percent_encode(value)))
-        });
-        let parameters: String = parameters.collect();
-        Some(format!(
-            "{origin}/manage/project/{}/settings/publishing/?provider={provider}{parameters}",
-            percent_encode(project)
-        ))
+    /// The page of `project` on the index at `origin` with the form filled in.
+    pub fn address(&self, origin: &str, project: &str) -> String {
+        let provider = self.provider.form().0.to_ascii_lowercase();
+        let project = percent_encode(project);
+        let mut address = format!("{origin}/manage/project/{project}/settings/publishing/?provider={provider}");
+        for Field { parameter, value, .. } in &self.fields {
+            if let Some(value) = value {
+                address.push_str(&format!("&{parameter}={}", percent_encode(value)));
+            }
+        }
+        address
     }
 }
 
@@ -175,42 +173,44 @@ pub fn is_taken_by_pypi(claims: &Claims) -> bool {
 
 /// True for a self-managed GitLab, whose ID tokens have the claims that GitLab.com's have.
 fn is_of_own_gitlab(claims: &Claims) -> bool {
-    claims.text("iss").is_some_and(|issuer| issuer != GITLAB)
-        && claims.text("project_path").is_some()
-        && claims.text("ci_config_ref_uri").is_some()
+    let has = |name| claims.text(name).is_some();
+    claims.text("iss").is_some_and(|issuer| issuer != GITLAB) && has("project_path") && has("ci_config_ref_uri")
 }
 
-/// The repository's name from its own claim; `sub` may have any form.
-fn repository_name(claims: &Claims) -> Option<String> {
-    let repository = claims.text("repository")?;
-    Some(repository.rsplit('/').next().unwrap_or(&repository).to_owned())
+// The parts.
+
+fn whole(text: &str) -> Option<&str> {
+    Some(text)
 }
 
-/// The bare file name in `OWNER/REPO/.github/workflows/FILE@REF`.
-pub fn workflow_file(claims: &Claims, name: &str) -> Option<String> {
-    let text = claims.text(name)?;
-    without_ref(&text)?.rsplit('/').next().map(str::to_owned)
+/// `GROUP/OWNER` in `GROUP/OWNER/NAME`.
+fn owner(repository: &str) -> Option<&str> {
+    Some(repository.rsplit_once('/')?.0)
+}
+
+/// `NAME` in `GROUP/OWNER/NAME`.
+fn name(repository: &str) -> Option<&str> {
+    repository.rsplit('/').next()
+}
+
+/// `FILE` in `OWNER/REPO/.github/workflows/FILE@REF`. The path ends before the first `@` that follows `.yml` or `.yaml`, as PyPI
+/// reads it: a ref may hold slashes and at-signs.
+pub fn workflow_file(workflow_ref: &str) -> Option<&str> {
+    let ends = [".yml@", ".yaml@"].iter().filter_map(|end| workflow_ref.find(end).map(|at| at + end.len() - 1));
+    workflow_ref.get(..ends.min()?)?.rsplit('/').next()
+}
+
+/// `PATH.yml` in `gitlab.com/NAMESPACE/PROJECT//PATH.yml@REF`. The path ends before the last such `@`, as PyPI reads it.
+fn pipeline_file(ci_config_ref_uri: &str) -> Option<&str> {
+    let (_, path) = ci_config_ref_uri.split_once("//")?;
+    let ends = [".yml@", ".yaml@"].iter().filter_map(|end| path.rfind(end).map(|at| at + end.len() - 1));
+    path.get(..ends.max()?)
 }
 
 /// `OWNER/REPO` in `OWNER/REPO/.github/workflows/FILE@REF`.
 pub fn workflow_repository(workflow_ref: &str) -> Option<String> {
     let mut parts = workflow_ref.split('/');
     Some(format!("{}/{}", parts.next()?, parts.next()?))
-}
-
-/// `PATH.yml` in `gitlab.com/NAMESPACE/PROJECT//PATH.yml@REF`. The path ends before the last `@` that follows `.yml` or `.yaml`, as
-/// PyPI reads it.
-fn pipeline_file(claims: &Claims) -> Option<String> {
-    let text = claims.text("ci_config_ref_uri")?;
-    let (_, path) = text.split_once("//")?;
-    let ends = [".yml@", ".yaml@"].iter().filter_map(|end| path.rfind(end).map(|at| at + end.len() - 1));
-    path.get(..ends.max()?).map(str::to_owned)
-}
-
-/// What stands before the first `@` that follows `.yml` or `.yaml`, as PyPI reads it: a ref may hold slashes and at-signs.
-fn without_ref(text: &str) -> Option<&str> {
-    let ends = [".yml@", ".yaml@"].iter().filter_map(|end| text.find(end).map(|at| at + end.len() - 1));
-    text.get(..ends.min()?)
 }
 
 #[cfg(test)]

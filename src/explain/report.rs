@@ -1,8 +1,9 @@
 //! Where people look: an explanation as lines on stderr, and in a GitHub job also as an annotation and on the job's
 //! summary page.
 
+use std::ffi::OsStr;
 use std::io::{self, Write};
-use std::path::PathBuf;
+use std::path::Path;
 
 use crate::env::{Env, STEP_SUMMARY};
 use crate::error::{Explanation, Link};
@@ -18,46 +19,52 @@ const MAX_ANNOTATION_CHARS: usize = 2000;
 /// Says what is behind a failure, wherever people look. What can't be written is left out: the exit status says it.
 pub fn failure(explanation: &Explanation, env: &Env) {
     messages(explanation, "error: ").iter().for_each(|message| log::say(message));
-    if env.on_github() {
-        let _ = log::command(&text::annotation("error", &annotation(explanation)));
-        let _ = summary(&page(explanation), env);
-    }
-}
-
-/// Says on the summary page of a GitHub job what went well.
-pub fn success(fact: &str, how: &str, env: &Env) {
-    if env.on_github() {
-        let page = format!("\n### token-mint: {}\n\n{}\n", markdown(fact), markdown(how));
-        let _ = summary(&harmless(&page), env);
-    }
-}
-
-/// Says what went wrong after all else went well, quiet or not.
-pub fn warning(text: &str, env: &Env) {
-    log::say(&format!("warning: {text}"));
-    if env.on_github() {
-        let _ = log::command(&text::annotation("warning", text));
-    }
+    annotate("error", &annotation(explanation), env);
+    summarise(&page(explanation), env);
 }
 
 /// Says what an identity is, on stderr and in a GitHub job on its summary page.
 pub fn identity(explanation: &Explanation, env: &Env) {
     messages(explanation, "").iter().for_each(|message| log::say(message));
+    summarise(&page(explanation), env);
+}
+
+/// Says on the summary page of a GitHub job what went well.
+pub fn success(fact: &str, how: &str, env: &Env) {
+    summarise(&harmless(&format!("\n### token-mint: {}\n\n{}\n", markdown(fact), markdown(how))), env);
+}
+
+/// Says what went wrong after all else went well, quiet or not.
+pub fn warning(text: &str, env: &Env) {
+    log::say(&format!("warning: {text}"));
+    annotate("warning", text, env);
+}
+
+/// Makes an annotation of a GitHub job.
+fn annotate(kind: &str, text: &str, env: &Env) {
     if env.on_github() {
-        let _ = summary(&page(explanation), env);
+        let _ = log::command(&text::annotation(kind, text));
     }
+}
+
+/// Appends Markdown to the summary page of a GitHub job, if it fits.
+fn summarise(page: &str, env: &Env) {
+    let append = |path: &OsStr| {
+        let mut file = file::open_to_append(Path::new(path))?;
+        let is_too_long = file.metadata()?.len() + page.len() as u64 > MAX_SUMMARY_BYTES;
+        if is_too_long { Ok(()) } else { file.write_all(page.as_bytes()) }
+    };
+    let _: Option<io::Result<()>> = env.get(STEP_SUMMARY).filter(|_| env.on_github()).map(append);
 }
 
 /// The messages on stderr; `kind` is what the first one begins with.
 pub fn messages(explanation: &Explanation, kind: &str) -> Vec<String> {
     let Explanation { fact, reasons, form, context, causes, hints, link, .. } = explanation;
-    let job = || form.iter().chain(context);
     let reasons = reasons.iter().map(|reason| format!("\n    {reason}"));
     let mut messages = vec![format!("{kind}{fact}{}", reasons.collect::<String>())];
-    if job().next().is_some() {
-        let width = job().map(|(name, _)| name.chars().count()).max().unwrap_or(0);
-        let rows = job().map(|(name, value)| format!("\n    {name:width$}  {value}"));
-        let rows: String = rows.collect();
+    let rows: Vec<_> = form.iter().chain(context).collect();
+    if let Some(width) = rows.iter().map(|(name, _)| name.chars().count()).max() {
+        let rows: String = rows.iter().map(|(name, value)| format!("\n    {name:width$}  {value}")).collect();
         messages
             .push(format!("this job's values for the publisher form (from its ID token, not verified here):{rows}"));
     }
@@ -72,21 +79,12 @@ pub fn annotation(explanation: &Explanation) -> String {
     let Explanation { fact, reasons, causes, hints, .. } = explanation;
     let code = reasons.first().filter(|reason| !reason.code.is_empty());
     let code = code.map(|reason| format!(" ({})", reason.code)).unwrap_or_default();
-    let first = causes.first().map(|cause| format!("{}: {}", cause.word(), cause.text));
-    let first = first.or_else(|| hints.first().cloned()).unwrap_or_default();
-    let see = if causes.is_empty() { "" } else { "\nsee the job's summary" };
+    let (first, see) = match (causes.first(), hints.first()) {
+        (Some(cause), _) => (format!("{}: {}", cause.word(), cause.text), "\nsee the job's summary"),
+        (None, hint) => (hint.cloned().unwrap_or_default(), ""),
+    };
     let room = MAX_ANNOTATION_CHARS - see.len();
-    format!("{}{see}", format!("{fact}{code}\n{first}").trim_end().chars().take(room).collect::<String>())
-}
-
-/// Appends Markdown to the job's summary page.
-fn summary(page: &str, env: &Env) -> io::Result<()> {
-    let Some(path) = env.get(STEP_SUMMARY).map(PathBuf::from) else { return Ok(()) };
-    let mut file = file::open_to_append(&path)?;
-    match file.metadata()?.len() + page.len() as u64 {
-        0..=MAX_SUMMARY_BYTES => file.write_all(page.as_bytes()),
-        _ => Ok(()),
-    }
+    format!("{fact}{code}\n{first}").trim_end().chars().take(room).chain(see.chars()).collect()
 }
 
 /// The Markdown for the summary page: what it is, what is behind it, and where to go; then the rest.
@@ -97,38 +95,36 @@ pub fn page(explanation: &Explanation) -> String {
         None => format!("\n### token-mint: {}\n\n", markdown(fact)),
     };
     for reason in reasons {
-        page.push_str(&format!("> {}\n>\n", markdown(&reason.to_string())));
+        page += &format!("> {}\n>\n", markdown(&reason.to_string()));
     }
-    page.push('\n');
+    page += "\n";
     for cause in causes {
-        let word = cause.word();
-        let (first, rest) = word.split_at(1);
-        page.push_str(&format!("- **{}{rest}:** {}\n", first.to_uppercase(), prose(&cause.text)));
+        let (first, rest) = cause.word().split_at(1);
+        page += &format!("- **{}{rest}:** {}\n", first.to_uppercase(), prose(&cause.text));
     }
     if let Some(Link { what, address }) = link {
-        page.push_str(&format!("\n[Open the form]({address}): {}\n", prose(what)));
+        page += &format!("\n[Open the form]({address}): {}\n", prose(what));
     }
-    page.push('\n');
+    page += "\n";
     for hint in hints {
         // Only our own hints have lines of code in them.
-        match hint.split_once("\n\n") {
-            Some((words, code)) => {
-                page.push_str(&format!("- {}\n\n  ```yaml\n{}\n  ```\n", prose(words), code.trim_end_matches('\n')));
-            }
-            None => page.push_str(&format!("- {}\n", prose(hint))),
+        let (words, code) = hint.split_once("\n\n").unwrap_or((hint, ""));
+        page += &format!("- {}\n", prose(words));
+        if !code.is_empty() {
+            page += &format!("\n  ```yaml\n{}\n  ```\n", code.trim_end_matches('\n'));
         }
     }
     if !form.is_empty() {
-        page.push_str("\n| the index's form | this job (from its ID token, not verified) |\n|---|---|\n");
-        for (name, value) in form {
-            page.push_str(&format!("| {} | {} |\n", markdown(name), markdown(value)));
-        }
+        page += "\n| the index's form | this job (from its ID token, not verified) |\n|---|---|\n";
+    }
+    for (name, value) in form {
+        page += &format!("| {} | {} |\n", markdown(name), markdown(value));
     }
     if !context.is_empty() {
-        page.push_str("\nNot in the form:\n\n");
-        for (name, value) in context {
-            page.push_str(&format!("- {}: {}\n", markdown(name), markdown(value)));
-        }
+        page += "\nNot in the form:\n\n";
+    }
+    for (name, value) in context {
+        page += &format!("- {}: {}\n", markdown(name), markdown(value));
     }
     harmless(&page) // what is code or an address, too
 }
@@ -139,7 +135,7 @@ mod tests {
     use crate::claims::Claims;
     use crate::error::{Cause, Error, Kind, Reason};
     use crate::explain::causes::{explain_claims, explain_refusal};
-    use crate::explain::job::{Checkout, Job};
+    use crate::explain::job::Job;
     use crate::explain::messages;
     use crate::explain::published::{self, Published, Release};
     use crate::explain::requests::{Endpoint, Request};
@@ -195,17 +191,24 @@ mod tests {
             ("invalid-payload", "unknown trusted publishing issuer", &other),
             (HOSTILE, HOSTILE, &other),
         ] {
-            let claims = Claims::from(claims.to_string().as_str());
-            let (audience, projects) = (Some(HOSTILE), [text()]);
-            let checkout = Checkout { folder: "/nonexistent".into(), job: None };
-            let (claims, index, projects) = (&claims, &index, &projects);
-            let job = Job { claims, index, audience, id_token_env: audience, projects, checkout, now_unix_secs: 40 };
+            let env = Env::from([("GITHUB_WORKSPACE", "/nonexistent")]);
+            let job = || {
+                let job = Job::of(Claims::from(claims.to_string().as_str()), &index, &env);
+                Job {
+                    audience: Some(text()),
+                    id_token_env: Some(text()),
+                    projects: vec![text()],
+                    now_unix_secs: 40,
+                    ..job
+                }
+            };
             let reasons = vec![Reason { code: code.to_owned(), description: description.to_owned() }];
             let mut refused = Explanation { fact: text(), reasons, hints: vec![text()], ..Explanation::default() };
-            explain_refusal(&mut refused, &job, |_| Published::NoProject);
+            explain_refusal(&mut refused, job(), |_| Published::NoProject);
             explanations.push(refused);
             for repository in [format!("{HOSTILE}/{HOSTILE}"), "a/b".to_owned(), String::new()] {
-                explanations.push(explain_claims(&job, Some(|_: &str| hostile_release(&repository))).0);
+                let explained = explain_claims(job(), |_| hostile_release(&repository));
+                explanations.push(explained.unwrap_or_else(|error| *error.explanation));
             }
         }
         explanations

@@ -10,9 +10,10 @@ mod tests {
     use serde_json::{Value, json};
 
     use crate::claims::Claims;
+    use crate::env::Env;
     use crate::error::Explanation;
     use crate::explain::causes::{explain_claims, explain_refusal};
-    use crate::explain::job::{Checkout, Job};
+    use crate::explain::job::Job;
     use crate::explain::published::{self, Published, Release};
     use crate::explain::report;
     use crate::index::Index;
@@ -65,11 +66,12 @@ mod tests {
     /// What is said of a job of these claims: that it is refused for this reason; without one, what `claims` says.
     fn explained(index: &str, claims: &Value, published: Published, reason: Option<(&str, &str)>) -> Explanation {
         let (index, claims) = (Index::parse(index).unwrap(), Claims::from(claims.to_string().as_str()));
-        let (audience, checkout) = (index.known_audience(), Checkout { folder: "/nonexistent".into(), job: None });
-        let (audience, projects) = (audience.as_deref(), &["sampleproject".to_owned()]);
-        let (claims, id_token_env, now_unix_secs) = (&claims, None, NOW);
-        let job = Job { claims, index: &index, audience, id_token_env, projects, checkout, now_unix_secs };
-        let Some((code, description)) = reason else { return explain_claims(&job, Some(|_: &str| published)).0 };
+        let (audience, projects) = (index.known_audience(), vec!["sampleproject".to_owned()]);
+        let job = Job::of(claims, &index, &Env::from([("GITHUB_WORKSPACE", "/nonexistent")]));
+        let job = Job { audience, projects, now_unix_secs: NOW, ..job };
+        let Some((code, description)) = reason else {
+            return explain_claims(job, |_| published).unwrap_or_else(|error| *error.explanation);
+        };
         let description = match code {
             "invalid-publisher" => format!("valid token, but no corresponding publisher ({description})"),
             _ => description.to_owned(),
@@ -79,7 +81,7 @@ mod tests {
         let reply = Reply { status: 422, body, retry_after: None, is_surely_whole: true };
         let error = index.read_minted(&Ok(reply), &IdToken::new("a.b.c".to_owned()).unwrap()).minted.unwrap_err();
         let mut explanation = *error.explanation;
-        explain_refusal(&mut explanation, &job, |_| published);
+        explain_refusal(&mut explanation, job, |_| published);
         explanation
     }
 

@@ -8,8 +8,9 @@ use serde_json::Value;
 
 use super::shown::{check_explanation, unguessable};
 use crate::claims::Claims;
+use crate::env::Env;
 use crate::explain::causes::explain_claims;
-use crate::explain::job::{Checkout, Job};
+use crate::explain::job::Job;
 use crate::explain::published::{self, Published, Release};
 use crate::index::Index;
 use crate::secret::IdToken;
@@ -31,7 +32,6 @@ pub fn fuzz(input: &[u8]) {
     check_reading(&claims, &value);
 
     let index = Index::parse(["pypi", "testpypi", "https://index.example"][usize::from(choice / 2 % 3)]).unwrap();
-    let audience = index.known_audience();
     let secrets: &[&str] = if choice % 2 == 0 { &[&text, &signature] } else { &[] };
     // What the index publishes may be any text as well.
     let published = |_: &str| {
@@ -39,11 +39,12 @@ pub fn fuzz(input: &[u8]) {
         let publisher = published::publisher(&payload);
         release.map_or(Published::NoProject, |release| Published::Release(Release { publisher, ..release }))
     };
-    for projects in [&[][..], &["octo-project".to_owned()]] {
-        let (claims, index, audience) = (&claims, &index, audience.as_deref());
-        let checkout = Checkout { folder: "/nonexistent".into(), job: None };
-        let job = Job { claims, index, audience, id_token_env: None, projects, checkout, now_unix_secs: 1_790_000_000 };
-        check_explanation(&explain_claims(&job, Some(published)).0, secrets);
+    for projects in [vec![], vec!["octo-project".to_owned()]] {
+        let env: Env = [("GITHUB_WORKSPACE".into(), "/nonexistent".into())].into_iter().collect();
+        let job = Job::of(Claims::of(&id_token).unwrap(), &index, &env);
+        let job = Job { audience: index.known_audience(), projects, now_unix_secs: 1_790_000_000, ..job };
+        let explanation = explain_claims(job, published).unwrap_or_else(|error| *error.explanation);
+        check_explanation(&explanation, secrets);
     }
 }
 

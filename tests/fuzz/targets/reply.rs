@@ -13,7 +13,7 @@ use crate::claims::Claims;
 use crate::env::Env;
 use crate::error::{Error, Kind};
 use crate::explain::causes::explain_refusal;
-use crate::explain::job::{Checkout, Job};
+use crate::explain::job::Job;
 use crate::explain::published::Published;
 use crate::identity::{self, github, google};
 use crate::index::Index;
@@ -158,14 +158,12 @@ fn mint(index: &Index, leg: u8, status: u16, rest: &[u8], secrets: &Secrets) {
     check_unusable(&unusable, &body, &value, &id_token, minted.is_err() && (200..300).contains(&status));
     let minted = minted.map_err(|mut error| {
         if let (Kind::Refused, Some(claims)) = (error.kind, Claims::of(&id_token)) {
-            let project: Vec<String> =
+            let projects: Vec<String> =
                 status.is_multiple_of(2).then(|| "octo-project".to_owned()).into_iter().collect();
-            let (audience, projects) = (index.known_audience(), &project);
-            let audience = audience.as_deref();
-            let checkout = Checkout { folder: "/nonexistent".into(), job: None };
-            let job =
-                Job { claims: &claims, index, audience, id_token_env: None, projects, checkout, now_unix_secs: NOW };
-            explain_refusal(&mut error.explanation, &job, |_| Published::NoRelease);
+            let env: Env = [("GITHUB_WORKSPACE".into(), "/nonexistent".into())].into_iter().collect();
+            let job = Job::of(claims, index, &env);
+            let job = Job { audience: index.known_audience(), projects, now_unix_secs: NOW, ..job };
+            explain_refusal(&mut error.explanation, job, |_| Published::NoRelease);
         }
         error
     });
