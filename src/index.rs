@@ -30,6 +30,8 @@ static WELL_KNOWN: [WellKnown; 2] = [
 #[derive(Clone, Debug)]
 pub struct Index {
     url: Url,
+    /// Where it has its pages for everybody.
+    pages: Url,
     well_known: Option<&'static WellKnown>,
 }
 
@@ -42,12 +44,18 @@ impl Index {
         let named = WELL_KNOWN.iter().find(|known| known.audience == text);
         let url = Url::parse(named.map_or(text, |known| known.origin))?;
         let well_known = WELL_KNOWN.iter().find(|known| [known.origin, known.upload_origin].contains(&url.origin()));
-        Ok(Index { url, well_known })
+        let pages = well_known.map_or(Ok(url.clone()), |known| Url::parse(known.origin))?;
+        Ok(Index { url, pages, well_known })
     }
 
-    /// One of its own paths. `path` begins with `/`.
+    /// An endpoint of its own. `path` begins with `/`.
     pub fn at(&self, path: &str) -> Url {
         self.url.with_path(path)
+    }
+
+    /// A page for everybody. PyPI has those at one of its addresses, and its endpoints at both. `path` begins with `/`.
+    pub fn page(&self, path: &str) -> Url {
+        self.pages.with_path(path)
     }
 
     /// True if the URL is one that installers read from.
@@ -160,6 +168,18 @@ mod tests {
             ("pypi", "..."),
         ] {
             assert_eq!(other(index, host), None, "{index}, {host}");
+        }
+    }
+
+    #[test]
+    fn an_upload_url_has_the_endpoints_and_not_the_pages() {
+        for (text, endpoint, page) in [
+            ("https://upload.pypi.org/legacy/", "https://upload.pypi.org/x", "https://pypi.org/x"),
+            ("testpypi", "https://test.pypi.org/x", "https://test.pypi.org/x"),
+            ("https://example.org/legacy/", "https://example.org/x", "https://example.org/x"),
+        ] {
+            let index = Index::parse(text).unwrap();
+            assert_eq!((index.at("/x").to_string(), index.page("/x").to_string()), (endpoint.into(), page.into()));
         }
     }
 

@@ -60,7 +60,7 @@ impl Published {
         let name = normalized(project);
         let get = |path: &str, headers: &[(&str, String)]| {
             let http = http.until(http.deadline.within(TIMEOUT)).taking(MAX_REPLY_BYTES);
-            http.get(&index.at(path), headers).ok()
+            http.get(&index.page(path), headers).ok()
         };
         match get(&format!("/pypi/{name}/json"), &[]) {
             Some(Reply { status: 200, body, .. }) => {
