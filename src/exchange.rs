@@ -103,12 +103,15 @@ impl Exchange<'_> {
                 proof = self.prove(&proof.audience, &proof.expected)?;
             }
             let MintReply { unusable, minted, has_bad_expiry } = self.settings.index.mint(&proof.id_token, &http);
-            unusable.iter().for_each(|token| self.revoke(token.reveal(), None));
+            let deadline = time_to_revoke(); // one for all of them
+            for token in unusable {
+                self.revoke(token.reveal(), None, deadline);
+            }
             let minted = minted.map_err(|error| {
                 let has_id_token = self.identity.source.can_reissue() || !error.may_have_reached_server;
                 Error { is_transient: error.is_transient && has_id_token, ..error }
             })?;
-            Ok((LiveToken { minted, exchange: self, is_kept: false }, has_bad_expiry))
+            Ok((LiveToken { minted, exchange: self, has_ended: false }, has_bad_expiry))
         });
         let (live, has_bad_expiry) = minted.map_err(|error| self.explained(error, &proof))?;
         if let Some(signal) = deadline.signal() {
@@ -124,19 +127,20 @@ impl Exchange<'_> {
         Ok(live)
     }
 
-    /// Revokes an API token. A failure is a warning: the token expires by itself.
-    fn revoke(&self, token: &str, expires_unix_secs: Option<u64>) {
+    /// Sends an API token for revocation. True if the index has accepted it. A failure is a warning: the token expires by itself.
+    fn revoke(&self, token: &str, expires_unix_secs: Option<u64>, deadline: Deadline) -> bool {
         let index = &self.settings.index;
-        let deadline = Deadline::after(REVOCATION_TIMEOUT).despite_signals();
         let (http, retry) = (self.http.until(deadline), Retry { deadline, ..self.retry });
         let validity = || validity(expires_unix_secs);
-        match retry.run(|_| index.burn(token, &http)) {
+        let revoked = retry.run(|_| index.burn(token, &http));
+        match &revoked {
             Ok(true) => self.log.line(&format!("{} has accepted the API token for revocation", index.name())),
             Ok(false) => self.log.line(&format!("{} can't revoke API tokens; {}", index.name(), validity())),
             Err(error) => {
                 report::warning(&format!("the API token could not be revoked; {}: {error}", validity()), self.env);
             }
         }
+        revoked.unwrap_or(false)
     }
 
     /// The variables that COMMAND must not inherit, because they hold the job's identity.
@@ -180,25 +184,37 @@ impl Exchange<'_> {
 pub struct LiveToken<'a> {
     pub minted: Minted,
     exchange: &'a Exchange<'a>,
-    is_kept: bool,
+    /// It was kept, or sent for revocation.
+    has_ended: bool,
 }
 
 impl LiveToken<'_> {
     /// The token was handed over.
     pub fn keep(mut self) {
-        self.is_kept = true;
+        self.has_ended = true;
     }
 
-    /// The token is not needed any more.
-    pub fn revoke(self) {}
+    /// Sends the token for revocation. True if the index has accepted it.
+    pub fn revoke(mut self) -> bool {
+        self.has_ended = true;
+        self.send_for_revocation()
+    }
+
+    fn send_for_revocation(&self) -> bool {
+        self.exchange.revoke(self.minted.token.reveal(), self.minted.expires_unix_secs, time_to_revoke())
+    }
 }
 
 impl Drop for LiveToken<'_> {
     fn drop(&mut self) {
-        if !self.is_kept {
-            self.exchange.revoke(self.minted.token.reveal(), self.minted.expires_unix_secs);
+        if !self.has_ended {
+            self.send_for_revocation();
         }
     }
+}
+
+fn time_to_revoke() -> Deadline {
+    Deadline::after(REVOCATION_TIMEOUT).despite_signals()
 }
 
 /// Until when an API token is valid, in words.

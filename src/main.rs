@@ -98,17 +98,19 @@ fn upload(argv: Vec<OsString>, settings: &Settings, env: &Env) -> Result<u8> {
     let live = exchange.mint(proof)?;
     let ended = upload.run(&live.minted, &withheld, exchange.deadline(), exchange.log);
     let validity = exchange::validity(live.minted.expires_unix_secs);
-    live.revoke();
+    let is_revoked = live.revoke(); // before anything else is said or returned
     let (status, how) = ended?;
-    match status {
-        0 => {
-            exchange.log.line(&how);
-            let how = format!("{how}. Then the API token was sent for revocation; without that, {validity}");
-            report::success(&format!("an API token for {}", settings.index), &how, env);
-        }
-        _ => report::failure(&messages::upload_failed(&how), env),
+    if status != 0 {
+        report::failure(&messages::upload_failed(&how, is_revoked), env);
+        return Ok(status);
     }
-    Ok(status)
+    exchange.log.line(&how);
+    let how = match is_revoked {
+        true => format!("{how}. Then the API token was sent for revocation; without that, {validity}"),
+        false => format!("{how}. The API token could not be revoked; {validity}"),
+    };
+    report::success(&format!("an API token for {}", settings.index), &how, env);
+    Ok(0)
 }
 
 /// Mints an API token and revokes it, to see whether that works.

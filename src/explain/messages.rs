@@ -247,11 +247,13 @@ pub fn no_masks(why: impl Display) -> Error {
 }
 
 /// The program after `--` failed; `how` says how it ended.
-pub fn upload_failed(how: &str) -> Explanation {
-    let fact = format!("the upload failed: {how}");
-    let hint = "the API token was sent for revocation. For another attempt, run the job again. The index keeps the files that it \
-                has received; an option of the upload tool skips them, such as `twine upload --skip-existing`";
-    Explanation { fact, hints: vec![hint.to_owned()], ..Explanation::default() }
+pub fn upload_failed(how: &str, is_revoked: bool) -> Explanation {
+    let token = if is_revoked { "was sent for revocation" } else { "stays valid until it expires" };
+    let hint = format!(
+        "the API token {token}. For another attempt, run the job again. The index keeps the files that it has received; an option \
+         of the upload tool skips them, such as `twine upload --skip-existing`"
+    );
+    Explanation { fact: format!("the upload failed: {how}"), hints: vec![hint], ..Explanation::default() }
 }
 
 #[cfg(test)]

@@ -368,6 +368,12 @@ fn a_token_that_is_not_revoked_is_a_warning_with_its_expiry() {
         let said = said_of_revoking(&outcome);
         assert!(said.contains("token-mint: warning: the API token could not be revoked; it is valid until "), "{said}");
         assert!(said.contains("::warning title=token-mint::the API token could not be revoked"), "{said}");
+        let succeeded = running(&servers, "exit 0").run_with(&servers);
+        succeeded.assert_done();
+        assert!(succeeded.summary.contains("The API token could not be revoked\\; it is valid until "), "{succeeded}");
+        for outcome in [outcome, succeeded] {
+            assert!(!format!("{outcome}").contains("sent for revocation"), "{outcome}");
+        }
     }
 }
 
@@ -392,16 +398,30 @@ fn an_index_that_breaks_at_the_revocation_does_not_change_the_status() {
     }
 }
 
-#[test]
-#[cfg_attr(windows, ignore = "it runs scripts for sh")]
-fn a_revocation_has_a_deadline_of_its_own() {
-    let index = ScriptedServer::serving_requests(|request, stream| {
+/// An index that answers a request to mint, and no request to revoke.
+fn index_that_does_not_revoke(minted: &'static str) -> ScriptedServer {
+    ScriptedServer::serving_requests(move |request, stream| {
         if request.path().ends_with("burn-token") {
             thread::sleep(Duration::from_secs(60));
         }
-        let token = "{\"token\": \"pypi-minted\"}";
-        let _ = write!(stream, "HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{token}", token.len());
-    });
+        let _ = write!(stream, "HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{minted}", minted.len());
+    })
+}
+
+#[test]
+fn all_tokens_of_a_reply_that_can_not_be_used_share_one_deadline() {
+    let index = index_that_does_not_revoke("{\"token\": \"a b\", \"x\": {\"token\": \"c d\"}}");
+    let servers = StandIn::start(Setup::default());
+    let step = Step::of(&servers).env("TOKEN_MINT_INDEX", &index.url()).env("TOKEN_MINT_AUDIENCE", "pypi");
+    let outcome = step.run_with(&servers);
+    outcome.assert_failed(5, &["the token in its reply is unusable", "could not be revoked", "10 seconds"]);
+    assert!(outcome.elapsed < Duration::from_secs(11) + SLACK, "{outcome}");
+}
+
+#[test]
+#[cfg_attr(windows, ignore = "it runs scripts for sh")]
+fn a_revocation_has_a_deadline_of_its_own() {
+    let index = index_that_does_not_revoke("{\"token\": \"pypi-minted\"}");
     let servers = StandIn::start(Setup::default());
     // The command takes longer than the timeout, which is not for it.
     let step = running(&servers, "sleep 2.1").env("TOKEN_MINT_INDEX", &index.url()).env("TOKEN_MINT_AUDIENCE", "pypi");
