@@ -4,7 +4,7 @@ use std::fmt::Display;
 
 use crate::error::{self, Error, Kind, Reason};
 use crate::explain::messages::{AGAIN, OTHER_PROVIDER, PERMISSION};
-use crate::json::{JsonError, Object};
+use crate::json::Object;
 use crate::net::http::{Replied, Reply};
 use crate::net::http_error::{Fault, HttpError};
 use crate::text::message;
@@ -65,13 +65,11 @@ impl Request {
         let member = Object::read(&reply.body).and_then(|object| object.get(key));
         member.map_err(|error| match self.endpoint {
             // It is probably incomplete.
-            Endpoint::Mint if !reply.is_surely_whole && matches!(error, JsonError::Malformed(_)) => {
-                self.no_reply(&HttpError::cut_off())
-            }
+            Endpoint::Mint if !reply.is_surely_whole && error.is_malformed => self.no_reply(&HttpError::cut_off()),
             // After half a text or a web page, another attempt may help. A request to mint is not repeated: it may have made a token.
             endpoint => Error {
-                is_transient: matches!(error, JsonError::Malformed(_)) && endpoint != Endpoint::Mint,
-                ..self.nonsense(format!("its reply is not what was asked for: {error}"))
+                is_transient: error.is_malformed && endpoint != Endpoint::Mint,
+                ..self.nonsense(format!("its reply is not what was asked for: {}", error.fault))
             },
         })
     }
