@@ -4,6 +4,7 @@
 use std::fmt;
 use std::time::Duration;
 
+use crate::net::deadline::Deadline;
 use crate::os::signals;
 
 /// The result of whatever a run attempts.
@@ -149,6 +150,11 @@ impl Error {
     pub fn signal(signal: i32) -> Error {
         let fact = format!("{} asked token-mint to end, so this is not done", signals::name(signal));
         Error::new(Kind::Signal(signal), fact)
+    }
+
+    /// Ends what is under way, if a signal asked for that.
+    pub fn if_signal_came(deadline: Deadline) -> Result<()> {
+        deadline.signal().map_or(Ok(()), |signal| Err(Error::signal(signal)))
     }
 
     pub fn exit_status(&self) -> u8 {

@@ -114,9 +114,7 @@ impl Exchange<'_> {
             Ok((LiveToken { minted, exchange: self, has_ended: false }, has_bad_expiry))
         });
         let (live, has_bad_expiry) = minted.map_err(|error| self.explained(error, &proof))?;
-        if let Some(signal) = deadline.signal() {
-            return Err(Error::signal(signal));
-        }
+        Error::if_signal_came(deadline)?;
         handover::mask(live.minted.token.reveal(), self.env)?; // where it can't be hidden, it is not used
         if has_bad_expiry {
             report::warning(

@@ -99,8 +99,10 @@ pub fn print(text: &str, deadline: Deadline) -> Result<()> {
 
 /// Writes text to stdout, or gives the error, or the signal that caused it.
 fn write(text: &str, deadline: Deadline, error: fn(&io::Error) -> Error) -> Result<()> {
-    let written = stdio::write(io::stdout(), text, deadline);
-    written.map_err(|io| deadline.signal().map_or_else(|| error(&io), Error::signal))
+    stdio::write(io::stdout(), text, deadline).or_else(|io| {
+        Error::if_signal_came(deadline)?;
+        Err(error(&io))
+    })
 }
 
 /// Makes GitHub hide a token in the log. Call it as soon as the token is there.
@@ -136,10 +138,11 @@ fn read_stdin(deadline: Deadline) -> Result<String> {
         let mut bytes = Vec::new();
         io::stdin().take(MAX_GIVEN_BYTES).read_to_end(&mut bytes).map(|_| bytes)
     });
-    match read {
-        Ok(Ok(bytes)) => Ok(String::from_utf8_lossy(&bytes).into_owned()),
-        _ => Err(deadline.signal().map_or_else(messages::no_api_token, Error::signal)),
+    if let Ok(Ok(bytes)) = read {
+        return Ok(String::from_utf8_lossy(&bytes).into_owned());
     }
+    Error::if_signal_came(deadline)?;
+    Err(messages::no_api_token())
 }
 
 /// The lines of the step outputs, `NAME=VALUE` (GitHub Docs, "Workflow commands for GitHub Actions"). Neither value has a line break.

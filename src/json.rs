@@ -68,11 +68,12 @@ impl Object {
     /// The objects in a member that is an array, [`MAX_OBJECTS`] at most. Other elements are left out.
     pub fn objects(&self, key: &str) -> Vec<Object> {
         let mut objects = vec![];
-        let walked = walk(self.json(key).unwrap_or_default(), &mut |key, element| {
-            let is_taken = key.is_none() && objects.len() < MAX_OBJECTS;
-            objects.extend(is_taken.then(|| Object::read(element.as_bytes()).ok()).flatten());
+        let _ = walk(self.json(key).unwrap_or_default(), &mut |key, element| {
+            if key.is_none() && objects.len() < MAX_OBJECTS {
+                objects.extend(Object::read(element.as_bytes()));
+            }
         });
-        walked.map(|()| objects).unwrap_or_default()
+        objects
     }
 
     /// A member's JSON text.

@@ -153,9 +153,7 @@ fn show_claims(settings: &Settings, env: &Env) -> Result<()> {
     let job = exchange.job(&proof).ok_or_else(messages::no_claims)?;
     let json = job.claims.to_json();
     let explained = causes::explain_claims(job, |project| exchange.published(project));
-    if let Some(signal) = exchange.deadline().signal() {
-        return Err(Error::signal(signal));
-    }
+    Error::if_signal_came(exchange.deadline())?;
     if settings.format == Some(Format::Json) {
         handover::print(&json, exchange.deadline())?;
     }

@@ -29,26 +29,21 @@ impl Retry {
     pub fn run<T>(self, mut attempt: impl FnMut(u32) -> Result<T>) -> Result<T> {
         let mut failed = 0;
         loop {
-            self.end_on_signal()?;
+            Error::if_signal_came(self.deadline)?;
             let error = match attempt(failed) {
                 Ok(done) => return Ok(done),
                 Err(error) => error,
             };
             failed += 1;
             let pause = pause_after(failed).max(error.retry_after.unwrap_or_default());
-            self.end_on_signal()?;
+            Error::if_signal_came(self.deadline)?;
             if failed == MAX_ATTEMPTS || !error.is_transient || pause >= self.deadline.remaining() {
                 return Err(error);
             }
-            let (secs, tenths, next) = (pause.as_secs(), pause.subsec_millis() / 100, failed + 1);
-            let text = format!("{error}; trying again in {secs}.{tenths} seconds (attempt {next} of {MAX_ATTEMPTS})");
-            self.log.line(&text);
+            let (secs, next) = (pause.as_secs_f32(), failed + 1);
+            self.log.line(&format!("{error}; trying again in {secs:.1} seconds (attempt {next} of {MAX_ATTEMPTS})"));
             let _ = self.deadline.within(pause).wait(|| self.deadline.signal());
         }
-    }
-
-    fn end_on_signal(&self) -> Result<()> {
-        self.deadline.signal().map_or(Ok(()), |signal| Err(Error::signal(signal)))
     }
 }
 

@@ -55,9 +55,7 @@ impl Upload<'_> {
     /// it, or should have; and the same in words.
     pub fn run(self, minted: &Minted, withheld: &[String], deadline: Deadline, log: Log) -> Result<(u8, String)> {
         let Upload { name, mut command, index, env } = self;
-        if let Some(signal) = deadline.signal() {
-            return Err(Error::signal(signal));
-        }
+        Error::if_signal_came(deadline)?;
         log.line(&format!("running {name} with the API token in its environment"));
         for variable in withheld {
             command.env_remove(variable);
