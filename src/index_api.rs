@@ -9,7 +9,7 @@ use crate::index::Index;
 use crate::json::{self, Object};
 use crate::net::http::{Http, Replied, Reply};
 use crate::net::http_error::HttpError;
-use crate::secret::{ApiToken, IdToken, Secret, redact, redact_tokens};
+use crate::secret::{ApiToken, IdToken, UnusableToken, redact, redact_tokens};
 use crate::time::LATEST_UNIX_SECS;
 
 const AUDIENCE_PATH: &str = "/_/oidc/audience";
@@ -20,7 +20,6 @@ const BURN_PATH: &str = "/_/oidc/burn-token";
 const MAX_UNUSABLE: usize = 4;
 
 /// What a successful exchange gives.
-#[derive(Debug)]
 pub struct Minted {
     pub token: ApiToken,
     /// When it expires, in Unix seconds. An older index does not say.
@@ -31,7 +30,7 @@ pub struct Minted {
 /// reply is here.
 pub struct MintReply {
     /// API tokens in a reply that can't be used.
-    pub unusable: Vec<Secret>,
+    pub unusable: Vec<UnusableToken>,
     /// The token that can be used.
     pub minted: Result<Minted>,
     /// Its time of expiry makes no sense.
@@ -80,7 +79,7 @@ impl Index {
         let expires = object.filter(|object| !matches!(object.json("expires"), None | Some("null")));
         let expires = expires.map(|object| object.get("expires").ok().filter(|secs| *secs <= LATEST_UNIX_SECS));
         MintReply {
-            unusable: unusable.take(MAX_UNUSABLE).map(Secret::new).collect(),
+            unusable: unusable.take(MAX_UNUSABLE).map(UnusableToken::new).collect(),
             minted: token.map(|token| Minted { token, expires_unix_secs: expires.flatten() }),
             has_bad_expiry: expires == Some(None),
         }

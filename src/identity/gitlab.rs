@@ -50,7 +50,7 @@ mod tests {
 
     #[test]
     fn what_is_said_of_a_missing_id_token_is_short_and_repeats_no_secret() {
-        let said = |audience: &str| id_token(audience, &Env::from([])).unwrap_err().to_string();
+        let said = |audience: &str| id_token(audience, &Env::from([])).err().unwrap().to_string();
         assert!(said(&"a".repeat(60_000)).chars().count() < 800);
         let misplaced = said("pypi-AgEIcHlwaS5vcmc");
         assert!(misplaced.contains("audience ***") && !misplaced.contains("AgEIcHlwaS5vcmc"), "{misplaced}");

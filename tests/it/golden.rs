@@ -79,7 +79,7 @@ mod tests {
         let errors = json!({"message": "Token request failed", "errors": [{"code": code, "description": description}]});
         let body = errors.to_string().into_bytes();
         let reply = Reply { status: 422, body, retry_after: None, is_surely_whole: true };
-        let error = index.read_minted(&Ok(reply), &IdToken::new("a.b.c".to_owned()).unwrap()).minted.unwrap_err();
+        let error = index.read_minted(&Ok(reply), &IdToken::new("a.b.c".to_owned()).unwrap()).minted.err().unwrap();
         let mut explanation = *error.explanation;
         explain_refusal(&mut explanation, job, |_| published);
         explanation

@@ -25,7 +25,7 @@ use crate::net::http_error::HttpError;
 use crate::net::proxy::Proxies;
 use crate::net::url::Url;
 use crate::os::log::Log;
-use crate::secret::{IdToken, RequestToken, Secret};
+use crate::secret::{IdToken, RequestToken, UnusableToken};
 use crate::time;
 
 const STATUSES: [u16; 16] = [200, 422, 400, 401, 403, 404, 408, 429, 500, 503, 202, 204, 302, 301, 101, 599];
@@ -175,8 +175,8 @@ fn mint(index: &Index, leg: u8, status: u16, rest: &[u8], secrets: &Secrets) {
 }
 
 /// No API token is lost in a reply that can't be used, and the ID token is not taken for one.
-fn check_unusable(unusable: &[Secret], body: &[u8], value: &Value, id_token: &IdToken, may_be_some: bool) {
-    let unusable: Vec<&str> = unusable.iter().map(Secret::reveal).collect();
+fn check_unusable(unusable: &[UnusableToken], body: &[u8], value: &Value, id_token: &IdToken, may_be_some: bool) {
+    let unusable: Vec<&str> = unusable.iter().map(UnusableToken::reveal).collect();
     assert!(unusable.len() <= 4 && !unusable.contains(&"") && !unusable.contains(&id_token.reveal()));
     assert!(may_be_some || unusable.is_empty());
     // An escaped key is not looked for, and of too many tokens the first ones count.
