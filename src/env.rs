@@ -3,32 +3,17 @@
 use std::collections::HashMap;
 use std::ffi::{OsStr, OsString};
 
-/// Set to `true` by GitHub's runner and by those that imitate it.
-pub const GITHUB_ACTIONS: &str = "GITHUB_ACTIONS";
-/// The file that a step appends its outputs to.
-pub const GITHUB_OUTPUT: &str = "GITHUB_OUTPUT";
-/// The event that started the workflow, as a JSON file.
-pub const EVENT_PATH: &str = "GITHUB_EVENT_PATH";
-/// What the job is called in its workflow file.
-pub const JOB: &str = "GITHUB_JOB";
-/// The folder that the job's repository is checked out into.
-pub const WORKSPACE: &str = "GITHUB_WORKSPACE";
-/// The file that a step appends Markdown for the job's summary page to.
-pub const STEP_SUMMARY: &str = "GITHUB_STEP_SUMMARY";
 /// The API token, for whoever was given it, and for `token-mint burn`.
 pub const API_TOKEN: &str = "TOKEN_MINT_API_TOKEN";
-/// Set to `true` by GitLab's runner.
-pub const GITLAB_CI: &str = "GITLAB_CI";
 /// GitHub's ID token endpoint; there only with the permission `id-token: write`.
 pub const REQUEST_URL: &str = "ACTIONS_ID_TOKEN_REQUEST_URL";
 /// The bearer token for that endpoint.
 pub const REQUEST_TOKEN: &str = "ACTIONS_ID_TOKEN_REQUEST_TOKEN";
+/// What is wrong with a value where text is needed.
+pub const NOT_UTF8: &str = "its value is not UTF-8 text";
 
 /// A snapshot of the environment's variables, by their names as [`key`] has them.
 pub struct Env(HashMap<OsString, OsString>);
-
-/// What is wrong with a value where text is needed.
-pub const NOT_UTF8: &str = "its value is not UTF-8 text";
 
 impl Env {
     /// What this process was started with.
@@ -57,7 +42,7 @@ impl Env {
     /// True in a job of GitHub Actions: also in a container that such a job starts by itself and passes only the endpoint on
     /// to. What that prints ends up in the job's log, too, so masks and annotations are for it as well.
     pub fn on_github(&self) -> bool {
-        self.is_true(GITHUB_ACTIONS) || [REQUEST_URL, REQUEST_TOKEN].iter().any(|name| self.get(name).is_some())
+        self.is_true("GITHUB_ACTIONS") || [REQUEST_URL, REQUEST_TOKEN].iter().any(|name| self.get(name).is_some())
     }
 
     /// True if a variable says `true`, as CI systems mark their jobs.

@@ -8,7 +8,7 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, IsTerminal, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
-use crate::env::{API_TOKEN, Env, GITHUB_OUTPUT};
+use crate::env::{API_TOKEN, Env};
 use crate::error::{Error, Result};
 use crate::explain::messages;
 use crate::index::Index;
@@ -57,7 +57,7 @@ impl Handover {
     /// that no token is minted that has nowhere to go. The runner creates that file; it would not read one of ours.
     pub fn plan(format: Option<Format>, env: &Env) -> Result<Handover> {
         if format.is_none() && env.on_github() {
-            let path = PathBuf::from(env.get(GITHUB_OUTPUT).ok_or_else(messages::no_step_output)?);
+            let path = PathBuf::from(env.get("GITHUB_OUTPUT").ok_or_else(messages::no_step_output)?);
             let file = file::open_to_append(&path);
             let file = file.map_err(|error| messages::step_output_not_opened(&shown(&path), &error))?;
             return Ok(Handover::StepOutput { path, file });

@@ -4,7 +4,7 @@ use std::ffi::OsStr;
 use std::path::PathBuf;
 
 use crate::claims::Claims;
-use crate::env::{Env, JOB, WORKSPACE};
+use crate::env::Env;
 use crate::error::Link;
 use crate::explain::published::Published;
 use crate::explain::publisher_form::{ENVIRONMENT_NAME, Form, Provider};
@@ -50,8 +50,8 @@ impl Job<'_> {
             id_token_env: None,
             projects: vec![],
             published: Published::NotAsked,
-            checkout: env.get(WORKSPACE).unwrap_or(OsStr::new(".")).into(),
-            name: env.text(JOB).ok().flatten().map(str::to_owned),
+            checkout: env.get("GITHUB_WORKSPACE").unwrap_or(OsStr::new(".")).into(),
+            name: env.text("GITHUB_JOB").ok().flatten().map(str::to_owned),
             now_unix_secs: time::now_unix_secs(),
         }
     }

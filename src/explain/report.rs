@@ -5,7 +5,7 @@ use std::ffi::OsStr;
 use std::io::{self, Write};
 use std::path::Path;
 
-use crate::env::{Env, STEP_SUMMARY};
+use crate::env::Env;
 use crate::error::{Explanation, Link};
 use crate::os::file;
 use crate::os::log;
@@ -54,7 +54,7 @@ fn summarise(page: &str, env: &Env) {
         let is_too_long = file.metadata()?.len() + page.len() as u64 > MAX_SUMMARY_BYTES;
         if is_too_long { Ok(()) } else { file.write_all(page.as_bytes()) }
     };
-    let _: Option<io::Result<()>> = env.get(STEP_SUMMARY).filter(|_| env.on_github()).map(append);
+    let _: Option<io::Result<()>> = env.get("GITHUB_STEP_SUMMARY").filter(|_| env.on_github()).map(append);
 }
 
 /// The messages on stderr; `kind` is what the first one begins with.

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use crate::env::{EVENT_PATH, Env};
+use crate::env::Env;
 use crate::json::Object;
 use crate::os::file;
 
@@ -11,7 +11,7 @@ const MAX_EVENT_BYTES: u64 = 1024 * 1024;
 
 /// Whether the job runs for a pull request from a fork, if that is known.
 pub fn is_pull_request_from_fork(env: &Env) -> Option<bool> {
-    let event = file::read(Path::new(env.get(EVENT_PATH)?), MAX_EVENT_BYTES)?;
+    let event = file::read(Path::new(env.get("GITHUB_EVENT_PATH")?), MAX_EVENT_BYTES)?;
     let pull_request = Object::read(&event).ok()?.object("pull_request")?;
     let side = |name| pull_request.object(name)?.object("repo");
     let (Some(head), Some(base)) = (side("head"), side("base")) else {
@@ -29,7 +29,7 @@ mod tests {
     fn of(event: &str) -> bool {
         let file = tempfile::NamedTempFile::new().unwrap();
         std::fs::write(file.path(), event).unwrap();
-        is_pull_request_from_fork(&Env::from([(EVENT_PATH, file.path().to_str().unwrap())])) == Some(true)
+        is_pull_request_from_fork(&Env::from([("GITHUB_EVENT_PATH", file.path().to_str().unwrap())])) == Some(true)
     }
 
     #[test]
@@ -52,7 +52,7 @@ mod tests {
     fn an_event_that_can_not_be_read_is_none() {
         assert_eq!(is_pull_request_from_fork(&Env::from([])), None);
         for path in ["/nonexistent", "/dev/zero", "/"] {
-            assert_eq!(is_pull_request_from_fork(&Env::from([(EVENT_PATH, path)])), None, "{path}");
+            assert_eq!(is_pull_request_from_fork(&Env::from([("GITHUB_EVENT_PATH", path)])), None, "{path}");
         }
         let padded = |bytes: usize| {
             let padding = "A".repeat(bytes);

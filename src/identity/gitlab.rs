@@ -2,7 +2,7 @@
 //! (GitLab Docs, "ID token authentication"; the name: PyPI Docs, "Publishing with a Trusted Publisher").
 
 use super::{Provider, Source, id_token_in};
-use crate::env::{Env, GITLAB_CI};
+use crate::env::Env;
 use crate::error::Result;
 use crate::explain::messages;
 use crate::secret::IdToken;
@@ -11,7 +11,7 @@ use crate::text::shown;
 pub const PROVIDER: Provider = Provider {
     name: "GitLab",
     detected_by: "GITLAB_CI=true",
-    find: |env| Ok(env.is_true(GITLAB_CI).then_some(Source::GitLab)),
+    find: |env| Ok(env.is_true("GITLAB_CI").then_some(Source::GitLab)),
     variables: |audience| vec![variable(audience)],
 };
 

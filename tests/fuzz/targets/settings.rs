@@ -8,7 +8,7 @@ use std::os::unix::ffi::OsStringExt;
 
 use super::shown::{check_error, unguessable};
 use crate::cli::{self, Command, Given};
-use crate::env::{EVENT_PATH, Env};
+use crate::env::Env;
 use crate::error::Result;
 use crate::handover::upload_clients;
 use crate::identity;
@@ -27,7 +27,7 @@ pub fn fuzz(input: &[u8]) {
         Some((OsString::from_vec(variable[..at].to_owned()), planted(&variable[at + 1..])))
     });
     // What is in that file is the environment's business; which file it is, not a fuzzer's.
-    let env: Env = variables.filter(|(name, _)| name != EVENT_PATH).collect();
+    let env: Env = variables.filter(|(name, _)| name != "GITHUB_EVENT_PATH").collect();
     if let Err(error) = prepare(words, &env) {
         check_error(&error, &[&api]);
     }
