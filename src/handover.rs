@@ -18,7 +18,7 @@ use crate::os::file;
 use crate::os::log;
 use crate::os::stdio;
 use crate::secret::ApiToken;
-use crate::text::{self, shown};
+use crate::text::shown;
 
 /// Far more bytes than an API token has.
 const MAX_GIVEN_BYTES: u64 = 64 * 1024;
@@ -107,16 +107,16 @@ fn write(text: &str, deadline: Deadline, error: fn(&io::Error) -> Error) -> Resu
 
 /// Makes GitHub hide a token in the log. Call it as soon as the token is there.
 pub fn mask(token: &str, env: &Env) -> Result<()> {
-    let masked = if env.on_github() { log::command(&text::mask(token)) } else { Ok(()) };
+    let masked = if env.on_github() { log::mask(token) } else { Ok(()) };
     masked.map_err(messages::no_masks)
 }
 
 /// Checks that the runner can read masks, if they are needed. Call it before any request.
 pub fn check_masks(env: &Env) -> Result<()> {
-    match env.on_github() && stdio::leads_nowhere(io::stderr()) {
-        true => Err(messages::no_masks("stderr is closed, not open for writing, or /dev/null")),
-        false => Ok(()),
+    if env.on_github() && stdio::leads_nowhere(io::stderr()) {
+        return Err(messages::no_masks("stderr is closed, not open for writing, or /dev/null"));
     }
+    Ok(())
 }
 
 /// The API token to revoke: from the environment, else from stdin.

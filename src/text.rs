@@ -13,26 +13,11 @@ const MAX_SHOWN_CHARS: usize = 300;
 /// The most that is shown of what a server or a program says.
 pub const MAX_MESSAGE_CHARS: usize = 1000;
 
-/// A workflow command: a line that the runner executes.
-pub struct Command(String);
-
-impl Command {
-    /// The line, without its line break.
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-}
-
-/// Makes the runner hide `secret` in all later log lines. The types of secrets allow no line break.
-pub fn mask(secret: &str) -> Command {
-    Command(format!("::add-mask::{secret}"))
-}
-
-/// An annotation, which the runner shows on the job's page. `kind` is `error` or `warning`. The message may be any text; it is
+/// The workflow command for an annotation, which the runner shows on the job's page. `kind` is `error` or `warning`. The message may be any text; it is
 /// made harmless (the escapes are those of actions/toolkit, `packages/core/src/command.ts`).
-pub fn annotation(kind: &str, message: &str) -> Command {
+pub fn annotation(kind: &str, message: &str) -> String {
     let message = harmless(message).replace('%', "%25").replace('\n', "%0A");
-    Command(format!("::{kind} title=token-mint::{message}"))
+    format!("::{kind} title=token-mint::{message}")
 }
 
 /// Markdown that shows the text as it is, on one line. Every punctuation mark is escaped (CommonMark, section 2.4), so the text
@@ -161,7 +146,7 @@ mod tests {
     #[test]
     fn an_annotation_is_one_line_whatever_is_in_it() {
         let line = annotation("error", "100 %\r\nx::y");
-        assert_eq!(line.as_str(), "::error title=token-mint::100 %25 %0Ax:\u{b7}:y");
+        assert_eq!(line, "::error title=token-mint::100 %25 %0Ax:\u{b7}:y");
     }
 
     #[test]
@@ -182,10 +167,5 @@ mod tests {
         ] {
             assert_eq!(prose(text), shown);
         }
-    }
-
-    #[test]
-    fn a_mask_is_a_line() {
-        assert_eq!(mask("pypi-x").as_str(), "::add-mask::pypi-x");
     }
 }

@@ -9,7 +9,7 @@ use crate::env::Env;
 use crate::error::{Explanation, Link};
 use crate::os::file;
 use crate::os::log;
-use crate::text::{self, harmless, markdown, prose};
+use crate::text::{harmless, markdown, prose};
 
 /// The runner drops a step's whole summary when it is longer (GitHub Docs, "Adding a job summary").
 const MAX_SUMMARY_BYTES: u64 = 1024 * 1024;
@@ -43,7 +43,7 @@ pub fn warning(text: &str, env: &Env) {
 /// Makes an annotation of a GitHub job.
 fn annotate(kind: &str, text: &str, env: &Env) {
     if env.on_github() {
-        let _ = log::command(&text::annotation(kind, text));
+        log::annotate(kind, text);
     }
 }
 
@@ -232,8 +232,8 @@ mod tests {
     fn hostile_text_is_harmless_in_each_place_wherever_it_came_from() {
         for explanation in hostile_explanations() {
             let said: String = messages(&explanation, "error: ").iter().map(|message| log::rendered(message)).collect();
-            let annotated = text::annotation("error", &annotation(&explanation));
-            let annotated = annotated.as_str().strip_prefix("::error title=token-mint::").unwrap();
+            let annotated = crate::text::annotation("error", &annotation(&explanation));
+            let annotated = annotated.strip_prefix("::error title=token-mint::").unwrap();
             let page = page(&explanation);
             assert!(said.contains('x'), "{said}");
             for line in said.lines() {

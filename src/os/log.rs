@@ -6,8 +6,7 @@
 //!   token or an ID token ([`harmless`]). A name that looks like one is hidden, too.
 //! - only the first line of a message begins at the margin, with `token-mint: `; the others are indented. So no text from outside
 //!   can look like a message of ours.
-//! - a mask or an annotation is a [`Command`], which takes care of its own text. It begins a line, else the runner would not
-//!   see it.
+//! - only a mask and an annotation are commands. They begin a line, else the runner would not see them.
 //! - a stderr that nobody reads holds the program for a second in all.
 //!
 //! What only the source can do is done there: to cut a text from outside to a length, to keep it on one line, and to take out a
@@ -19,7 +18,7 @@ use std::time::Duration;
 
 use crate::net::deadline::Deadline;
 use crate::os::stdio;
-use crate::text::{Command, harmless};
+use crate::text::{self, harmless};
 
 /// How long a line is waited for.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(1);
@@ -61,13 +60,23 @@ pub fn say(message: &str) {
     let _ = write(&rendered(message));
 }
 
-/// Gives the runner a command.
+/// Makes the runner hide `secret` in all later log lines. The types of secrets allow no line break.
 ///
 /// # Errors
 /// Whatever the operating system says; `TimedOut` where nobody reads stderr.
-pub fn command(command: &Command) -> io::Result<()> {
+pub fn mask(secret: &str) -> io::Result<()> {
+    command(&format!("::add-mask::{secret}"))
+}
+
+/// Shows an annotation: [`text::annotation`].
+pub fn annotate(kind: &str, message: &str) {
+    let _ = command(&text::annotation(kind, message));
+}
+
+/// Gives the runner a command.
+fn command(command: &str) -> io::Result<()> {
     let start = if AT_LINE_START.load(Ordering::SeqCst) { "" } else { "\n" };
-    write(&format!("{start}{}\n", command.as_str()))
+    write(&format!("{start}{command}\n"))
 }
 
 /// A message as it is shown.

@@ -164,7 +164,7 @@ mod tests {
             let lines: String =
                 report::messages(&explanation, kind).iter().map(|message| log::rendered(message)).collect();
             let annotation = text::annotation("error", &report::annotation(&explanation));
-            let annotation = if kind.is_empty() { String::new() } else { format!("{}\n", annotation.as_str()) };
+            let annotation = if kind.is_empty() { String::new() } else { format!("{annotation}\n") };
             for (ending, text) in [("txt", lines + &annotation), ("md", report::page(&explanation))] {
                 let file = format!("{name}.{ending}");
                 if is_updated {

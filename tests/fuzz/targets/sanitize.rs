@@ -1,4 +1,4 @@
-//! Text from outside, made harmless: for a line, for a message, for an annotation, for Markdown, for JSON; and a token's mask.
+//! Text from outside, made harmless: for a line, for a message, for an annotation, for Markdown, for JSON; and an API token.
 //!
 //! The first byte of an input is the most characters that may be shown; the rest is the text.
 
@@ -6,7 +6,7 @@ use super::shown::{check_lines, is_plain};
 use crate::json;
 use crate::os::log;
 use crate::secret::{ApiToken, redact_tokens};
-use crate::text::{self, annotation, harmless, markdown, mask, sanitize};
+use crate::text::{self, annotation, harmless, markdown, sanitize};
 
 pub fn fuzz(input: &[u8]) {
     let [max_chars, text @ ..] = input else { return };
@@ -20,7 +20,6 @@ pub fn fuzz(input: &[u8]) {
     check_redacted(&redact_tokens(&text));
     if let Ok(token) = ApiToken::new(text.into_owned()) {
         let token = token.reveal();
-        assert_eq!(mask(token).as_str().lines().count(), 1);
         assert!(!token.contains(['\n', '\r', ' ', ':', '\'', '"', '%', '$', '\\', '#']) && token.is_ascii());
     }
 }
@@ -57,7 +56,6 @@ fn check_json(text: &str) {
 /// It is one line, and the runner reads from it what was put in, made harmless (actions/runner, `ActionCommand.TryParseV2`).
 fn check_annotation(text: &str) {
     let line = annotation("error", text);
-    let line = line.as_str();
     assert!(!line.contains(['\n', '\r']), "{line:?}");
     let message = line.strip_prefix("::error title=token-mint::").unwrap();
     let read = |text: &str| text.replace("%0D", "\r").replace("%0A", "\n").replace("%25", "%");
