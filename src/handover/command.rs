@@ -181,11 +181,12 @@ fn why_not_run(_: &Path) -> Option<String> {
     None
 }
 
-#[cfg(all(test, unix))]
+#[cfg(test)]
 mod tests {
     use super::*;
     use std::fs;
 
+    #[cfg(unix)]
     #[test]
     fn a_program_is_found_as_a_shell_finds_it() {
         let folder = tempfile::tempdir().unwrap();
@@ -206,17 +207,13 @@ mod tests {
         assert!(!found(&text) && !found(folder.path().as_os_str()));
         assert!(find(OsStr::new("sh"), &Env::from([])).is_ok(), "without PATH, the usual folders");
     }
-}
 
-#[cfg(all(test, windows))]
-mod tests {
-    use super::*;
-
+    #[cfg(windows)]
     #[test]
     fn a_program_is_found_as_windows_finds_it() {
         let folder = tempfile::tempdir().unwrap();
         for name in ["both.exe", "both.cmd", "tool3.12.exe", "script.CMD", "text"] {
-            std::fs::write(folder.path().join(name), "").unwrap();
+            fs::write(folder.path().join(name), "").unwrap();
         }
         let path = format!("C:\\nonexistent;{}", folder.path().display());
         for (name, expected) in [

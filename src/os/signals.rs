@@ -99,7 +99,6 @@ mod platform {
     /// A running program.
     pub struct Spawned {
         pub process: Child,
-        pid: Option<Pid>,
         is_group_leader: bool,
     }
 
@@ -109,7 +108,10 @@ mod platform {
     /// # Errors
     /// Those of [`Command::spawn`].
     pub fn spawn(command: &mut Command) -> io::Result<Spawned> {
-        if has_terminal() { spawned(command, false) } else { spawn_group(command) }
+        if has_terminal() {
+            return command.spawn().map(|process| Spawned { process, is_group_leader: false });
+        }
+        spawn_group(command)
     }
 
     /// Starts a program that leads a process group of its own: then a signal can be sent to all that it has started (a shell
@@ -122,13 +124,7 @@ mod platform {
         // that waits for such children, and then they would stay in the group for ever.
         #[cfg(target_os = "linux")]
         let _ = rustix::process::set_child_subreaper(Some(rustix::process::getpid()));
-        spawned(command.process_group(0), true)
-    }
-
-    fn spawned(command: &mut Command, is_group_leader: bool) -> io::Result<Spawned> {
-        let process = command.spawn()?;
-        let pid = i32::try_from(process.id()).ok().and_then(Pid::from_raw);
-        Ok(Spawned { process, pid, is_group_leader })
+        command.process_group(0).spawn().map(|process| Spawned { process, is_group_leader: true })
     }
 
     impl Spawned {
@@ -155,14 +151,17 @@ mod platform {
         }
 
         fn send(&self, signal: Signal) {
-            let Some(pid) = self.pid else { return };
+            let pid = Pid::from_child(&self.process);
             let _ = if self.is_group_leader { kill_process_group(pid, signal) } else { kill_process(pid, signal) };
         }
 
         /// True while anything is left of the group that it leads. Ask once it has been waited for: what has ended of the rest
         /// is waited for here.
         pub fn has_stragglers(&self) -> bool {
-            let Some(group) = self.pid.filter(|_| self.is_group_leader) else { return false };
+            if !self.is_group_leader {
+                return false;
+            }
+            let group = Pid::from_child(&self.process);
             while let Ok(Some(_)) = waitpgid(group, WaitOptions::NOHANG) {}
             test_kill_process_group(group).is_ok()
         }
