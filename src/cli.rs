@@ -191,24 +191,32 @@ pub fn did_you_mean(name: &str) -> String {
 /// Wrong usage, in which a word that may be a secret is not repeated. Never where `--help` or `--version` was read first.
 pub fn parse(argv: impl IntoIterator<Item = OsString>) -> Result<(Command, Given)> {
     let mut given = Given::new();
-    let (mut named, mut to_run) = (None, None);
+    let mut command = None;
     let mut argv = argv.into_iter().zip(1..);
     while let Some((word, position)) = argv.next() {
         if word == "--" {
-            to_run = Some(argv.map(|(word, _)| word).collect::<Vec<_>>());
+            if let Some((name, _)) = command {
+                return Err(Error::usage(format!("{name} runs no command, so it takes no --"), RUN_TOOL));
+            }
+            let argv: Vec<_> = argv.map(|(word, _)| word).collect();
+            if argv.first().is_none_or(|program| program.is_empty()) {
+                return Err(Error::usage("the command to run is missing after --", RUN_TOOL));
+            }
+            command = Some((RUN, Command::Run(argv)));
             break;
         }
         let text = word.to_string_lossy();
         if !text.starts_with('-') {
-            let commands = [(BURN, Command::Burn), (CHECK, Command::Check), (CLAIMS, Command::Claims)];
-            match (&named, commands.into_iter().find(|(name, _)| text == *name)) {
-                (None, Some(command)) => named = Some(command),
-                (None, None) => return Err(no_command(position, &text)),
-                (Some((name, _)), _) => {
-                    let hint = if *name == BURN { BURN_TAKES } else { RUN_TOOL };
-                    return Err(Error::usage(format!("argument {position} is too many for {name}"), hint));
-                }
+            if let Some((name, _)) = command {
+                let hint = if name == BURN { BURN_TAKES } else { RUN_TOOL };
+                return Err(Error::usage(format!("argument {position} is too many for {name}"), hint));
             }
+            command = match &*text {
+                BURN => Some((BURN, Command::Burn)),
+                CHECK => Some((CHECK, Command::Check)),
+                CLAIMS => Some((CLAIMS, Command::Claims)),
+                _ => return Err(no_command(position, &text)),
+            };
             continue;
         }
         let (names, mut joined) = split(&word);
@@ -234,17 +242,7 @@ pub fn parse(argv: impl IntoIterator<Item = OsString>) -> Result<(Command, Given
             }
         }
     }
-    let (name, command) = match (named, to_run) {
-        (Some((name, _)), Some(_)) => {
-            return Err(Error::usage(format!("{name} runs no command, so it takes no --"), RUN_TOOL));
-        }
-        (None, Some(argv)) if argv.first().is_none_or(|program| program.is_empty()) => {
-            return Err(Error::usage("the command to run is missing after --", RUN_TOOL));
-        }
-        (None, Some(argv)) => (RUN, Command::Run(argv)),
-        (Some(named), None) => named,
-        (None, None) => (MINT, Command::Mint),
-    };
+    let (name, command) = command.unwrap_or((MINT, Command::Mint));
     if given.contains_key("--quiet") && given.contains_key("--verbose") {
         return Err(Error::usage("--quiet and --verbose contradict each other", "leave one of the two out"));
     }

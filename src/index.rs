@@ -79,14 +79,14 @@ impl Index {
 
     /// True if both are the same index, even at different addresses.
     pub fn is_same_as(&self, other: &Index) -> bool {
-        self.origin() == other.origin() || self.site().is_some() && self.site() == other.site()
+        self.name() == other.name()
     }
 
     /// PyPI or TestPyPI, if an API token that names this host is for one of them, and this index is the other one. What other
     /// indexes' tokens name is not known.
     pub fn other_with_tokens_of(&self, host: &str) -> Option<Index> {
         let other = Index::parse(&format!("https://{host}")).ok()?;
-        let both_known = self.site().is_some() && other.site().is_some();
+        let both_known = self.well_known.is_some() && other.well_known.is_some();
         (both_known && !other.is_same_as(self)).then_some(other)
     }
 

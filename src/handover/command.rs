@@ -2,6 +2,7 @@
 //! nowhere else. It has our terminal, stdin and working directory, and gets the signals that we get.
 
 use std::ffi::{OsStr, OsString};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus};
 use std::thread;
@@ -68,30 +69,21 @@ impl Upload<'_> {
         }
         // One thread waits and forwards, so that no signal is sent to a process that is not ours any more.
         let end = signals::spawn(&mut command).and_then(wait);
-        Ok(match end.map_err(|error| messages::lost(format!("{name} can't be run"), &error))? {
-            Ok(status) => match code(status) {
-                // The program's own status. From 128 on, a status mostly stands for a signal.
-                code @ 1..128 => (code, format!("{name} exited with status {code} (see the log above)")),
-                code => (code, format!("{name} has ended: {status}")),
-            },
-            Err(signal) => {
-                let how = format!("{name} goes on after {}, and is not waited for", signals::name(signal));
-                (signals::status(signal), how)
-            }
-        })
+        let (status, how) = end.map_err(|error| messages::lost(format!("{name} can't be run"), &error))?;
+        Ok((status, format!("{name} {how}")))
     }
 }
 
 /// Waits for its end, and forwards what signals come. Once it was asked to end, what it has started is waited for, too, but
-/// neither longer than [`ENDING_TIMEOUT`] nor beyond a second signal. `Err(signal)`: it goes on after that signal.
-fn wait(mut child: Spawned) -> std::io::Result<std::result::Result<ExitStatus, i32>> {
+/// neither longer than [`ENDING_TIMEOUT`] nor beyond a second signal. Gives the exit status, and how it ended in words.
+fn wait(mut child: Spawned) -> io::Result<(u8, String)> {
     let mut asked: Option<(i32, Instant)> = None;
     loop {
         let status = child.process.try_wait()?;
         if let Some(status) = status
             && (asked.is_none() || !child.has_stragglers())
         {
-            return Ok(Ok(status));
+            return Ok(ended(status));
         }
         let mut timeout = ENDING_TIMEOUT;
         for signal in signals::take().filter(|signal| child.forward(*signal)) {
@@ -103,7 +95,8 @@ fn wait(mut child: Spawned) -> std::io::Result<std::result::Result<ExitStatus, i
         if let Some((signal, at)) = asked
             && at.elapsed() >= timeout
         {
-            return Ok(status.ok_or(signal));
+            let goes_on = || format!("goes on after {}, and is not waited for", signals::name(signal));
+            return Ok(status.map_or_else(|| (signals::status(signal), goes_on()), ended));
         }
         thread::sleep(POLL);
     }
@@ -112,6 +105,14 @@ fn wait(mut child: Spawned) -> std::io::Result<std::result::Result<ExitStatus, i
 /// What Windows says of a program that Ctrl-C or Ctrl-Break has ended: `STATUS_CONTROL_C_EXIT`.
 #[cfg(windows)]
 const ENDED_BY_CTRL_C: i32 = 0xC000_013A_u32.cast_signed();
+
+/// Its exit status, and the same in words. From 128 on, a status mostly stands for a signal.
+fn ended(status: ExitStatus) -> (u8, String) {
+    match code(status) {
+        code @ 1..128 => (code, format!("exited with status {code} (see the log above)")),
+        code => (code, format!("has ended: {status}")),
+    }
+}
 
 fn code(status: ExitStatus) -> u8 {
     #[cfg(unix)]
