@@ -16,11 +16,6 @@ pub const NOT_UTF8: &str = "its value is not UTF-8 text";
 pub struct Env(HashMap<OsString, OsString>);
 
 impl Env {
-    /// What this process was started with.
-    pub fn of_this_process() -> Env {
-        std::env::vars_os().collect()
-    }
-
     /// A variable's value; `None` when it is unset or empty, which mean the same here.
     pub fn get(&self, name: &str) -> Option<&OsStr> {
         self.0.get(&key(OsStr::new(name))).map(OsString::as_os_str).filter(|value| !value.is_empty())

@@ -58,9 +58,7 @@ impl Index {
 
     /// Exchanges an ID token for an API token. The ID token is used up, even if the reply is lost.
     pub fn mint(&self, id_token: &IdToken, http: &Http) -> MintReply {
-        // An ID token has no character that has to be escaped in JSON: its type ensures that.
-        let json = format!("{{\"token\":\"{}\"}}", id_token.reveal());
-        self.read_minted(&http.post_json(&self.at(MINT_PATH), &[], json), id_token)
+        self.read_minted(&self.post_token(MINT_PATH, id_token.reveal(), http), id_token)
     }
 
     /// Reads the reply to that.
@@ -88,14 +86,17 @@ impl Index {
     /// Asks the index to revoke an API token. True if the index accepted the request; PyPI says no more. False if it has no such
     /// endpoint, like older ones.
     pub fn burn(&self, token: &str, http: &Http) -> Result<bool> {
-        let json = format!("{{\"token\":{}}}", json::quoted(token));
-        self.read_burnt(&http.post_json(&self.at(BURN_PATH), &[], json), token)
+        self.read_burnt(&self.post_token(BURN_PATH, token, http), token)
     }
 
     /// Reads the reply to that.
     pub fn read_burnt(&self, replied: &Replied, token: &str) -> Result<bool> {
         let request = self.request(Endpoint::Burn);
         Ok(request.accepted(replied, &[202, 404], |text| redact(text, token))?.status == 202)
+    }
+
+    fn post_token(&self, path: &str, token: &str, http: &Http) -> Replied {
+        http.post_json(&self.at(path), &[], format!("{{\"token\":{}}}", json::quoted(token)))
     }
 
     fn request(&self, endpoint: Endpoint) -> Request {

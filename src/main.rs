@@ -46,7 +46,7 @@ fn main() -> ExitCode {
     memory::forbid_dumps_and_ptrace();
     http::end_panics_as_bad_replies();
     signals::install_handlers();
-    let env = Env::of_this_process();
+    let env: Env = std::env::vars_os().collect();
     match run(&env) {
         Ok(status) => ExitCode::from(status),
         Err(error) => {

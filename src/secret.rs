@@ -90,7 +90,7 @@ impl IdToken {
     /// `text` without this secret, its signature or any other token: a server may send one back.
     pub fn redact(&self, text: &str) -> String {
         let signature = self.0.rsplit('.').next().unwrap_or_default();
-        redact(&without(text, &self.0), signature)
+        redact(&redact(text, &self.0), signature)
     }
 }
 
@@ -125,7 +125,8 @@ impl ApiToken {
 
 /// `text` without this secret or anything that looks like a token: a server may send one back.
 pub fn redact(text: &str, secret: &str) -> String {
-    redact_tokens(&without(text, secret))
+    let is_long = secret.len() >= MIN_REDACTED_BYTES;
+    redact_tokens(&if is_long { text.replace(secret, REDACTED) } else { text.to_owned() })
 }
 
 /// `text` without anything that looks like a PyPI API token or a JSON Web Token, no matter whose.
@@ -153,10 +154,6 @@ fn checked(text: String, in_alphabet: impl Fn(u8) -> bool) -> Result<String, &'s
         _ if !text.bytes().all(in_alphabet) => Err("it has a character that such a token never has"),
         _ => Ok(text),
     }
-}
-
-fn without(text: &str, secret: &str) -> String {
-    if secret.len() < MIN_REDACTED_BYTES { text.to_owned() } else { text.replace(secret, REDACTED) }
 }
 
 fn is_base64url(b: u8) -> bool {
