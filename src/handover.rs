@@ -72,10 +72,8 @@ impl Handover {
     pub fn deliver(self, minted: &Minted, index: &Index, env: &Env, deadline: Deadline) -> Result<&'static str> {
         let text = match self {
             Handover::StepOutput { path, mut file } => {
-                let appended = append(&path, &mut file, outputs(minted));
-                appended.map_err(|error| {
-                    messages::lost(format!("the step output can't be written to {}", shown(&path)), &error)
-                })?;
+                let fact = || format!("the step output can't be written to {}", shown(&path));
+                append(&path, &mut file, outputs(minted)).map_err(|error| messages::lost(fact(), &error))?;
                 return Ok("as the step output api-token");
             }
             Handover::Stdout(Format::Token) => format!("{}\n", minted.token.reveal()),

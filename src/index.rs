@@ -85,9 +85,8 @@ impl Index {
     /// PyPI or TestPyPI, if an API token that names this host is for one of them, and this index is the other one. What other
     /// indexes' tokens name is not known.
     pub fn other_with_tokens_of(&self, host: &str) -> Option<Index> {
-        let other = Index::parse(&format!("https://{host}")).ok()?;
-        let both_known = self.well_known.is_some() && other.well_known.is_some();
-        (both_known && !other.is_same_as(self)).then_some(other)
+        let other = WELL_KNOWN.iter().find(|known| known.origin.strip_prefix("https://") == Some(host))?;
+        if self.well_known?.name == other.name { None } else { Index::parse(other.origin).ok() }
     }
 
     pub fn is_pypi(&self) -> bool {
@@ -166,6 +165,7 @@ mod tests {
             ("https://example.org", "pypi.org"),
             ("pypi", "example.org"),
             ("pypi", "..."),
+            ("pypi", "test.pypi.org/x"),
         ] {
             assert_eq!(other(index, host), None, "{index}, {host}");
         }

@@ -49,12 +49,9 @@ impl Retry {
 
 fn pause_after(failed: u32) -> Duration {
     let pause = FIRST_PAUSE * 2u32.saturating_pow(failed - 1);
-    pause + pause * (random() % 1000) / 2000
-}
-
-/// A random number, seeded by the operating system (`RandomState` in std's documentation). No secret depends on it.
-fn random() -> u32 {
-    RandomState::new().build_hasher().finish() as u32
+    // The operating system seeds it (`RandomState` in std's documentation). No secret depends on it.
+    let random = RandomState::new().build_hasher().finish() % 1000;
+    pause + pause * random as u32 / 2000
 }
 
 #[cfg(test)]

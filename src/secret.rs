@@ -108,18 +108,14 @@ impl ApiToken {
         &self.0
     }
 
-    /// The host name of the index that minted it, if the token contains it. PyPI's tokens are macaroons (version 2, binary),
-    /// which begin with their location.
+    /// The host name of the index that minted it, as the token has it: to compare, not to show. PyPI's tokens are macaroons
+    /// (version 2, binary), which begin with their location. A length over 127 takes two bytes; no known index has such a name.
     pub fn index_host(&self) -> Option<String> {
         const VERSION: u8 = 2;
         const LOCATION: u8 = 1;
         let macaroon = URL_SAFE_NO_PAD.decode(self.0.strip_prefix("pypi-")?).ok()?;
         let [VERSION, LOCATION, length, rest @ ..] = &macaroon[..] else { return None };
-        // A length over 127 takes two bytes; no known index has such a long name.
-        let host = rest.get(..usize::from(*length)).filter(|_| *length < 128)?;
-        let is_host_char = |b: &u8| b.is_ascii_alphanumeric() || b"-.".contains(b);
-        let host = std::str::from_utf8(host).ok().filter(|host| host.bytes().all(|b| is_host_char(&b)))?;
-        (!host.is_empty()).then(|| host.to_owned())
+        String::from_utf8(rest.get(..usize::from(*length))?.to_vec()).ok()
     }
 }
 
@@ -212,7 +208,6 @@ mod tests {
         assert_eq!(host("pypi-AgEIcHlwaS5vcmcCJDAwMDA").as_deref(), Some("pypi.org"));
         assert_eq!(host("pypi-AgENdGVzdC5weXBpLm9yZwIkMDAw").as_deref(), Some("test.pypi.org"));
         assert_eq!(host(&macaroon(b"\x02\x01\x03a-9")).as_deref(), Some("a-9"));
-        let long = [b"\x02\x01\x80\x01".as_slice(), &[b'a'; 128]].concat();
         for token in [
             "pypi-",
             "pypi-x",
@@ -221,13 +216,9 @@ mod tests {
             "pypi-AgEI.~+/",
             "pypi-AgEIcHlwaS5vcm",
             &macaroon(b"\x02\x01"),
-            &macaroon(b"\x02\x01\x00\x02"),
             &macaroon(b"\x01\x01\x08pypi.org"),
             &macaroon(b"\x02\x02\x08pypi.org"),
-            &macaroon(b"\x02\x01\x08pypi/org"),
-            &macaroon(b"\x02\x01\x08pypi\norg"),
-            &macaroon("\u{2}\u{1}\u{3}ä.x".as_bytes()),
-            &macaroon(&long),
+            &macaroon(b"\x02\x01\x08pypi.or\xff"),
         ] {
             assert_eq!(host(token), None, "{token}");
         }
