@@ -286,7 +286,10 @@ mod tests {
         #![proptest_config(cases(500))]
 
         #[test]
-        fn the_runner_reads_the_step_outputs_after_whatever_is_there(before in any_file(), (token, expires) in any_token()) {
+        fn the_runner_reads_the_step_outputs_after_whatever_is_there(
+            before in any_file(),
+            (token, expires) in any_token()
+        ) {
             let place = tempfile::NamedTempFile::new().unwrap();
             fs::write(place.path(), &before).unwrap();
             let mut file = File::options().append(true).open(place.path()).unwrap();
