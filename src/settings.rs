@@ -116,7 +116,9 @@ fn parse_index(setting: &Setting) -> Result<Index> {
 }
 
 fn parse_timeout(text: &str) -> Option<Duration> {
-    text.parse().ok().filter(|secs| (1..=MAX_TIMEOUT_SECS).contains(secs)).map(Duration::from_secs)
+    // `parse` alone would accept a plus sign.
+    let secs = text.bytes().all(|b| b.is_ascii_digit()).then(|| text.parse().ok()).flatten();
+    secs.filter(|secs| (1..=MAX_TIMEOUT_SECS).contains(secs)).map(Duration::from_secs)
 }
 
 #[cfg(test)]

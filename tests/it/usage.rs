@@ -22,7 +22,7 @@ fn wrong_usage_sends_nothing_and_names_the_option() {
         (&["--format", "yaml"], "--format: token, env or json"),
         (&["--timeout", "0"], "--timeout: a whole number"),
         (&["--timeout", "3601"], "--timeout"),
-        (&["--timeout", "-5"], "--timeout"),
+        (&["--timeout", "+5"], "--timeout"),
         (&["--timeout", "1.5"], "--timeout"),
         (&["--timeout", "99999999999999999999"], "--timeout"),
         (&["--index", "PyPI"], "--index: pypi, testpypi or the URL"),
