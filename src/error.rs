@@ -26,7 +26,7 @@ pub struct Error {
 /// The kinds of failure. Each has an exit status.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
-    /// Wrong usage or configuration; nothing was sent.
+    /// Wrong usage or configuration; no token was minted.
     Usage,
     /// No ID token: no known CI system, no permission, or a fork.
     NoIdentity,

@@ -29,7 +29,7 @@ const MINT_GRACE: Duration = Duration::from_secs(5);
 /// The time for the revocation, which is the last thing to do.
 const REVOCATION_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// The audience of an ID token for `claims`, if the index would have to be asked for its own.
+/// The audience of an ID token for `claims`, where the index has one that only it could tell.
 const NO_AUDIENCE: &str = "token-mint-claims";
 
 /// One run's exchange.
@@ -64,11 +64,13 @@ impl Exchange<'_> {
     pub fn request_id_token(&self) -> Result<Proof> {
         let Settings { index, audience, .. } = self.settings;
         self.log.line(&format!("version {}, index {index}", env!("CARGO_PKG_VERSION")));
-        let expected = match audience {
-            None => Some(self.retry.run(|_| index.audience(&self.http))?),
-            Some(_) => index.known_audience(),
+        let (audience, expected) = match audience {
+            Some(audience) => (audience.clone(), index.known_audience()),
+            None => {
+                let audience = self.retry.run(|_| index.audience(&self.http))?;
+                (audience.clone(), Some(audience))
+            }
         };
-        let audience = audience.clone().or_else(|| expected.clone()).unwrap_or_default();
         if self.identity.source.can_reissue() {
             self.http.connect_early(&index.at("/"));
         }
@@ -90,8 +92,8 @@ impl Exchange<'_> {
         Ok(Proof { id_token, audience: audience.to_owned(), expected: expected.clone() })
     }
 
-    /// Exchanges the ID token for an API token, and masks that. The index marks an ID token as used before it
-    /// makes an API token, so a second attempt needs a new ID token.
+    /// Exchanges the ID token for an API token, and masks that. The index marks an ID token as used before it makes an API token.
+    /// So a second attempt needs a new ID token, unless nothing was sent at the first.
     ///
     /// # Errors
     /// Also if a signal came meanwhile; then the API token is revoked.
@@ -108,8 +110,8 @@ impl Exchange<'_> {
                 self.revoke(token.reveal(), None, deadline);
             }
             let minted = minted.map_err(|error| {
-                let has_id_token = self.identity.source.can_reissue() || !error.may_have_reached_server;
-                Error { is_transient: error.is_transient && has_id_token, ..error }
+                let may_retry = self.identity.source.can_reissue() || !error.may_have_reached_server;
+                Error { is_transient: error.is_transient && may_retry, ..error }
             })?;
             Ok((LiveToken { minted, exchange: self, has_ended: false }, has_bad_expiry))
         });
