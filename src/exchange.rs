@@ -12,7 +12,7 @@ use crate::explain::published::Published;
 use crate::explain::report;
 use crate::explain::requests;
 use crate::handover;
-use crate::identity::{self, Identity};
+use crate::identity::{self, Source};
 use crate::index::Index;
 use crate::index_api::{MintReply, Minted};
 use crate::net::deadline::Deadline;
@@ -41,7 +41,7 @@ const UNKNOWN_VALIDITY: &str = "the index does not say until when it is valid (P
 pub struct Exchange<'a> {
     settings: &'a Settings,
     env: &'a Env,
-    identity: Identity,
+    identity: Source,
     http: Http,
     retry: Retry,
     pub log: Log,
@@ -74,10 +74,10 @@ impl Exchange<'_> {
             Some(_) => index.known_audience(),
         };
         let audience = audience.clone().or_else(|| expected.clone()).unwrap_or_default();
-        if self.identity.source.can_reissue() {
+        if self.identity.can_reissue() {
             self.http.connect_early(&index.at("/"));
         }
-        self.log.line(&format!("{}, audience {}", self.identity.how, shown(&redact_tokens(&audience))));
+        self.log.line(&format!("{}, audience {}", self.identity.how(), shown(&redact_tokens(&audience))));
         self.retry.run(|_| self.prove(&audience, &expected))
     }
 
@@ -90,7 +90,7 @@ impl Exchange<'_> {
     }
 
     fn prove(&self, audience: &str, expected: &Option<String>) -> Result<Proof> {
-        let id_token = self.identity.source.id_token(audience, self.env, &self.http)?;
+        let id_token = self.identity.id_token(audience, self.env, &self.http)?;
         handover::mask(id_token.reveal(), self.env)?;
         Ok(Proof { id_token, audience: audience.to_owned(), expected: expected.clone() })
     }
@@ -110,7 +110,7 @@ impl Exchange<'_> {
             let MintReply { unusable, minted, has_bad_expiry } = self.settings.index.mint(&proof.id_token, &http);
             unusable.iter().for_each(|token| self.revoke(token.reveal(), None));
             let minted = minted.map_err(|error| {
-                let has_id_token = self.identity.source.can_reissue() || !error.may_have_reached_server;
+                let has_id_token = self.identity.can_reissue() || !error.may_have_reached_server;
                 Error { is_transient: error.is_transient && has_id_token, ..error }
             })?;
             Ok((LiveToken { minted, exchange: self, is_kept: false }, has_bad_expiry))

@@ -2,7 +2,7 @@
 //! `$ACTIONS_ID_TOKEN_REQUEST_TOKEN` answers `{"value": "<ID token>"}` (GitHub Docs, "OpenID Connect reference").
 //! Both variables are unset in a job without the permission `id-token: write`.
 
-use super::{Provider, Source, text};
+use super::{Source, text};
 use crate::env::{Env, REQUEST_TOKEN, REQUEST_URL};
 use crate::error::Result;
 use crate::explain::messages;
@@ -15,21 +15,8 @@ use crate::secret::{IdToken, RequestToken};
 /// Its name for people.
 pub const NAME: &str = "GitHub";
 
-/// Also recognised by the endpoint's variables alone: a container that a job starts may have nothing else.
-pub const PROVIDER: Provider = Provider {
-    name: NAME,
-    detected_by: "GITHUB_ACTIONS=true",
-    find,
-    variables: |_| [REQUEST_URL, REQUEST_TOKEN].map(str::to_owned).to_vec(),
-};
-
-/// The address of the endpoint and the request token.
-pub struct GitHub {
-    url: Url,
-    request_token: RequestToken,
-}
-
-fn find(env: &Env) -> Result<Option<Source>> {
+/// Recognised also by the endpoint's variables alone: a container that a job starts may have nothing else.
+pub fn find(env: &Env) -> Result<Option<Source>> {
     let missing = |variables: &[&str]| {
         Err(messages::no_permission(variables, fork::is_pull_request_from_fork(env) == Some(true)))
     };
@@ -40,19 +27,17 @@ fn find(env: &Env) -> Result<Option<Source>> {
         (None, Some(_)) => return missing(&[REQUEST_URL]),
         (Some(_), None) => return missing(&[REQUEST_TOKEN]),
     };
-    Ok(Some(Source::GitHub(GitHub {
-        url: Url::parse(url).map_err(|error| messages::bad_setting(REQUEST_URL, error))?,
-        request_token: RequestToken::new(request_token).map_err(|error| messages::bad_setting(REQUEST_TOKEN, error))?,
-    })))
+    let url = Url::parse(url).map_err(|error| messages::bad_setting(REQUEST_URL, error))?;
+    let request_token = RequestToken::new(request_token);
+    let request_token = request_token.map_err(|error| messages::bad_setting(REQUEST_TOKEN, error))?;
+    Ok(Some(Source::GitHub(url, request_token)))
 }
 
-impl GitHub {
-    /// An ID token for `audience`.
-    pub fn id_token(&self, audience: &str, http: &Http) -> Result<IdToken> {
-        let url = self.url.with_parameter("audience", audience);
-        let authorization = format!("bearer {}", self.request_token.reveal());
-        read_id_token(&http.get(&url, &[("Authorization", authorization)]), &url, &self.request_token)
-    }
+/// An ID token for `audience`.
+pub fn id_token(url: &Url, request_token: &RequestToken, audience: &str, http: &Http) -> Result<IdToken> {
+    let url = url.with_parameter("audience", audience);
+    let authorization = format!("bearer {}", request_token.reveal());
+    read_id_token(&http.get(&url, &[("Authorization", authorization)]), &url, request_token)
 }
 
 /// Reads the endpoint's reply.
