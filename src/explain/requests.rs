@@ -111,8 +111,10 @@ impl Request {
 
     /// There was no whole reply.
     pub fn no_reply(&self, error: &HttpError) -> Error {
+        // Where there is no metadata server, there will be none.
+        let is_absent = (error.fault, self.endpoint) == (Fault::Unreachable, Endpoint::GoogleMetadata);
         let failure = Error {
-            is_transient: error.is_transient(),
+            is_transient: error.is_transient() && !is_absent,
             may_have_reached_server: error.may_have_reached_server(),
             ..self.failed(&error.text)
         };

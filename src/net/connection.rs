@@ -24,10 +24,8 @@ const ADDRESS_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long to wait for a server on the machine's own network: a slower one is not there.
 const NEXT_DOOR_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// When the thread that connects gives up. Whoever waits for it notices the deadline first, and says so.
-const AFTER_DEADLINE: Duration = Duration::from_secs(1);
-
-/// A connection that is being made, by a thread: to look up a name can't be interrupted.
+/// A connection that is being made, by a thread that knows no deadline: to look up a name can't be interrupted. Whoever waits for
+/// it does.
 pub struct Connection {
     /// Where it leads to: scheme and authority.
     pub origin: String,
@@ -39,9 +37,9 @@ impl Connection {
     ///
     /// # Errors
     /// Whatever the operating system says, where no thread can be made.
-    pub fn open(url: &Url, proxy: Option<&Proxy>, deadline: Deadline) -> io::Result<Connection> {
+    pub fn open(url: &Url, proxy: Option<&Proxy>) -> io::Result<Connection> {
         let (origin, url, proxy) = (url.origin().to_owned(), url.clone(), proxy.cloned());
-        Ok(Connection { origin, connecting: Background::spawn(move || connect_to(&url, proxy.as_ref(), deadline))? })
+        Ok(Connection { origin, connecting: Background::spawn(move || connect_to(&url, proxy.as_ref()))? })
     }
 
     /// Waits for the connection.
@@ -51,11 +49,10 @@ impl Connection {
     pub fn wait(self, deadline: Deadline) -> Result<TcpStream, HttpError> {
         let is_next_door = self.origin == Url::google_metadata().origin();
         let deadline = if is_next_door { deadline.within(NEXT_DOOR_TIMEOUT) } else { deadline };
-        let connected = match deadline.result_of(self.connecting) {
+        match deadline.result_of(self.connecting) {
             Err(Ended::Late(secs)) => Err(unreachable(&format!("no connection within {}", seconds(secs)))),
             connected => connected?,
-        };
-        connected.map_err(|error| if is_next_door { HttpError { fault: Fault::Absent, ..error } } else { error })
+        }
     }
 
     /// Waits for a connection that was opened before it was needed; `None` if it failed or is closed by now, so that another
@@ -74,11 +71,11 @@ impl Connection {
     }
 }
 
-fn connect_to(url: &Url, proxy: Option<&Proxy>, deadline: Deadline) -> Result<TcpStream, HttpError> {
+fn connect_to(url: &Url, proxy: Option<&Proxy>) -> Result<TcpStream, HttpError> {
     let (host, port) = (url.host(), url.port());
     match proxy {
-        Some(proxy) => connect_through(proxy, &format!("{host}:{port}"), deadline),
-        None => connect(host, port, deadline).map_err(|error| unreachable(&error)),
+        Some(proxy) => connect_through(proxy, &format!("{host}:{port}")),
+        None => connect(host, port).map_err(|error| unreachable(&error)),
     }
 }
 
@@ -86,12 +83,12 @@ fn unreachable(why: &impl Display) -> HttpError {
     HttpError::new(Fault::Unreachable, format!("network trouble: {}", HttpError::shown(why)))
 }
 
-fn connect_through(proxy: &Proxy, address: &str, deadline: Deadline) -> Result<TcpStream, HttpError> {
+fn connect_through(proxy: &Proxy, address: &str) -> Result<TcpStream, HttpError> {
     let Proxy { host, port, credentials, variable } = proxy;
     let failed =
         |fault, how: &str| HttpError::new(fault, format!("the proxy can't be used: {how} (it is named by {variable})"));
     let no_answer = |error: io::Error| failed(Fault::Unreachable, &HttpError::shown(&error));
-    let stream = connect(host, *port, deadline).map_err(no_answer)?;
+    let stream = connect(host, *port).map_err(no_answer)?;
     let credentials = credentials.as_ref().map(|credentials| {
         // A user without a password is `user:` (RFC 7617, section 2).
         let colon = if credentials.contains(':') { "" } else { ":" };
@@ -99,7 +96,7 @@ fn connect_through(proxy: &Proxy, address: &str, deadline: Deadline) -> Result<T
     });
     let request = format!("CONNECT {address} HTTP/1.1\r\nHost: {address}\r\n{}\r\n", credentials.unwrap_or_default());
     (&stream).write_all(request.as_bytes()).map_err(no_answer)?;
-    let answer = read_head(&stream, deadline).map_err(no_answer)?;
+    let answer = read_head(&stream).map_err(no_answer)?;
     let status_line = answer.lines().next().unwrap_or_default();
     let mut words = status_line.split_whitespace();
     let is_http = words.next().is_some_and(|version| version.starts_with("HTTP/1."));
@@ -118,15 +115,12 @@ fn connect_through(proxy: &Proxy, address: &str, deadline: Deadline) -> Result<T
 }
 
 /// Tries a host's addresses one after another, IPv6 and IPv4 in turn: often one of the two does not work.
-fn connect(host: &str, port: u16, deadline: Deadline) -> io::Result<TcpStream> {
+fn connect(host: &str, port: u16) -> io::Result<TcpStream> {
     let (v6, v4): (Vec<SocketAddr>, Vec<SocketAddr>) = (host, port).to_socket_addrs()?.partition(SocketAddr::is_ipv6);
     let pairs = (0..v6.len().max(v4.len())).flat_map(|n| [v6.get(n), v4.get(n)]);
     let mut error = io::Error::other("the host has no address");
     for address in pairs.flatten() {
-        if deadline.remaining().is_zero() {
-            break;
-        }
-        match TcpStream::connect_timeout(address, ADDRESS_TIMEOUT.min(deadline.remaining() + AFTER_DEADLINE)) {
+        match TcpStream::connect_timeout(address, ADDRESS_TIMEOUT) {
             Ok(stream) => {
                 stream.set_nodelay(true)?;
                 return Ok(stream);
@@ -138,11 +132,10 @@ fn connect(host: &str, port: u16, deadline: Deadline) -> io::Result<TcpStream> {
 }
 
 /// Reads up to the empty line that ends an answer's head, and no further.
-fn read_head(mut stream: &TcpStream, deadline: Deadline) -> io::Result<String> {
+fn read_head(mut stream: &TcpStream) -> io::Result<String> {
     let mut head = Vec::new();
     let mut byte = [0];
     while head.len() < MAX_HEAD_BYTES {
-        stream.set_read_timeout(Some(deadline.remaining() + AFTER_DEADLINE))?;
         if stream.read(&mut byte)? == 0 {
             break;
         }
@@ -166,7 +159,7 @@ mod tests {
     }
 
     fn open(address: SocketAddr) -> Connection {
-        Connection::open(&Url::parse(&format!("http://{address}")).unwrap(), None, deadline()).unwrap()
+        Connection::open(&Url::parse(&format!("http://{address}")).unwrap(), None).unwrap()
     }
 
     #[test]

@@ -121,7 +121,7 @@ impl Http {
     /// Begins to connect to a URL's server, while there is something else to wait for. The next request there takes this
     /// connection. That it can't be made is nobody's trouble until then.
     pub fn connect_early(&self, url: &Url) {
-        *self.early.borrow_mut() = Connection::open(url, self.proxies.for_url(url), self.deadline).ok();
+        *self.early.borrow_mut() = Connection::open(url, self.proxies.for_url(url)).ok();
     }
 
     /// `GET url`, with these headers too. What is accepted is JSON, unless one of them says otherwise.
@@ -164,7 +164,7 @@ impl Http {
         };
         let remote = match early {
             Some(remote) => remote,
-            None => Connection::open(url, self.proxies.for_url(url), deadline)?.wait(deadline)?,
+            None => Connection::open(url, self.proxies.for_url(url))?.wait(deadline)?,
         };
         let no_relay = |error| HttpError::new(Fault::Broken, format!("no relay on loopback: {error}"));
         let relay = Relay::new().map_err(no_relay)?;

@@ -29,8 +29,6 @@ pub enum Fault {
     Ended,
     /// No connection could be made.
     Unreachable,
-    /// Google's metadata server is not there.
-    Absent,
     /// The proxy refused with a 4xx status: the fault is in the request.
     ProxyRefused,
     /// The proxy wants credentials, or others than those in this variable.
