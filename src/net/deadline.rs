@@ -2,7 +2,7 @@
 
 use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -101,8 +101,8 @@ impl Deadline {
     ///
     /// # Errors
     /// [`Ended`], if the deadline came first; also where the thread has not even started by [`START_TIMEOUT`].
-    pub fn result_of<T>(&self, Background(work): Background<T>) -> Result<T, Ended> {
-        let result = self.wait(|| match work.result().take() {
+    pub fn result_of<T>(&self, work: Background<T>) -> Result<T, Ended> {
+        let result = self.wait(|| match work.result.lock().ok()?.take() {
             None if work.has_started.load(Ordering::SeqCst) || work.spawned_at.elapsed() < START_TIMEOUT => None,
             result => Some(result),
         });
@@ -119,12 +119,10 @@ impl Deadline {
 }
 
 /// Work in a thread of its own, which is left to itself once nobody waits for it: to look up a name can't be interrupted, say.
-pub struct Background<T>(Arc<Work<T>>);
-
-struct Work<T> {
+pub struct Background<T> {
     spawned_at: Instant,
-    has_started: AtomicBool,
-    result: Mutex<Option<T>>,
+    has_started: Arc<AtomicBool>,
+    result: Arc<Mutex<Option<T>>>,
 }
 
 impl<T: Send + 'static> Background<T> {
@@ -134,24 +132,21 @@ impl<T: Send + 'static> Background<T> {
     /// # Errors
     /// Whatever the operating system says, where no thread can be made.
     pub fn spawn(work: impl FnOnce() -> T + Send + 'static) -> io::Result<Background<T>> {
-        let (has_started, result) = (AtomicBool::new(false), Mutex::new(None));
-        let shared = Arc::new(Work { spawned_at: Instant::now(), has_started, result });
-        let (of_thread, waiting) = (shared.clone(), thread::current());
+        let background = Background { spawned_at: Instant::now(), has_started: Arc::default(), result: Arc::default() };
+        let (has_started, result) = (background.has_started.clone(), background.result.clone());
+        let waiting = thread::current();
         // Boxed, so that `spawn` is compiled for one type.
         let work: Box<dyn FnOnce() + Send> = Box::new(move || {
-            of_thread.has_started.store(true, Ordering::SeqCst);
-            let result = work();
-            *of_thread.result() = Some(result);
+            has_started.store(true, Ordering::SeqCst);
+            let done = work();
+            // Nobody panics while it is locked.
+            if let Ok(mut result) = result.lock() {
+                *result = Some(done);
+            }
             waiting.unpark();
         });
         thread::Builder::new().spawn(work)?;
-        Ok(Background(shared))
-    }
-}
-
-impl<T> Work<T> {
-    fn result(&self) -> MutexGuard<'_, Option<T>> {
-        self.result.lock().unwrap_or_else(PoisonError::into_inner)
+        Ok(background)
     }
 }
 

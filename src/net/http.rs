@@ -158,10 +158,7 @@ impl Http {
         }
         let deadline = self.deadline.within(REQUEST_TIMEOUT);
         let early = self.early.borrow_mut().take_if(|early| early.origin == url.origin());
-        let early = match early {
-            Some(early) => early.wait_if_usable(deadline)?,
-            None => None,
-        };
+        let early = early.map_or(Ok(None), |early| early.wait_if_usable(deadline))?;
         let remote = match early {
             Some(remote) => remote,
             None => Connection::open(url, self.proxies.for_url(url))?.wait(deadline)?,
