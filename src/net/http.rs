@@ -163,7 +163,7 @@ impl Http {
             Some(remote) => remote,
             None => Connection::open(url, self.proxies.for_url(url))?.wait(deadline)?,
         };
-        let no_relay = |error| HttpError::new(Fault::Broken, format!("no relay on loopback: {error}"));
+        let no_relay = |error| HttpError::new(Fault::Unreachable, format!("no relay on loopback: {error}"));
         let relay = Relay::new().map_err(no_relay)?;
         let mut request = request
             .with_header("User-Agent", USER_AGENT)

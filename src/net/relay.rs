@@ -15,7 +15,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 
 use crate::net::deadline::Deadline;
-use crate::net::http_error::HttpError;
+use crate::net::http_error::{Fault, HttpError};
 
 /// The most that a caller may send before the password.
 const MAX_GREETING_BYTES: u64 = 1024;
@@ -46,13 +46,13 @@ impl Relay {
         Ok(Relay { as_proxy: as_proxy.map_err(io::Error::other)?, listener, greeting: STANDARD.encode(user) })
     }
 
-    /// Passes on what minreq and the server send, until minreq has closed its end, or did not connect in time. The server may send
-    /// no more than so many bytes: a reply's header and body, and TLS around them.
+    /// Passes on what minreq and the server send, until minreq has closed its end. The server may send no more than so many bytes:
+    /// a reply's header and body, and TLS around them.
     ///
     /// # Errors
-    /// [`HttpError`], if something else ended it: the deadline, a signal, or the bound on bytes.
+    /// [`HttpError`], if something else ended it: the deadline, a signal, the bound on bytes, or that minreq did not connect in time.
     pub fn run(&self, remote: &TcpStream, max_received_bytes: usize, deadline: Deadline) -> Result<(), HttpError> {
-        let Some(local) = self.caller_with_password(deadline)? else { return Ok(()) };
+        let local = self.caller_with_password(deadline)?;
         (&local).write_all(b"HTTP/1.1 200 OK\r\n\r\n")?;
         remote.set_nonblocking(true)?;
         let mut buffer = vec![0; 16 * 1024]; // on the heap: freed memory is wiped there
@@ -77,8 +77,8 @@ impl Relay {
         }
     }
 
-    /// The connection of the caller that sends the password, if it comes in time. A stranger can't delay it.
-    fn caller_with_password(&self, deadline: Deadline) -> Result<Option<TcpStream>, HttpError> {
+    /// The connection of the caller that sends the password. A stranger can't delay it.
+    fn caller_with_password(&self, deadline: Deadline) -> Result<TcpStream, HttpError> {
         let mut callers: Vec<Caller> = vec![];
         let start = Instant::now();
         while start.elapsed() < GREETING_TIMEOUT {
@@ -96,13 +96,13 @@ impl Relay {
             }
             callers.retain_mut(|caller| caller.may_be_ours(&self.greeting));
             if let Some(ours) = callers.iter().position(Caller::is_done) {
-                return Ok(Some(callers.swap_remove(ours).stream));
+                return Ok(callers.swap_remove(ours).stream);
             }
             if callers.len() > MAX_CALLERS {
                 callers.remove(0);
             }
         }
-        Ok(None)
+        Err(HttpError::new(Fault::Unreachable, "the relay on loopback is not used in time")) // so nothing was sent
     }
 }
 
@@ -237,6 +237,12 @@ mod tests {
         let mut answer = vec![];
         let _ = first.read_to_end(&mut answer);
         assert_eq!(answer, b"");
+    }
+
+    #[test]
+    fn a_request_that_did_not_reach_the_relay_did_not_reach_the_server() {
+        let ended = Relay::new().unwrap().run(&remote(word()), MAX_RECEIVED_BYTES, Deadline::after(SOON)).unwrap_err();
+        assert!(ended.is_transient() && !ended.may_have_reached_server(), "{ended:?}");
     }
 
     #[test]
