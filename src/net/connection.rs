@@ -14,11 +14,12 @@ use base64::engine::general_purpose::STANDARD;
 
 use crate::net::deadline::{Background, Deadline, Ended, seconds};
 use crate::net::http_error::{Fault, HttpError};
+use crate::net::http1;
 use crate::net::proxy::Proxy;
 use crate::net::url::Url;
 
 /// The most that is read of a proxy's answer to CONNECT.
-const MAX_HEAD_BYTES: usize = 16 * 1024;
+const MAX_HEAD_BYTES: u64 = 16 * 1024;
 /// How long to wait for one of a host's addresses before trying the next.
 const ADDRESS_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long to wait for a server on the machine's own network: a slower one is not there.
@@ -96,20 +97,18 @@ fn connect_through(proxy: &Proxy, address: &str) -> Result<TcpStream, HttpError>
     });
     let request = format!("CONNECT {address} HTTP/1.1\r\nHost: {address}\r\n{}\r\n", credentials.unwrap_or_default());
     (&stream).write_all(request.as_bytes()).map_err(no_answer)?;
-    let answer = read_head(&stream).map_err(no_answer)?;
-    let status_line = answer.lines().next().unwrap_or_default();
-    let mut words = status_line.split_whitespace();
-    let is_http = words.next().is_some_and(|version| version.starts_with("HTTP/1."));
-    match words.next().unwrap_or_default() {
-        status if is_http && status.len() == 3 && status.starts_with('2') => Ok(stream),
-        "407" if is_http => Err(HttpError::new(
+    let (status, _) = http1::read_head(&mut (&stream).take(MAX_HEAD_BYTES))
+        .map_err(|error| failed(Fault::Unreachable, &error.text))?;
+    match status {
+        200..=299 => Ok(stream),
+        407 => Err(HttpError::new(
             Fault::ProxyCredentials(variable),
             format!("the proxy asks for a user and a password, or for others than {variable} has"),
         )),
-        status => {
-            // A refusal is the request's fault.
-            let fault = if status.starts_with('4') { Fault::ProxyRefused } else { Fault::Unreachable };
-            Err(failed(fault, &format!("it answered: {}", HttpError::shown(&proxy.redact(status_line)))))
+        _ => {
+            // A refusal is the request's fault. No text of the proxy's is shown: it may send the credentials back.
+            let fault = if (400..500).contains(&status) { Fault::ProxyRefused } else { Fault::Unreachable };
+            Err(failed(fault, &format!("it answered with status {status}")))
         }
     }
 }
@@ -129,23 +128,6 @@ fn connect(host: &str, port: u16) -> io::Result<TcpStream> {
         }
     }
     Err(error)
-}
-
-/// Reads up to the empty line that ends an answer's head, and no further.
-fn read_head(mut stream: &TcpStream) -> io::Result<String> {
-    let mut head = Vec::new();
-    let mut byte = [0];
-    while head.len() < MAX_HEAD_BYTES {
-        if stream.read(&mut byte)? == 0 {
-            break;
-        }
-        head.extend(byte);
-        if head.ends_with(b"\r\n\r\n") {
-            return Ok(String::from_utf8_lossy(&head).into_owned());
-        }
-    }
-    let what = if head.is_empty() { "it closed the connection without a word" } else { "what it says does not end" };
-    Err(io::Error::other(what))
 }
 
 #[cfg(test)]

@@ -10,7 +10,7 @@
 //!   has to do, since no part of one is well formed;
 //! - it gives a header that was cut off back as if whole: a reply with neither header nor body is none;
 //! - it makes a reply without a status line a 503: told apart by the words it uses;
-//! - it stops at an interim reply: `interim.rs` reads on;
+//! - it stops at an interim reply: `http1.rs` reads on;
 //! - it takes a timeout from `$MINREQ_TIMEOUT`, and needs a thread more for any: one is set there that never comes;
 //! - it sends no `User-Agent`: set here, the index expects one.
 
@@ -24,7 +24,7 @@ use crate::json::Object;
 use crate::net::connection::Connection;
 use crate::net::deadline::{Background, Deadline, Ended};
 use crate::net::http_error::{Fault, HttpError};
-use crate::net::interim;
+use crate::net::http1;
 use crate::net::proxy::Proxies;
 use crate::net::relay::Relay;
 use crate::net::url::Url;
@@ -213,7 +213,7 @@ fn reply_to(request: minreq::Request, max_body_bytes: usize) -> Replied {
     }
     let is_interim = (100..200).contains(&response.status_code) && response.status_code != 101;
     let (status, headers) = match is_interim {
-        true => interim::read_head(&mut response)?,
+        true => http1::read_head(&mut response)?,
         false => (response.status_code, std::mem::take(&mut response.headers)),
     };
     if !(100..=599).contains(&status) {
@@ -230,7 +230,7 @@ fn reply_to(request: minreq::Request, max_body_bytes: usize) -> Replied {
     let announced: Option<usize> = announced.and_then(|bytes| bytes.parse().ok());
     let most = max_body_bytes as u64 + 1;
     let read = match is_interim && is_chunked {
-        true => interim::read_chunks(&mut response, most, &mut body),
+        true => http1::read_chunks(&mut response, most, &mut body),
         // After an interim reply, minreq does not know where the body ends.
         false => {
             let most = announced.map_or(most, |bytes| most.min(bytes as u64));

@@ -42,14 +42,14 @@ impl HttpError {
         HttpError { text: text.into(), fault, body: vec![] }
     }
 
-    /// The connection was closed with nothing, or nothing like HTTP, in reply.
+    /// Nothing, or nothing like HTTP, came in reply.
     pub fn no_reply() -> HttpError {
-        HttpError::new(Fault::Broken, "it closed the connection without an HTTP reply")
+        HttpError::new(Fault::Broken, "it gave no HTTP reply")
     }
 
-    /// The connection was closed in the middle of the reply.
+    /// The connection was closed too soon.
     pub fn cut_off() -> HttpError {
-        HttpError::new(Fault::Broken, "the server closed the connection in the middle of its reply")
+        HttpError::new(Fault::Broken, "the connection ended before its reply did")
     }
 
     /// The reply breaks HTTP's rules.
@@ -145,7 +145,7 @@ mod tests {
             )
         };
         for error in [eof(), io::Error::other(minreq::Error::IoError(eof()))] {
-            assert_eq!(HttpError::from(error).text, "the server closed the connection in the middle of its reply");
+            assert_eq!(HttpError::from(error).text, "the connection ended before its reply did");
         }
     }
 

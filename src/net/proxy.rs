@@ -3,9 +3,6 @@
 
 use std::fmt;
 
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
-
 use crate::env::Env;
 use crate::net::url::{Url, parse_port};
 
@@ -88,15 +85,6 @@ impl Proxy {
             return Err(NOT_HOST_PORT);
         }
         Ok(Proxy { host: host.to_owned(), port, credentials, variable })
-    }
-
-    /// The proxy's text without the credentials, which it may send back.
-    pub fn redact(&self, text: &str) -> String {
-        let Some(credentials) = &self.credentials else { return text.to_owned() };
-        let password = credentials.split_once(':').map_or("", |(_, password)| password);
-        let encoded = [credentials.clone(), format!("{credentials}:")].map(|text| STANDARD.encode(text));
-        let secrets = encoded.iter().map(String::as_str).chain([credentials.as_str(), password]);
-        secrets.filter(|secret| !secret.is_empty()).fold(text.to_owned(), |text, secret| text.replace(secret, "***"))
     }
 }
 

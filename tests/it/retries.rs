@@ -94,7 +94,7 @@ fn an_id_token_in_a_variable_is_sent_once() {
             .env("GITLAB_CI", "true")
             .env("PYPI_ID_TOKEN", "a.b.c")])
     };
-    for (answer, piece) in [(BUSY, "status 503"), ("", "without an HTTP reply")] {
+    for (answer, piece) in [(BUSY, "status 503"), ("", "no HTTP reply")] {
         let index = ScriptedServer::answering(answer);
         for step in step(&index.url()) {
             let outcome = step.run();

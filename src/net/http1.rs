@@ -1,5 +1,5 @@
-//! The final reply after an interim one (1xx). A client has to read on after an interim reply (RFC 9110, section 15.2). minreq 3.0.0
-//! stops there, and takes the rest for its body. The rest is read here, by the rules of RFC 9112.
+//! What is read of HTTP/1.1 (RFC 9112) without minreq: a proxy's answer, and the final reply after an interim one (1xx). A client has
+//! to read on after an interim reply (RFC 9110, section 15.2). minreq 3.0.0 stops there, and takes the rest for its body.
 
 use std::io::{self, ErrorKind, Read};
 
@@ -84,9 +84,9 @@ mod tests {
         assert_eq!(read_head(&mut text).unwrap().0, 101);
         let error = |mut text: &[u8]| read_head(&mut text).unwrap_err().text;
         for text in ["", "HTTP/1.1 200", "HTTP/1.1 100 C\r\n\r\n", "HTTP/1.1 200 OK\r\nX: y\r\n"] {
-            assert!(error(text.as_bytes()).starts_with("the server closed the connection in the middle"), "{text:?}");
+            assert!(error(text.as_bytes()).starts_with("the connection ended before"), "{text:?}");
         }
-        assert!(error(b"SSH-2.0 x\r\n").starts_with("it closed the connection without"));
+        assert!(error(b"SSH-2.0 x\r\n").starts_with("it gave no HTTP reply"));
         assert!(error(&[b'x'; 10_000]).starts_with("its reply is not proper HTTP"));
     }
 
