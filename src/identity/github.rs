@@ -17,15 +17,14 @@ pub const NAME: &str = "GitHub";
 
 /// Recognised also by the endpoint's variables alone: a container that a job starts may have nothing else.
 pub fn find(env: &Env) -> Result<Option<Source>> {
-    let missing = |variables: &[&str]| {
-        Err(messages::no_permission(variables, fork::is_pull_request_from_fork(env) == Some(true)))
-    };
     let (url, request_token) = match (text(env, REQUEST_URL)?, text(env, REQUEST_TOKEN)?) {
         (Some(url), Some(request_token)) => (url, request_token),
-        (None, None) if env.on_github() => return missing(&[REQUEST_URL, REQUEST_TOKEN]),
-        (None, None) => return Ok(None),
-        (None, Some(_)) => return missing(&[REQUEST_URL]),
-        (Some(_), None) => return missing(&[REQUEST_TOKEN]),
+        (None, None) if !env.on_github() => return Ok(None),
+        _ => {
+            let missing = [REQUEST_URL, REQUEST_TOKEN].into_iter().filter(|name| env.get(name).is_none());
+            let is_from_fork = fork::is_pull_request_from_fork(env) == Some(true);
+            return Err(messages::no_permission(&missing.collect::<Vec<_>>(), is_from_fork));
+        }
     };
     let url = Url::parse(url).map_err(|error| messages::bad_setting(REQUEST_URL, error))?;
     let request_token = RequestToken::new(request_token);

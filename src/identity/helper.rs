@@ -2,7 +2,7 @@
 
 use std::io::{self, Read};
 use std::process::{Command, Stdio};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use crate::error::{Error, Kind, Result};
@@ -47,9 +47,7 @@ fn id_token(provider: &str, program: &str, arguments: &[&str], deadline: Deadlin
         child.kill();
         match ended {
             Ended::Signal(signal) => Error::signal(signal),
-            Ended::TimedOut(secs) | Ended::Late(secs) => {
-                failed(Kind::Trouble, format!("did not end within the timeout of {secs} seconds"), messages::AGAIN)
-            }
+            late => failed(Kind::Trouble, format!("did not end: {}", io::Error::from(late)), messages::AGAIN),
         }
     })?;
     let rest = deadline.within(REST_TIMEOUT);
@@ -84,7 +82,7 @@ impl Output {
             let mut piece = vec![0; 4096]; // on the heap, where it is wiped
             // What is too much is read, too, else the program would wait for us.
             while let Ok(length @ 1..) = stream.read(&mut piece) {
-                let mut kept = into.lock().unwrap_or_else(PoisonError::into_inner);
+                let Ok(mut kept) = into.lock() else { return };
                 let room = MAX_OUTPUT_BYTES - kept.len();
                 kept.extend(piece.iter().take(length.min(room)));
             }
@@ -95,7 +93,7 @@ impl Output {
     /// What came until the stream ended, or the deadline.
     fn until(self, deadline: Deadline) -> Vec<u8> {
         let _ = self.reading.map(|reading| deadline.result_of(reading)); // without a thread, nothing comes
-        std::mem::take(&mut *self.kept.lock().unwrap_or_else(PoisonError::into_inner))
+        self.kept.lock().map(|mut kept| std::mem::take(&mut *kept)).unwrap_or_default()
     }
 }
 

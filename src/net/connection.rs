@@ -39,8 +39,13 @@ impl Connection {
     /// # Errors
     /// Whatever the operating system says, where no thread can be made.
     pub fn open(url: &Url, proxy: Option<&Proxy>) -> io::Result<Connection> {
-        let (origin, url, proxy) = (url.origin().to_owned(), url.clone(), proxy.cloned());
-        Ok(Connection { origin, connecting: Background::spawn(move || connect_to(&url, proxy.as_ref()))? })
+        let (origin, host, port) = (url.origin().to_owned(), url.host().to_owned(), url.port());
+        let proxy = proxy.cloned();
+        let connect = move || match &proxy {
+            Some(proxy) => connect_through(proxy, &format!("{host}:{port}")),
+            None => connect(&host, port).map_err(|error| unreachable(&error)),
+        };
+        Ok(Connection { origin, connecting: Background::spawn(connect)? })
     }
 
     /// Waits for the connection.
@@ -69,14 +74,6 @@ impl Connection {
         // Where the other side has closed it, there is something to read: its end.
         let peeked = stream.set_nonblocking(true).and_then(|()| stream.peek(&mut [0])); // the relay does not block either
         Ok(matches!(peeked, Err(error) if error.kind() == ErrorKind::WouldBlock).then_some(stream))
-    }
-}
-
-fn connect_to(url: &Url, proxy: Option<&Proxy>) -> Result<TcpStream, HttpError> {
-    let (host, port) = (url.host(), url.port());
-    match proxy {
-        Some(proxy) => connect_through(proxy, &format!("{host}:{port}")),
-        None => connect(host, port).map_err(|error| unreachable(&error)),
     }
 }
 
