@@ -131,9 +131,6 @@ impl Request {
                 })
                 .hint("a clock that is wrong makes a good certificate look bad: check this machine's date"),
             (_, Endpoint::Burn) => failure.hint(STILL_VALID),
-            (Fault::ProxyCredentials(variable), _) => failure.hint(format!(
-                "in {variable}, they stand before the host, percent-encoded: http://USER:PASSWORD@HOST:PORT"
-            )),
             (Fault::ProxyRefused, _) => failure.hint(
                 "the proxy does not let this job connect to that server: ask whoever runs the proxy, or name the server in no_proxy",
             ),

@@ -96,17 +96,19 @@ fn connect_through(proxy: &Proxy, address: &str) -> Result<TcpStream, HttpError>
     (&stream).write_all(request.as_bytes()).map_err(no_answer)?;
     let (status, _) = http1::read_head(&mut (&stream).take(MAX_HEAD_BYTES))
         .map_err(|error| failed(Fault::Unreachable, &error.text))?;
+    // No text of the proxy's is shown: it may send the credentials back.
+    let answered = format!("it answered with status {status}");
     match status {
         200..=299 => Ok(stream),
         407 => Err(HttpError::new(
-            Fault::ProxyCredentials(variable),
-            format!("the proxy asks for a user and a password, or for others than {variable} has"),
+            Fault::ProxyRefused,
+            format!(
+                "the proxy asks for a user and a password, or for others than {variable} has: they stand before the host, \
+                 percent-encoded (http://USER:PASSWORD@HOST:PORT)"
+            ),
         )),
-        _ => {
-            // A refusal is the request's fault. No text of the proxy's is shown: it may send the credentials back.
-            let fault = if (400..500).contains(&status) { Fault::ProxyRefused } else { Fault::Unreachable };
-            Err(failed(fault, &format!("it answered with status {status}")))
-        }
+        400..=499 => Err(failed(Fault::ProxyRefused, &answered)),
+        _ => Err(failed(Fault::Unreachable, &answered)),
     }
 }
 

@@ -25,15 +25,11 @@ pub struct HttpError {
 pub enum Fault {
     /// The connection broke, or the reply is late, not complete or not HTTP.
     Broken,
-    /// The deadline for everything passed, or a signal came.
-    Ended,
-    /// No connection could be made.
+    /// No connection could be made, so nothing was sent.
     Unreachable,
     /// The proxy refused with a 4xx status: the fault is in the request.
     ProxyRefused,
-    /// The proxy wants credentials, or others than those in this variable.
-    ProxyCredentials(&'static str),
-    /// The server's certificate is not one that we trust.
+    /// The server's certificate is not one that we trust, so no request was sent.
     Certificate,
 }
 
@@ -74,7 +70,7 @@ impl HttpError {
 
     /// False if no byte of the request left for the server.
     pub fn may_have_reached_server(&self) -> bool {
-        matches!(self.fault, Fault::Broken | Fault::Ended | Fault::Certificate)
+        self.fault == Fault::Broken
     }
 
     /// What is shown of a library's or a server's text.
@@ -91,12 +87,12 @@ impl fmt::Debug for HttpError {
 
 impl From<Ended> for HttpError {
     fn from(ended: Ended) -> HttpError {
-        let (fault, until) = match ended {
-            Ended::Late(secs) => (Fault::Broken, format!("within {}", seconds(secs))),
-            Ended::TimedOut(secs) => (Fault::Ended, format!("within the timeout of {}", seconds(secs))),
-            Ended::Signal(signal) => (Fault::Ended, format!("before {}", signals::name(signal))),
+        let until = match ended {
+            Ended::Late(secs) => format!("within {}", seconds(secs)),
+            Ended::TimedOut(secs) => format!("within the timeout of {}", seconds(secs)),
+            Ended::Signal(signal) => format!("before {}", signals::name(signal)),
         };
-        HttpError::new(fault, format!("no whole answer {until}"))
+        HttpError::new(Fault::Broken, format!("no whole answer {until}"))
     }
 }
 

@@ -162,7 +162,7 @@ fn a_proxys_credentials_are_decoded_and_show_nowhere() {
     let step = step().secret("hunter2").secret("aHVudGVy").env("HTTPS_PROXY", &url).args(&["--verbose"]);
     // On Windows, both spellings are one variable.
     let variable = if cfg!(windows) { "https_proxy" } else { "HTTPS_PROXY" };
-    let place = format!("in {variable}, they stand before the host");
+    let place = format!("others than {variable} has: they stand before the host");
     step.run().assert_failed(5, &[&place, "http://USER:PASSWORD@HOST:PORT"]);
     // `me:hunter2-hunter2:`
     let credentials = "Basic bWU6aHVudGVyMi1odW50ZXIyOg==";
