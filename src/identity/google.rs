@@ -52,40 +52,43 @@ pub fn id_token(account: Option<&str>, audience: &str, http: &Http) -> Result<Id
     let Some(account) = account else {
         let url = Url::google_metadata().with_path(&format!("{ACCOUNT_PATH}/identity"));
         let url = url.with_parameter("audience", audience).with_parameter("format", "full");
-        return read_id_token(&http.get(&url, &flavor), &url);
+        return read_id_token(&http.get(&url, &flavor));
     };
     let url = Url::google_metadata().with_path(&format!("{ACCOUNT_PATH}/token"));
-    let access_token = read_access_token(&http.get(&url, &flavor), &url)?;
+    let access_token = read_access_token(&http.get(&url, &flavor))?;
 
     // `projects.serviceAccounts.generateIdToken` of the IAM Service Account Credentials API, version 1.
     let url = Url::parse(&format!("{IAM}/v1/projects/-/serviceAccounts/{account}:generateIdToken"));
     let url = url.map_err(|error| messages::bad_setting(SERVICE_ACCOUNT, error))?;
     let authorization = format!("Bearer {}", access_token.reveal());
     let json = format!("{{\"audience\": {}, \"includeEmail\": true}}", json::quoted(audience));
-    read_generated(&http.post_json(&url, &[("Authorization", authorization)], json), &url, &access_token)
+    read_generated(&http.post_json(&url, &[("Authorization", authorization)], json), &access_token)
 }
 
-/// A request to this URL's server, for messages.
-fn request(url: &Url) -> Request {
-    // Only the metadata server has no TLS.
-    let endpoint = if url.is_https() { Endpoint::GoogleIam } else { Endpoint::GoogleMetadata };
-    Request { endpoint, server: url.origin().to_owned(), name: NAME.to_owned() }
+/// A request to one of the two servers, for messages.
+fn request(endpoint: Endpoint) -> Request {
+    let metadata = Url::google_metadata();
+    let server = if endpoint == Endpoint::GoogleIam { IAM } else { metadata.origin() };
+    Request { endpoint, server: server.to_owned(), name: NAME.to_owned() }
 }
 
 /// Reads the metadata server's reply, which is the ID token alone.
-pub fn read_id_token(replied: &Replied, url: &Url) -> Result<IdToken> {
-    let reply = request(url).accepted(replied, &[200], redact_tokens)?;
-    request(url).usable(IdToken::new(String::from_utf8_lossy(&reply.body).trim().to_owned()))
+pub fn read_id_token(replied: &Replied) -> Result<IdToken> {
+    let request = request(Endpoint::GoogleMetadata);
+    let reply = request.accepted(replied, &[200], redact_tokens)?;
+    request.usable(IdToken::new(String::from_utf8_lossy(&reply.body).trim().to_owned()))
 }
 
 /// Reads the metadata server's reply to a request for an access token.
-pub fn read_access_token(replied: &Replied, url: &Url) -> Result<RequestToken> {
-    request(url).usable(RequestToken::new(&request(url).member(replied, "access_token", redact_tokens)?))
+pub fn read_access_token(replied: &Replied) -> Result<RequestToken> {
+    let request = request(Endpoint::GoogleMetadata);
+    request.usable(RequestToken::new(&request.member(replied, "access_token", redact_tokens)?))
 }
 
 /// Reads IAM's reply.
-pub fn read_generated(replied: &Replied, url: &Url, access_token: &RequestToken) -> Result<IdToken> {
-    request(url).usable(IdToken::new(request(url).member(replied, "token", |text| access_token.redact(text))?))
+pub fn read_generated(replied: &Replied, access_token: &RequestToken) -> Result<IdToken> {
+    let request = request(Endpoint::GoogleIam);
+    request.usable(IdToken::new(request.member(replied, "token", |text| access_token.redact(text))?))
 }
 
 #[cfg(test)]

@@ -56,7 +56,9 @@ impl Connection {
         let is_next_door = self.origin == Url::google_metadata().origin();
         let deadline = if is_next_door { deadline.within(NEXT_DOOR_TIMEOUT) } else { deadline };
         match deadline.result_of(self.connecting) {
-            Err(Ended::Late(secs)) => Err(unreachable(&format!("no connection within {}", seconds(secs)))),
+            Err(Ended::TimedOut(secs)) => {
+                Err(unreachable(&format!("no connection within the timeout of {}", seconds(secs))))
+            }
             connected => connected?,
         }
     }

@@ -18,8 +18,6 @@ const START_TIMEOUT: Duration = Duration::from_secs(1);
 pub struct Deadline {
     at: Instant,
     timeout: Duration,
-    /// It is sooner than the deadline for everything.
-    is_of_part: bool,
     /// How much time is left after the first signal. `None`: signals don't count.
     grace: Option<Duration>,
 }
@@ -27,10 +25,8 @@ pub struct Deadline {
 /// Why a wait ended before what it waited for came.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ended {
-    /// The time for everything was up; the seconds that were given.
+    /// The time was up; the seconds that were given.
     TimedOut(u64),
-    /// The time for a part was up; the seconds that it had.
-    Late(u64),
     /// This signal asked the program to end.
     Signal(i32),
 }
@@ -38,7 +34,7 @@ pub enum Ended {
 impl Deadline {
     /// That long from now. A signal ends it at once.
     pub fn after(timeout: Duration) -> Deadline {
-        Deadline { at: Instant::now() + timeout, timeout, is_of_part: false, grace: Some(Duration::ZERO) }
+        Deadline { at: Instant::now() + timeout, timeout, grace: Some(Duration::ZERO) }
     }
 
     /// The same deadline, which a signal ends that much later: for an answer that should not be lost.
@@ -54,7 +50,7 @@ impl Deadline {
     /// The same deadline, or that long from now if that is sooner.
     pub fn within(self, timeout: Duration) -> Deadline {
         let at = Instant::now() + timeout;
-        if at < self.at { Deadline { at, timeout, is_of_part: true, ..self } } else { self }
+        if at < self.at { Deadline { at, timeout, ..self } } else { self }
     }
 
     /// The time that is left; zero once it has ended.
@@ -77,8 +73,7 @@ impl Deadline {
     }
 
     fn timed_out(&self) -> Ended {
-        let secs = self.timeout.as_secs();
-        if self.is_of_part { Ended::Late(secs) } else { Ended::TimedOut(secs) }
+        Ended::TimedOut(self.timeout.as_secs())
     }
 
     /// What `look` finds, asked again and again: every now and then, and when [`Background`] work is done that this thread began.
@@ -158,7 +153,7 @@ pub fn seconds(secs: u64) -> String {
 impl From<Ended> for io::Error {
     fn from(ended: Ended) -> io::Error {
         let text = match ended {
-            Ended::TimedOut(secs) | Ended::Late(secs) => format!("the timeout of {} passed", seconds(secs)),
+            Ended::TimedOut(secs) => format!("the timeout of {} passed", seconds(secs)),
             Ended::Signal(signal) => format!("{} asked token-mint to end", signals::name(signal)),
         };
         io::Error::new(io::ErrorKind::TimedOut, text)

@@ -8,14 +8,11 @@ use crate::net::http_error::HttpError;
 /// The most that is read of a line: a header's, or a chunk's length.
 const MAX_LINE_BYTES: usize = 8 * 1024;
 
-/// A reply's status and headers: names in lower case, and values.
-pub type Head = (u16, Vec<(String, String)>);
-
-/// Reads the head of the next reply that is not interim. (101 counts as final: what follows it is not HTTP.)
+/// Reads the head of the next reply that is not interim: its status and headers, with names in lower case. (101 counts as final: what follows it is not HTTP.)
 ///
 /// # Errors
 /// [`HttpError`]
-pub fn read_head(stream: &mut impl Read) -> Result<Head, HttpError> {
+pub fn read_head(stream: &mut impl Read) -> Result<(u16, Vec<(String, String)>), HttpError> {
     loop {
         let line = read_line(stream)?;
         let status = line.strip_prefix("HTTP/1.").and_then(|rest| rest.split(' ').nth(1)?.parse().ok());

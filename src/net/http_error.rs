@@ -88,7 +88,6 @@ impl fmt::Debug for HttpError {
 impl From<Ended> for HttpError {
     fn from(ended: Ended) -> HttpError {
         let until = match ended {
-            Ended::Late(secs) => format!("within {}", seconds(secs)),
             Ended::TimedOut(secs) => format!("within the timeout of {}", seconds(secs)),
             Ended::Signal(signal) => format!("before {}", signals::name(signal)),
         };

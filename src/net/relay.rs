@@ -139,9 +139,8 @@ fn pass(
         Err(error) if is_for_later(&error) => return Ok(None),
         read => read.unwrap_or(0),
     };
-    let mut passed = 0;
-    while passed < came {
-        let rest = buffer.get(passed..came).unwrap_or_default();
+    let mut rest = buffer.get(..came).unwrap_or_default();
+    while !rest.is_empty() {
         let written = deadline.wait(|| match to.write(rest) {
             Err(error) if is_for_later(&error) => None,
             written => Some(written.unwrap_or(0)),
@@ -149,13 +148,13 @@ fn pass(
         if written == 0 {
             break;
         }
-        passed += written;
+        rest = rest.get(written..).unwrap_or_default();
     }
-    if passed == 0 || passed < came {
+    if came == 0 || !rest.is_empty() {
         let _ = to.shutdown(Shutdown::Write);
         return Ok(Some(0));
     }
-    Ok(Some(passed))
+    Ok(Some(came))
 }
 
 /// Waits until one of these is ready, or for a moment. If the system has no memory for that, it waits for a moment, too: a reply
