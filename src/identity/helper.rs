@@ -47,7 +47,7 @@ fn id_token(provider: &str, program: &str, arguments: &[&str], deadline: Deadlin
         child.kill();
         match ended {
             Ended::Signal(signal) => Error::signal(signal),
-            late => failed(Kind::Trouble, format!("did not end: {}", io::Error::from(late)), messages::AGAIN),
+            late => failed(Kind::Trouble, format!("did not end: {late}"), messages::AGAIN),
         }
     })?;
     let rest = deadline.within(REST_TIMEOUT);

@@ -12,7 +12,7 @@ use std::time::Duration;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 
-use crate::net::deadline::{Background, Deadline, Ended, seconds};
+use crate::net::deadline::{Background, Deadline};
 use crate::net::http_error::{Fault, HttpError};
 use crate::net::http1;
 use crate::net::proxy::Proxy;
@@ -55,12 +55,8 @@ impl Connection {
     pub fn wait(self, deadline: Deadline) -> Result<TcpStream, HttpError> {
         let is_next_door = self.origin == Url::google_metadata().origin();
         let deadline = if is_next_door { deadline.within(NEXT_DOOR_TIMEOUT) } else { deadline };
-        match deadline.result_of(self.connecting) {
-            Err(Ended::TimedOut(secs)) => {
-                Err(unreachable(&format!("no connection within the timeout of {}", seconds(secs))))
-            }
-            connected => connected?,
-        }
+        let connected = deadline.result_of(self.connecting);
+        connected.unwrap_or_else(|ended| Err(unreachable(&format!("no connection: {ended}"))))
     }
 
     /// Waits for a connection that was opened before it was needed; `None` if it failed or is closed by now, so that another
@@ -148,7 +144,7 @@ mod tests {
     #[test]
     fn an_early_connection_that_was_closed_is_not_used() {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let is_usable = |connection: Connection| connection.wait_if_usable(deadline()).unwrap().is_some();
+        let is_usable = |connection: Connection| connection.wait_if_usable(deadline()).ok().unwrap().is_some();
         let early = open(listener.local_addr().unwrap());
         drop(listener.accept().unwrap());
         thread::sleep(Duration::from_millis(100));
@@ -163,6 +159,6 @@ mod tests {
     fn a_server_that_is_not_there_is_told_of() {
         let closed = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
         assert!(open(closed).wait(deadline()).unwrap_err().fault == Fault::Unreachable);
-        assert!(open(closed).wait_if_usable(deadline()).unwrap().is_none());
+        assert!(open(closed).wait_if_usable(deadline()).ok().unwrap().is_none());
     }
 }

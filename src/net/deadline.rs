@@ -1,5 +1,6 @@
 //! The one wait: for whatever the program waits, it ends at a deadline, and when a signal asks the program to end.
 
+use std::fmt::{self, Display};
 use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
@@ -145,17 +146,18 @@ impl<T: Send + 'static> Background<T> {
     }
 }
 
-/// `1 second`, `2 seconds` and so on.
-pub fn seconds(secs: u64) -> String {
-    format!("{secs} second{}", if secs == 1 { "" } else { "s" })
+impl Display for Ended {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Ended::TimedOut(1) => f.write_str("the timeout of 1 second passed"),
+            Ended::TimedOut(secs) => write!(f, "the timeout of {secs} seconds passed"),
+            Ended::Signal(signal) => write!(f, "{} asked token-mint to end", signals::name(*signal)),
+        }
+    }
 }
 
 impl From<Ended> for io::Error {
     fn from(ended: Ended) -> io::Error {
-        let text = match ended {
-            Ended::TimedOut(secs) => format!("the timeout of {} passed", seconds(secs)),
-            Ended::Signal(signal) => format!("{} asked token-mint to end", signals::name(signal)),
-        };
-        io::Error::new(io::ErrorKind::TimedOut, text)
+        io::Error::new(io::ErrorKind::TimedOut, ended.to_string())
     }
 }

@@ -22,7 +22,7 @@ use std::time::{Duration, Instant};
 
 use crate::json::Object;
 use crate::net::connection::Connection;
-use crate::net::deadline::{Background, Deadline, Ended};
+use crate::net::deadline::{Background, Deadline};
 use crate::net::http_error::{Fault, HttpError};
 use crate::net::http1;
 use crate::net::proxy::Proxies;
@@ -153,9 +153,6 @@ impl Http {
     }
 
     fn exchange(&self, url: &Url, request: minreq::Request) -> Replied {
-        if let Some(signal) = self.deadline.signal() {
-            return Err(Ended::Signal(signal).into());
-        }
         let deadline = self.deadline.within(REQUEST_TIMEOUT);
         let early = self.early.borrow_mut().take_if(|early| early.origin == url.origin());
         let early = early.map_or(Ok(None), |early| early.wait_if_usable(deadline))?;

@@ -1,22 +1,21 @@
 //! Why a request has no whole reply.
 
-use std::fmt::{self, Display};
+use std::fmt::Display;
 use std::io::{self, ErrorKind};
 
-use crate::net::deadline::{Ended, seconds};
-use crate::os::signals;
+use crate::net::deadline::Ended;
 use crate::secret::redact_tokens;
 use crate::text::shown;
 
 /// How rustls begins each of its complaints about a certificate (`Display` in its src/error.rs).
 const BAD_CERTIFICATE: &str = "invalid peer certificate: ";
 
-/// Why there is no whole reply.
+/// Why there is no whole reply. It has no `Debug`: there may be a token in it.
 pub struct HttpError {
     /// Sanitized: a certificate's names are the server's.
     pub text: String,
     pub fault: Fault,
-    /// What came of the body where the status says that the request succeeded: there may be a token in it.
+    /// What came of the body where the status says that the request succeeded.
     pub body: Vec<u8>,
 }
 
@@ -79,19 +78,9 @@ impl HttpError {
     }
 }
 
-impl fmt::Debug for HttpError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "HttpError({})", self.text) // the body may hold a token
-    }
-}
-
 impl From<Ended> for HttpError {
     fn from(ended: Ended) -> HttpError {
-        let until = match ended {
-            Ended::TimedOut(secs) => format!("within the timeout of {}", seconds(secs)),
-            Ended::Signal(signal) => format!("before {}", signals::name(signal)),
-        };
-        HttpError::new(Fault::Broken, format!("no whole answer {until}"))
+        HttpError::new(Fault::Broken, format!("no whole answer: {ended}"))
     }
 }
 

@@ -231,7 +231,7 @@ mod tests {
         });
         let start = Instant::now();
         let (reply, relayed) = relayed(relay, &remote(word()), SOON);
-        assert!(reply.as_deref() == Some("word") && relayed.is_ok(), "{reply:?} {relayed:?}");
+        assert!(reply.as_deref() == Some("word") && relayed.is_ok(), "{reply:?}");
         assert!(start.elapsed() < Duration::from_secs(2), "{:?}", start.elapsed());
         let mut answer = vec![];
         let _ = first.read_to_end(&mut answer);
@@ -241,7 +241,7 @@ mod tests {
     #[test]
     fn a_request_that_did_not_reach_the_relay_did_not_reach_the_server() {
         let ended = Relay::new().unwrap().run(&remote(word()), MAX_RECEIVED_BYTES, Deadline::after(SOON)).unwrap_err();
-        assert!(ended.is_transient() && !ended.may_have_reached_server(), "{ended:?}");
+        assert!(ended.is_transient() && !ended.may_have_reached_server(), "{}", ended.text);
     }
 
     #[test]
@@ -263,7 +263,7 @@ mod tests {
         from.set_nonblocking(true).unwrap();
         to.set_nonblocking(true).unwrap();
         let deadline = Deadline::after(SOON);
-        while pass(&from, &to, &mut [0; 4096], deadline).unwrap() != Some(0) {
+        while pass(&from, &to, &mut [0; 4096], deadline).ok().unwrap() != Some(0) {
             assert!(deadline.ended().is_none());
         }
         assert!(reader.join().unwrap().unwrap() == expected);
@@ -275,7 +275,7 @@ mod tests {
         let silent = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
         let start = Instant::now();
         let (_, ended) = relayed(Relay::new().unwrap(), &silent, Duration::from_millis(300));
-        assert!(ended.unwrap_err().text.starts_with("no whole answer within"));
+        assert!(ended.err().unwrap().text.starts_with("no whole answer: the timeout"));
         assert!(start.elapsed() < Duration::from_secs(2), "{:?}", start.elapsed());
 
         let endless = [&b"HTTP/1.1 200 OK\r\n\r\n"[..], &[b'x'; 2 * MAX_RECEIVED_BYTES]].concat();

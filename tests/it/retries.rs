@@ -165,7 +165,7 @@ fn a_request_has_thirty_seconds_whatever_the_deadline_is() {
     let step = Step::with_endpoints(&github.url(), &index.url()).env("PATH", "/usr/bin:/bin");
     let outcome = step.args(&["--", "sh", "-c", "sleep 3; exit 7"]).run_within(Duration::from_secs(50));
     assert_eq!(outcome.status, 7, "{outcome}");
-    assert!(outcome.stderr.contains("no whole answer within the timeout of 30 seconds; trying again"), "{outcome}");
+    assert!(outcome.stderr.contains("no whole answer: the timeout of 30 seconds passed; trying again"), "{outcome}");
     assert!(outcome.elapsed > Duration::from_secs(33), "{outcome}");
     assert_eq!(index.requests().last().unwrap().path(), "/_/oidc/burn-token");
 }
