@@ -14,7 +14,7 @@ use base64::engine::general_purpose::STANDARD;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 
-use crate::net::deadline::Deadline;
+use crate::net::deadline::{Deadline, POLL};
 use crate::net::http_error::{Fault, HttpError};
 
 /// The most that a caller may send before the password.
@@ -23,8 +23,6 @@ const MAX_GREETING_BYTES: u64 = 1024;
 const MAX_CALLERS: usize = 64;
 /// How long to wait for minreq to connect and to send the password. It may fail before that without a sign.
 const GREETING_TIMEOUT: Duration = Duration::from_secs(2);
-/// How often to check the deadline and signals while nothing comes.
-const POLL: Duration = Duration::from_millis(20);
 
 /// A proxy on loopback, for one connection.
 pub struct Relay {
@@ -65,7 +63,12 @@ impl Relay {
             match (up, down) {
                 _ if received > max_received_bytes => return Err(HttpError::too_long(max_received_bytes)),
                 (Some(0), None | Some(0)) => return Ok(()),
-                (Some(_), _) => acknowledge_at_once(&local),
+                (Some(_), _) => {
+                    // minreq does not set TCP_NODELAY on its end, so it waits for an acknowledgement before it sends the request, and
+                    // Linux may delay that by 40 ms. Linux resets this setting by itself (`tcp(7)`), so it is set again and again.
+                    #[cfg(target_os = "linux")]
+                    let _ = rustix::net::sockopt::set_tcp_quickack(&local, true);
+                }
                 (None, Some(_)) => {}
                 (None, None) => {
                     let mut ends = vec![PollFd::new(&local, PollFlags::IN)];
@@ -171,16 +174,6 @@ fn wait(ends: &mut [PollFd], deadline: Deadline) -> Result<(), HttpError> {
     }
     Ok(())
 }
-
-/// Acknowledges at once. minreq does not set TCP_NODELAY on its end, so it waits for an acknowledgement before it sends the request,
-/// and Linux may delay that by 40 ms. Linux resets this setting by itself (`tcp(7)`), so it is set again and again.
-#[cfg(target_os = "linux")]
-fn acknowledge_at_once(local: &TcpStream) {
-    let _ = rustix::net::sockopt::set_tcp_quickack(local, true);
-}
-
-#[cfg(not(target_os = "linux"))]
-fn acknowledge_at_once(_: &TcpStream) {}
 
 #[cfg(test)]
 mod tests {
