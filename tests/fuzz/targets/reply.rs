@@ -136,8 +136,7 @@ fn audience(index: &Index, reply: &Replied, secrets: &Secrets) {
     assert_eq!(member(reply, "audience"), audience);
     let env: Env = [("GITLAB_CI".into(), "true".into())].into_iter().collect();
     let identity = identity::recognise(None, &env).unwrap();
-    let http =
-        Http::new(Deadline::after(std::time::Duration::ZERO), Log::Quiet, Proxies::of(&env).unwrap());
+    let http = Http::new(Deadline::after(std::time::Duration::ZERO), Log::Quiet, Proxies::of(&env).unwrap());
     check(identity.id_token(&audience, &env, &http), secrets);
     let url = Url::parse("https://server.example/?a=b").unwrap().with_parameter("audience", &audience).to_string();
     assert!(url.bytes().all(|b| b.is_ascii_graphic()));
