@@ -148,7 +148,9 @@ impl Http {
             Ok(reply) => format!("status {}, {} bytes", reply.status, reply.body.len()),
             Err(error) => error.text.clone(),
         };
-        self.log.detail(&format!("{method} {}: {outcome}, {} ms", url.without_query(), start.elapsed().as_millis()));
+        // Whoever made the URL may have put a secret into its query.
+        let (origin, path, ms) = (url.origin(), url.path(), start.elapsed().as_millis());
+        self.log.detail(&format!("{method} {origin}{path}: {outcome}, {ms} ms"));
         result
     }
 
