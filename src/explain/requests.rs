@@ -115,7 +115,7 @@ impl Request {
         let is_absent = (error.fault, self.endpoint) == (Fault::Unreachable, Endpoint::GoogleMetadata);
         let failure = Error {
             is_transient: error.is_transient() && !is_absent,
-            may_have_reached_server: error.may_have_reached_server(),
+            may_have_reached_server: error.fault == Fault::Broken,
             ..self.failed(&error.text)
         };
         match (error.fault, self.endpoint) {

@@ -22,13 +22,13 @@ pub struct HttpError {
 /// What went wrong: that decides whether to try again, and what there is to do about it.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Fault {
-    /// The connection broke, or the reply is late, not complete or not HTTP.
+    /// The connection broke, or the reply is late, not complete or not HTTP. Only here may the server have the request.
     Broken,
-    /// No connection could be made, so nothing was sent.
+    /// No connection could be made.
     Unreachable,
     /// The proxy refused with a 4xx status: the fault is in the request.
     ProxyRefused,
-    /// The server's certificate is not one that we trust, so no request was sent.
+    /// The server's certificate is not one that we trust.
     Certificate,
 }
 
@@ -65,11 +65,6 @@ impl HttpError {
     /// True if another attempt may succeed.
     pub fn is_transient(&self) -> bool {
         matches!(self.fault, Fault::Broken | Fault::Unreachable)
-    }
-
-    /// False if no byte of the request left for the server.
-    pub fn may_have_reached_server(&self) -> bool {
-        self.fault == Fault::Broken
     }
 
     /// What is shown of a library's or a server's text.

@@ -234,7 +234,7 @@ mod tests {
     #[test]
     fn a_request_that_did_not_reach_the_relay_did_not_reach_the_server() {
         let ended = Relay::new().unwrap().run(&remote(word()), MAX_RECEIVED_BYTES, Deadline::after(SOON)).unwrap_err();
-        assert!(ended.is_transient() && !ended.may_have_reached_server(), "{}", ended.text);
+        assert!(ended.fault == Fault::Unreachable, "{}", ended.text);
     }
 
     #[test]
