@@ -11,7 +11,7 @@ use crate::explain::published::Published;
 use crate::explain::report;
 use crate::explain::requests;
 use crate::handover;
-use crate::identity::{self, Identity};
+use crate::identity::{self, Source};
 use crate::index_api::{MintReply, Minted};
 use crate::net::deadline::Deadline;
 use crate::net::http::Http;
@@ -36,7 +36,7 @@ const NO_AUDIENCE: &str = "token-mint-claims";
 pub struct Exchange<'a> {
     settings: &'a Settings,
     env: &'a Env,
-    identity: Identity,
+    identity: Source,
     http: Http,
     retry: Retry,
     pub log: Log,
@@ -71,10 +71,10 @@ impl Exchange<'_> {
                 (audience.clone(), Some(audience))
             }
         };
-        if self.identity.source.can_reissue() {
+        if self.identity.can_reissue() {
             self.http.connect_early(&index.at("/"));
         }
-        self.log.line(&format!("{}, audience {}", self.identity.how, shown(&redact_tokens(&audience))));
+        self.log.line(&format!("{}, audience {}", self.identity.how(), shown(&redact_tokens(&audience))));
         self.retry.run(|_| self.prove(&audience, &expected))
     }
 
@@ -87,7 +87,7 @@ impl Exchange<'_> {
     }
 
     fn prove(&self, audience: &str, expected: &Option<String>) -> Result<Proof> {
-        let id_token = self.identity.source.id_token(audience, self.env, &self.http)?;
+        let id_token = self.identity.id_token(audience, self.env, &self.http)?;
         handover::mask(id_token.reveal(), self.env)?;
         Ok(Proof { id_token, audience: audience.to_owned(), expected: expected.clone() })
     }
@@ -110,7 +110,7 @@ impl Exchange<'_> {
                 self.revoke(token.reveal(), None, deadline);
             }
             let minted = minted.map_err(|error| {
-                let may_retry = self.identity.source.can_reissue() || !error.may_have_reached_server;
+                let may_retry = self.identity.can_reissue() || !error.may_have_reached_server;
                 Error { is_transient: error.is_transient && may_retry, ..error }
             })?;
             Ok((LiveToken { minted, exchange: self, has_ended: false }, has_bad_expiry))

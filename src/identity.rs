@@ -1,6 +1,5 @@
-//! The CI system that issues this job's ID token, and how to get that.
-//!
-//! Each system has an entry in [`PROVIDERS`], and a file below: `helper.rs` has those that come with a program for it.
+//! The CI system that issues this job's ID token, and how to get that. Each has a file below: `helper.rs` those that come with a
+//! program for it.
 
 mod fork;
 pub mod github;
@@ -8,83 +7,81 @@ mod gitlab;
 pub mod google;
 mod helper;
 
-use crate::env::Env;
+use crate::env::{Env, REQUEST_TOKEN, REQUEST_URL};
 use crate::error::Result;
 use crate::explain::messages;
 use crate::net::http::Http;
-use crate::secret::IdToken;
-use github::GitHub;
-use google::Google;
-use helper::Helper;
-
-/// The CI systems, in the order in which they are tried. Google comes last: a runner of any other system may be a
-/// virtual machine of Google's.
-const PROVIDERS: [Provider; 5] =
-    [github::PROVIDER, gitlab::PROVIDER, helper::BUILDKITE, helper::CIRCLECI, google::PROVIDER];
-
-/// A CI system.
-pub struct Provider {
-    name: &'static str,
-    /// How it is recognised, in words.
-    detected_by: &'static str,
-    /// The source of this job's ID tokens; `None` if this is not the system's job. An error if it is, and something is missing.
-    /// Nothing is sent.
-    find: fn(&Env) -> Result<Option<Source>>,
-    /// The variables that hold an ID token for an audience, or that are enough to request one.
-    variables: fn(&str) -> Vec<String>,
-}
+use crate::net::url::Url;
+use crate::secret::{IdToken, RequestToken};
 
 /// The source of a job's ID tokens.
 pub enum Source {
-    GitHub(GitHub),
+    /// The address of GitHub's endpoint, and the token to send there.
+    GitHub(Url, RequestToken),
     GitLab,
-    Google(Google),
-    Helper(Helper),
+    Buildkite,
+    CircleCi,
+    /// The service account to act as, if it is not the machine's own.
+    Google(Option<String>),
     /// A variable that the user named.
     Variable(String),
 }
 
-/// What vouches for this job.
-pub struct Identity {
-    /// How the ID token is got, in words.
-    pub how: String,
-    pub source: Source,
-}
-
 /// Finds the CI system that this process runs in, or takes the ID token in the variable that the user named. Nothing is
 /// sent.
-pub fn recognise(id_token_env: Option<&str>, env: &Env) -> Result<Identity> {
+///
+/// # Errors
+/// Also if the system is known, and something is missing.
+pub fn recognise(id_token_env: Option<&str>, env: &Env) -> Result<Source> {
     if let Some(variable) = id_token_env {
         text(env, variable)?.ok_or_else(|| messages::no_id_token_in(variable))?;
-        let how = format!("taking the ID token from the variable {variable}");
-        return Ok(Identity { how, source: Source::Variable(variable.to_owned()) });
+        return Ok(Source::Variable(variable.to_owned()));
     }
-    for Provider { name, find, .. } in &PROVIDERS {
-        if let Some(source) = find(env)? {
-            return Ok(Identity { how: format!("asking {name} for an ID token"), source });
-        }
+    match github::find(env)? {
+        Some(github) => Ok(github),
+        None if env.is_true("GITLAB_CI") => Ok(Source::GitLab),
+        None if env.is_true("BUILDKITE") => Ok(Source::Buildkite),
+        None if env.is_true("CIRCLECI") => Ok(Source::CircleCi),
+        // Google comes last: a runner of any other system may be a virtual machine of Google's.
+        None => match google::find(env)? {
+            Some(google) => Ok(google),
+            None if env.get("CI").is_none() => Err(messages::no_ci_job()),
+            None => Err(messages::no_identity()),
+        },
     }
-    if env.get("CI").is_none() {
-        return Err(messages::no_ci_job());
-    }
-    let known = PROVIDERS.iter().map(|Provider { name, detected_by, .. }| format!("{name} by {detected_by}"));
-    Err(messages::no_identity(&known.collect::<Vec<_>>().join(", ")))
 }
 
-/// The variables to remove from the environment of a program that must not get an ID token for `audience`.
+/// The variables to remove from the environment of a program that must not get an ID token for `audience`. (Google's metadata
+/// server answers every program on the machine.)
 pub fn variables(id_token_env: Option<&str>, audience: &str) -> Vec<String> {
-    let of_providers = PROVIDERS.iter().flat_map(|Provider { variables, .. }| variables(audience));
-    of_providers.chain(id_token_env.map(str::to_owned)).collect()
+    let fixed =
+        [REQUEST_URL, REQUEST_TOKEN, "BUILDKITE_AGENT_ACCESS_TOKEN", "CIRCLE_OIDC_TOKEN", "CIRCLE_OIDC_TOKEN_V2"];
+    let fixed = fixed.into_iter().chain(id_token_env).map(str::to_owned);
+    fixed.chain([gitlab::variable(audience)]).collect()
 }
 
 impl Source {
+    /// How the ID token is got, in words.
+    pub fn how(&self) -> String {
+        let system = match self {
+            Source::GitHub(..) => github::NAME,
+            Source::GitLab => "GitLab",
+            Source::Buildkite => "Buildkite",
+            Source::CircleCi => "CircleCI",
+            Source::Google(_) => google::NAME,
+            Source::Variable(name) => return format!("taking the ID token from the variable {name}"),
+        };
+        format!("asking {system} for an ID token")
+    }
+
     /// An ID token for `audience`. It can be exchanged once.
     pub fn id_token(&self, audience: &str, env: &Env, http: &Http) -> Result<IdToken> {
         match self {
-            Source::GitHub(github) => github.id_token(audience, http),
+            Source::GitHub(url, request_token) => github::id_token(url, request_token, audience, http),
             Source::GitLab => gitlab::id_token(audience, env),
-            Source::Google(google) => google.id_token(audience, http),
-            Source::Helper(helper) => helper.id_token(audience, http.deadline),
+            Source::Buildkite => helper::buildkite(audience, http.deadline),
+            Source::CircleCi => helper::circleci(audience, http.deadline),
+            Source::Google(account) => google::id_token(account.as_deref(), audience, http),
             Source::Variable(name) => id_token_in(env, name)?.ok_or_else(|| messages::no_id_token_in(name)),
         }
     }
@@ -107,13 +104,12 @@ fn id_token_in(env: &Env, variable: &str) -> Result<Option<IdToken>> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::env::{REQUEST_TOKEN, REQUEST_URL};
 
     const URL: (&str, &str) = (REQUEST_URL, "https://example.org/?x=1");
     const TOKEN: (&str, &str) = (REQUEST_TOKEN, "t");
 
     fn recognised(env: Env) -> Result<String> {
-        let how = recognise(None, &env)?.how;
+        let how = recognise(None, &env)?.how();
         Ok(how.split("asking ").nth(1).unwrap().split(" for").next().unwrap().to_owned())
     }
 
@@ -185,7 +181,7 @@ mod tests {
     fn a_variable_that_the_user_names_comes_before_any_system() {
         let env = Env::from([("MY_TOKEN", "a.b.c"), ("GITHUB_ACTIONS", "true")]);
         assert!(recognise(Some("MY_TOKEN"), &env).is_ok());
-        let missing = recognise(Some("OTHER"), &env).map(|identity| identity.how).unwrap_err();
+        let missing = recognise(Some("OTHER"), &env).err().unwrap();
         assert!(missing.to_string().contains("no ID token in the variable OTHER"));
     }
 }

@@ -3,8 +3,8 @@
 pub mod connection;
 pub mod deadline;
 pub mod http;
+pub mod http1;
 pub mod http_error;
-pub mod interim;
 pub mod proxy;
 pub mod relay;
 pub mod url;

@@ -17,7 +17,6 @@ use crate::pyproject;
 const MAX_TIMEOUT_SECS: u64 = 3600;
 
 /// All settings, checked. `None`: neither the user nor a default gives a value.
-#[derive(Debug)]
 pub struct Settings {
     pub index: Index,
     pub audience: Option<String>,
@@ -164,9 +163,9 @@ mod tests {
             {
                 assert_eq!(shown(&resolve(line, &env).unwrap(), name), expected, "{line:?}");
             }
-            let by_option = resolve(&[name, worst], &env(good)).unwrap_err();
+            let by_option = resolve(&[name, worst], &env(good)).err().unwrap();
             assert!(by_option.starts_with(&format!("{name}: ")) && by_option.contains(error), "{by_option}");
-            let by_variable = resolve(&[], &env(worst)).unwrap_err();
+            let by_variable = resolve(&[], &env(worst)).err().unwrap();
             assert!(
                 by_variable.starts_with(&format!("{}: ", row.variable)) && by_variable.contains(error),
                 "{by_variable}"
@@ -210,7 +209,7 @@ mod tests {
             ("https://pypi.org/simple", "is for installers"),
             ("https://example.org/root/pypi/+simple/?x", "is for installers"),
         ] {
-            let error = resolve(&["--index", value], &Env::from([])).unwrap_err();
+            let error = resolve(&["--index", value], &Env::from([])).err().unwrap();
             assert!(error.starts_with("--index: ") && error.contains(piece), "{error}");
         }
         for value in ["https://simple", "https://simple/", "https://example.org/simple/upload", "https://a/?/simple/"] {

@@ -130,10 +130,13 @@ pub fn no_ci_job() -> Error {
         .hint("upload with an API token instead, which you create in your account on the index")
 }
 
-/// A CI job of an unknown system. `known` lists the known ones and how each is recognised.
-pub fn no_identity(known: &str) -> Error {
+/// A CI job of an unknown system.
+pub fn no_identity() -> Error {
     Error::new(Kind::NoIdentity, "this is not a job of a CI system that token-mint knows")
-        .hint(format!("a CI system is recognised by a variable: {known}"))
+        .hint(
+            "a CI system is recognised by a variable: GitHub by GITHUB_ACTIONS=true, GitLab by GITLAB_CI=true, Buildkite by \
+             BUILDKITE=true, CircleCI by CIRCLECI=true, Google Cloud by GOOGLE_SERVICE_ACCOUNT_NAME, or by the machine's maker",
+        )
         .hint(
             "if this system gives the job an ID token, and the index accepts its issuer, name the variable that holds the ID \
              token: --id-token-env NAME",

@@ -268,7 +268,7 @@ mod tests {
         for error in [
             messages::no_permission(&["ACTIONS_ID_TOKEN_REQUEST_URL"], false),
             messages::no_gitlab_token("PYPI_ID_TOKEN", "pypi"),
-            messages::no_identity("x by Y"),
+            messages::no_identity(),
             messages::lost("the API token can't be written to stdout", &io::ErrorKind::TimedOut.into()),
         ] {
             let explanation = error.explanation;

@@ -109,9 +109,11 @@ impl Request {
 
     /// There was no whole reply.
     pub fn no_reply(&self, error: &HttpError) -> Error {
+        // Where there is no metadata server, there will be none.
+        let is_absent = (error.fault, self.endpoint) == (Fault::Unreachable, Endpoint::GoogleMetadata);
         let failure = Error {
-            is_transient: error.is_transient(),
-            may_have_reached_server: error.may_have_reached_server(),
+            is_transient: error.is_transient() && !is_absent,
+            may_have_reached_server: error.fault == Fault::Broken,
             ..self.failed(&error.text)
         };
         match (error.fault, self.endpoint) {
@@ -127,9 +129,6 @@ impl Request {
                 })
                 .hint("a clock that is wrong makes a good certificate look bad: check this machine's date"),
             (_, Endpoint::Burn) => failure.hint(STILL_VALID),
-            (Fault::ProxyCredentials(variable), _) => failure.hint(format!(
-                "in {variable}, they stand before the host, percent-encoded: http://USER:PASSWORD@HOST:PORT"
-            )),
             (Fault::ProxyRefused, _) => failure.hint(
                 "the proxy does not let this job connect to that server: ask whoever runs the proxy, or name the server in no_proxy",
             ),

@@ -2,7 +2,7 @@
 //! `$ACTIONS_ID_TOKEN_REQUEST_TOKEN` answers `{"value": "<ID token>"}` (GitHub Docs, "OpenID Connect reference").
 //! Both variables are unset in a job without the permission `id-token: write`.
 
-use super::{Provider, Source, text};
+use super::{Source, text};
 use crate::env::{Env, REQUEST_TOKEN, REQUEST_URL};
 use crate::error::Result;
 use crate::explain::messages;
@@ -15,44 +15,28 @@ use crate::secret::{IdToken, RequestToken};
 /// Its name for people.
 pub const NAME: &str = "GitHub";
 
-/// Also recognised by the endpoint's variables alone: a container that a job starts may have nothing else.
-pub const PROVIDER: Provider = Provider {
-    name: NAME,
-    detected_by: "GITHUB_ACTIONS=true",
-    find,
-    variables: |_| [REQUEST_URL, REQUEST_TOKEN].map(str::to_owned).to_vec(),
-};
-
-/// The address of the endpoint and the request token.
-pub struct GitHub {
-    url: Url,
-    request_token: RequestToken,
-}
-
-fn find(env: &Env) -> Result<Option<Source>> {
-    let missing = |variables: &[&str]| {
-        Err(messages::no_permission(variables, fork::is_pull_request_from_fork(env) == Some(true)))
-    };
+/// Recognised also by the endpoint's variables alone: a container that a job starts may have nothing else.
+pub fn find(env: &Env) -> Result<Option<Source>> {
     let (url, request_token) = match (text(env, REQUEST_URL)?, text(env, REQUEST_TOKEN)?) {
         (Some(url), Some(request_token)) => (url, request_token),
-        (None, None) if env.on_github() => return missing(&[REQUEST_URL, REQUEST_TOKEN]),
-        (None, None) => return Ok(None),
-        (None, Some(_)) => return missing(&[REQUEST_URL]),
-        (Some(_), None) => return missing(&[REQUEST_TOKEN]),
+        (None, None) if !env.on_github() => return Ok(None),
+        _ => {
+            let missing = [REQUEST_URL, REQUEST_TOKEN].into_iter().filter(|name| env.get(name).is_none());
+            let is_from_fork = fork::is_pull_request_from_fork(env) == Some(true);
+            return Err(messages::no_permission(&missing.collect::<Vec<_>>(), is_from_fork));
+        }
     };
-    Ok(Some(Source::GitHub(GitHub {
-        url: Url::parse(url).map_err(|error| messages::bad_setting(REQUEST_URL, error))?,
-        request_token: RequestToken::new(request_token).map_err(|error| messages::bad_setting(REQUEST_TOKEN, error))?,
-    })))
+    let url = Url::parse(url).map_err(|error| messages::bad_setting(REQUEST_URL, error))?;
+    let request_token = RequestToken::new(request_token);
+    let request_token = request_token.map_err(|error| messages::bad_setting(REQUEST_TOKEN, error))?;
+    Ok(Some(Source::GitHub(url, request_token)))
 }
 
-impl GitHub {
-    /// An ID token for `audience`.
-    pub fn id_token(&self, audience: &str, http: &Http) -> Result<IdToken> {
-        let url = self.url.with_parameter("audience", audience);
-        let authorization = format!("bearer {}", self.request_token.reveal());
-        read_id_token(&http.get(&url, &[("Authorization", authorization)]), &url, &self.request_token)
-    }
+/// An ID token for `audience`.
+pub fn id_token(url: &Url, request_token: &RequestToken, audience: &str, http: &Http) -> Result<IdToken> {
+    let url = url.with_parameter("audience", audience);
+    let authorization = format!("bearer {}", request_token.reveal());
+    read_id_token(&http.get(&url, &[("Authorization", authorization)]), &url, request_token)
 }
 
 /// Reads the endpoint's reply.

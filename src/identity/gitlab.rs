@@ -1,19 +1,12 @@
 //! GitLab CI/CD: the job declares an ID token under `id_tokens:`, and it is in a variable named after its audience
 //! (GitLab Docs, "ID token authentication"; the name: PyPI Docs, "Publishing with a Trusted Publisher").
 
-use super::{Provider, Source, id_token_in};
+use super::id_token_in;
 use crate::env::Env;
 use crate::error::Result;
 use crate::explain::messages;
 use crate::secret::IdToken;
 use crate::text::shown;
-
-pub const PROVIDER: Provider = Provider {
-    name: "GitLab",
-    detected_by: "GITLAB_CI=true",
-    find: |env| Ok(env.is_true("GITLAB_CI").then_some(Source::GitLab)),
-    variables: |audience| vec![variable(audience)],
-};
 
 /// The ID token that the job has declared for `audience`.
 pub fn id_token(audience: &str, env: &Env) -> Result<IdToken> {
@@ -22,7 +15,7 @@ pub fn id_token(audience: &str, env: &Env) -> Result<IdToken> {
 }
 
 /// The variable that the job has to declare: `pypi` makes `PYPI_ID_TOKEN`.
-fn variable(audience: &str) -> String {
+pub fn variable(audience: &str) -> String {
     let mut name = audience.to_ascii_uppercase();
     name = name.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '_' }).collect();
     if name.starts_with(|c: char| c.is_ascii_digit()) {

@@ -4,7 +4,7 @@
 
 use std::path::Path;
 
-use super::{Provider, Source, text};
+use super::{Source, text};
 use crate::env::Env;
 use crate::error::Result;
 use crate::explain::messages;
@@ -14,14 +14,6 @@ use crate::net::http::{Http, Replied};
 use crate::net::url::Url;
 use crate::os::file;
 use crate::secret::{IdToken, RequestToken, redact_tokens};
-
-/// The last one: see [`super::PROVIDERS`].
-pub const PROVIDER: Provider = Provider {
-    name: NAME,
-    detected_by: "GOOGLE_SERVICE_ACCOUNT_NAME, or by the machine's maker",
-    find,
-    variables: |_| vec![], // the metadata server answers every program on the machine
-};
 
 /// Its name for people.
 pub const NAME: &str = "Google Cloud";
@@ -35,13 +27,8 @@ const PRODUCT_NAMES: [&str; 2] = ["Google", "Google Compute Engine"];
 const ACCOUNT_PATH: &str = "/computeMetadata/v1/instance/service-accounts/default";
 const IAM: &str = "https://iamcredentials.googleapis.com";
 
-/// The service account that vouches for this job.
-pub struct Google {
-    /// Another service account than the machine's.
-    account: Option<String>,
-}
-
-fn find(env: &Env) -> Result<Option<Source>> {
+/// Recognised by the account's variable, or by the machine's maker.
+pub fn find(env: &Env) -> Result<Option<Source>> {
     let account = text(env, SERVICE_ACCOUNT)?;
     if account.is_some_and(|account| !is_account(account)) {
         let error = "a service account's e-mail address or number is expected";
@@ -51,7 +38,7 @@ fn find(env: &Env) -> Result<Option<Source>> {
         let name = file::read(Path::new(PRODUCT_NAME), 100).unwrap_or_default();
         PRODUCT_NAMES.iter().any(|known| known.as_bytes() == name.trim_ascii())
     };
-    Ok((account.is_some() || is_on_google()).then(|| Source::Google(Google { account: account.map(str::to_owned) })))
+    Ok((account.is_some() || is_on_google()).then(|| Source::Google(account.map(str::to_owned))))
 }
 
 /// True for an e-mail address or a number: it can be part of a path.
@@ -59,54 +46,49 @@ fn is_account(text: &str) -> bool {
     text.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.@".contains(&b)) && !text.starts_with('.')
 }
 
-impl Google {
-    /// An ID token for `audience`.
-    pub fn id_token(&self, audience: &str, http: &Http) -> Result<IdToken> {
-        let (metadata, flavor) = (Url::google_metadata(), [("Metadata-Flavor", "Google".to_owned())]);
-        match &self.account {
-            None => {
-                let url = metadata.with_path(&format!("{ACCOUNT_PATH}/identity"));
-                let url = url.with_parameter("audience", audience).with_parameter("format", "full");
-                read_id_token(&http.get(&url, &flavor), &url)
-            }
-            Some(account) => {
-                let url = metadata.with_path(&format!("{ACCOUNT_PATH}/token"));
-                impersonate(account, audience, &read_access_token(&http.get(&url, &flavor), &url)?, http)
-            }
-        }
-    }
+/// An ID token for `audience`, of this account or the machine's own.
+pub fn id_token(account: Option<&str>, audience: &str, http: &Http) -> Result<IdToken> {
+    let flavor = [("Metadata-Flavor", "Google".to_owned())];
+    let Some(account) = account else {
+        let url = Url::google_metadata().with_path(&format!("{ACCOUNT_PATH}/identity"));
+        let url = url.with_parameter("audience", audience).with_parameter("format", "full");
+        return read_id_token(&http.get(&url, &flavor));
+    };
+    let url = Url::google_metadata().with_path(&format!("{ACCOUNT_PATH}/token"));
+    let access_token = read_access_token(&http.get(&url, &flavor))?;
+
+    // `projects.serviceAccounts.generateIdToken` of the IAM Service Account Credentials API, version 1.
+    let url = Url::parse(&format!("{IAM}/v1/projects/-/serviceAccounts/{account}:generateIdToken"));
+    let url = url.map_err(|error| messages::bad_setting(SERVICE_ACCOUNT, error))?;
+    let authorization = format!("Bearer {}", access_token.reveal());
+    let json = format!("{{\"audience\": {}, \"includeEmail\": true}}", json::quoted(audience));
+    read_generated(&http.post_json(&url, &[("Authorization", authorization)], json), &access_token)
 }
 
-/// A request to this URL's server, for messages.
-fn request(url: &Url) -> Request {
-    // Only the metadata server has no TLS.
-    let endpoint = if url.is_https() { Endpoint::GoogleIam } else { Endpoint::GoogleMetadata };
-    Request { endpoint, server: url.origin().to_owned(), name: NAME.to_owned() }
+/// A request to one of the two servers, for messages.
+fn request(endpoint: Endpoint) -> Request {
+    let metadata = Url::google_metadata();
+    let server = if endpoint == Endpoint::GoogleIam { IAM } else { metadata.origin() };
+    Request { endpoint, server: server.to_owned(), name: NAME.to_owned() }
 }
 
 /// Reads the metadata server's reply, which is the ID token alone.
-pub fn read_id_token(replied: &Replied, url: &Url) -> Result<IdToken> {
-    let reply = request(url).accepted(replied, &[200], redact_tokens)?;
-    request(url).usable(IdToken::new(String::from_utf8_lossy(&reply.body).trim().to_owned()))
+pub fn read_id_token(replied: &Replied) -> Result<IdToken> {
+    let request = request(Endpoint::GoogleMetadata);
+    let reply = request.accepted(replied, &[200], redact_tokens)?;
+    request.usable(IdToken::new(String::from_utf8_lossy(&reply.body).trim().to_owned()))
 }
 
 /// Reads the metadata server's reply to a request for an access token.
-pub fn read_access_token(replied: &Replied, url: &Url) -> Result<RequestToken> {
-    request(url).usable(RequestToken::new(&request(url).member(replied, "access_token", redact_tokens)?))
-}
-
-/// `projects.serviceAccounts.generateIdToken` of the IAM Service Account Credentials API, version 1.
-fn impersonate(account: &str, audience: &str, access_token: &RequestToken, http: &Http) -> Result<IdToken> {
-    let url = Url::parse(IAM).map_err(|error| messages::bad_setting(SERVICE_ACCOUNT, error))?;
-    let url = url.with_path(&format!("/v1/projects/-/serviceAccounts/{account}:generateIdToken"));
-    let authorization = format!("Bearer {}", access_token.reveal());
-    let json = format!("{{\"audience\": {}, \"includeEmail\": true}}", json::quoted(audience));
-    read_generated(&http.post_json(&url, &[("Authorization", authorization)], json), &url, access_token)
+pub fn read_access_token(replied: &Replied) -> Result<RequestToken> {
+    let request = request(Endpoint::GoogleMetadata);
+    request.usable(RequestToken::new(&request.member(replied, "access_token", redact_tokens)?))
 }
 
 /// Reads IAM's reply.
-pub fn read_generated(replied: &Replied, url: &Url, access_token: &RequestToken) -> Result<IdToken> {
-    request(url).usable(IdToken::new(request(url).member(replied, "token", |text| access_token.redact(text))?))
+pub fn read_generated(replied: &Replied, access_token: &RequestToken) -> Result<IdToken> {
+    let request = request(Endpoint::GoogleIam);
+    request.usable(IdToken::new(request.member(replied, "token", |text| access_token.redact(text))?))
 }
 
 #[cfg(test)]

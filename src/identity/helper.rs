@@ -2,10 +2,9 @@
 
 use std::io::{self, Read};
 use std::process::{Command, Stdio};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use super::{Provider, Source};
 use crate::error::{Error, Kind, Result};
 use crate::explain::messages;
 use crate::json;
@@ -14,89 +13,50 @@ use crate::os::signals;
 use crate::secret::{IdToken, redact_tokens};
 use crate::text::{self, MAX_MESSAGE_CHARS};
 
-pub const BUILDKITE: Provider = Provider {
-    name: BUILDKITE_AGENT.provider,
-    detected_by: "BUILDKITE=true",
-    find: |env| Ok(env.is_true("BUILDKITE").then_some(Source::Helper(BUILDKITE_AGENT))),
-    variables: |_| vec!["BUILDKITE_AGENT_ACCESS_TOKEN".to_owned()],
-};
-
-/// Buildkite Docs, "OIDC in Buildkite Pipelines".
-const BUILDKITE_AGENT: Helper = Helper {
-    provider: "Buildkite",
-    program: "buildkite-agent",
-    arguments: |audience| ["oidc", "request-token", "--audience", audience].map(str::to_owned).to_vec(),
-};
-
-pub const CIRCLECI: Provider = Provider {
-    name: CIRCLECI_RUN.provider,
-    detected_by: "CIRCLECI=true",
-    find: |env| Ok(env.is_true("CIRCLECI").then_some(Source::Helper(CIRCLECI_RUN))),
-    variables: |_| ["CIRCLE_OIDC_TOKEN", "CIRCLE_OIDC_TOKEN_V2"].map(str::to_owned).to_vec(),
-};
-
-/// CircleCI Docs, "Using OpenID Connect tokens in jobs".
-const CIRCLECI_RUN: Helper = Helper {
-    provider: "CircleCI",
-    program: "circleci",
-    arguments: |audience| {
-        let claims = format!("{{\"aud\": {}}}", json::quoted(audience));
-        ["run", "oidc", "get", "--root-issuer", "--claims", &claims].map(str::to_owned).to_vec()
-    },
-};
-
 /// The most that is kept of each stream. An ID token has some two thousand bytes.
 const MAX_OUTPUT_BYTES: usize = 64 * 1024;
 /// How long to wait for the rest of its output after it has ended. Its streams end then, unless a program that it started
 /// keeps them open.
 const REST_TIMEOUT: Duration = Duration::from_millis(500);
 
-/// A program that prints an ID token.
-pub struct Helper {
-    /// Whose it is.
-    provider: &'static str,
-    program: &'static str,
-    /// Its arguments for an audience.
-    arguments: fn(&str) -> Vec<String>,
+/// Buildkite Docs, "OIDC in Buildkite Pipelines".
+pub fn buildkite(audience: &str, deadline: Deadline) -> Result<IdToken> {
+    id_token("Buildkite", "buildkite-agent", &["oidc", "request-token", "--audience", audience], deadline)
 }
 
-impl Helper {
-    /// An ID token for `audience`. If the program does not end in time, it is killed, with everything that it has started. A signal
-    /// ends it at once: the grace for a reply with an API token does not apply to it.
-    pub fn id_token(&self, audience: &str, deadline: Deadline) -> Result<IdToken> {
-        let deadline = deadline.with_grace(Duration::ZERO);
-        let mut command = Command::new(self.program);
-        command.args((self.arguments)(audience));
-        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        let mut child = signals::spawn_group(&mut command)
-            .map_err(|error| self.failed(Kind::NoIdentity, format!("can't be run: {error}"), messages::OWN_PROGRAM))?;
-        let (stdout, stderr) = (Output::of(child.process.stdout.take()), Output::of(child.process.stderr.take()));
-        let status = deadline.wait(|| child.process.try_wait().ok().flatten()).map_err(|ended| {
-            child.kill();
-            match ended {
-                Ended::Signal(signal) => Error::signal(signal),
-                Ended::TimedOut(secs) | Ended::Late(secs) => {
-                    let how = format!("did not end within the timeout of {secs} seconds");
-                    self.failed(Kind::Trouble, how, messages::AGAIN)
-                }
-            }
-        })?;
-        let rest = deadline.within(REST_TIMEOUT);
-        if !status.success() {
-            let how = format!("failed ({status}): {}", last_words(&stderr.until(rest)));
-            return Err(self.failed(Kind::NoIdentity, how, messages::PROGRAM_SAID));
-        }
-        let printed = stdout.until(rest);
-        let id_token = IdToken::new(String::from_utf8_lossy(&printed).trim().to_owned());
-        id_token.map_err(|fault| {
-            self.failed(Kind::Trouble, format!("printed no ID token: {fault}"), messages::OTHER_PROVIDER)
-        })
-    }
+/// CircleCI Docs, "Using OpenID Connect tokens in jobs".
+pub fn circleci(audience: &str, deadline: Deadline) -> Result<IdToken> {
+    let claims = format!("{{\"aud\": {}}}", json::quoted(audience));
+    id_token("CircleCI", "circleci", &["run", "oidc", "get", "--root-issuer", "--claims", &claims], deadline)
+}
 
-    /// There is no other way to get an ID token.
-    fn failed(&self, kind: Kind, how: String, hint: &str) -> Error {
-        Error::new(kind, format!("{} gave no ID token: {} {how}", self.provider, self.program)).hint(hint)
+/// The ID token that a program prints. If it does not end in time, it is killed, with everything that it has started. A signal
+/// ends it at once: the grace for a reply with an API token does not apply to it.
+fn id_token(provider: &str, program: &str, arguments: &[&str], deadline: Deadline) -> Result<IdToken> {
+    // There is no other way to get an ID token.
+    let failed = |kind, how: String, hint: &str| {
+        Error::new(kind, format!("{provider} gave no ID token: {program} {how}")).hint(hint)
+    };
+    let deadline = deadline.with_grace(Duration::ZERO);
+    let mut command = Command::new(program);
+    command.args(arguments).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = signals::spawn_group(&mut command)
+        .map_err(|error| failed(Kind::NoIdentity, format!("can't be run: {error}"), messages::OWN_PROGRAM))?;
+    let (stdout, stderr) = (Output::of(child.process.stdout.take()), Output::of(child.process.stderr.take()));
+    let status = deadline.wait(|| child.process.try_wait().ok().flatten()).map_err(|ended| {
+        child.kill();
+        match ended {
+            Ended::Signal(signal) => Error::signal(signal),
+            late => failed(Kind::Trouble, format!("did not end: {late}"), messages::AGAIN),
+        }
+    })?;
+    let rest = deadline.within(REST_TIMEOUT);
+    if !status.success() {
+        let how = format!("failed ({status}): {}", last_words(&stderr.until(rest)));
+        return Err(failed(Kind::NoIdentity, how, messages::PROGRAM_SAID));
     }
+    let id_token = IdToken::new(String::from_utf8_lossy(&stdout.until(rest)).trim().to_owned());
+    id_token.map_err(|fault| failed(Kind::Trouble, format!("printed no ID token: {fault}"), messages::OTHER_PROVIDER))
 }
 
 /// The end of its stderr, which is the most useful part, on one line. Tokens are redacted before the text is cut: half a token
@@ -122,7 +82,7 @@ impl Output {
             let mut piece = vec![0; 4096]; // on the heap, where it is wiped
             // What is too much is read, too, else the program would wait for us.
             while let Ok(length @ 1..) = stream.read(&mut piece) {
-                let mut kept = into.lock().unwrap_or_else(PoisonError::into_inner);
+                let Ok(mut kept) = into.lock() else { return };
                 let room = MAX_OUTPUT_BYTES - kept.len();
                 kept.extend(piece.iter().take(length.min(room)));
             }
@@ -133,7 +93,7 @@ impl Output {
     /// What came until the stream ended, or the deadline.
     fn until(self, deadline: Deadline) -> Vec<u8> {
         let _ = self.reading.map(|reading| deadline.result_of(reading)); // without a thread, nothing comes
-        std::mem::take(&mut *self.kept.lock().unwrap_or_else(PoisonError::into_inner))
+        self.kept.lock().map(|mut kept| std::mem::take(&mut *kept)).unwrap_or_default()
     }
 }
 

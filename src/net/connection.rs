@@ -12,22 +12,21 @@ use std::time::Duration;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 
-use crate::net::deadline::{Background, Deadline, Ended, seconds};
+use crate::net::deadline::{Background, Deadline};
 use crate::net::http_error::{Fault, HttpError};
+use crate::net::http1;
 use crate::net::proxy::Proxy;
 use crate::net::url::Url;
 
 /// The most that is read of a proxy's answer to CONNECT.
-const MAX_HEAD_BYTES: usize = 16 * 1024;
+const MAX_HEAD_BYTES: u64 = 16 * 1024;
 /// How long to wait for one of a host's addresses before trying the next.
 const ADDRESS_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long to wait for a server on the machine's own network: a slower one is not there.
 const NEXT_DOOR_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// When the thread that connects gives up. Whoever waits for it notices the deadline first, and says so.
-const AFTER_DEADLINE: Duration = Duration::from_secs(1);
-
-/// A connection that is being made, by a thread: to look up a name can't be interrupted.
+/// A connection that is being made, by a thread that knows no deadline: to look up a name can't be interrupted. Whoever waits for
+/// it does.
 pub struct Connection {
     /// Where it leads to: scheme and authority.
     pub origin: String,
@@ -39,9 +38,14 @@ impl Connection {
     ///
     /// # Errors
     /// Whatever the operating system says, where no thread can be made.
-    pub fn open(url: &Url, proxy: Option<&Proxy>, deadline: Deadline) -> io::Result<Connection> {
-        let (origin, url, proxy) = (url.origin().to_owned(), url.clone(), proxy.cloned());
-        Ok(Connection { origin, connecting: Background::spawn(move || connect_to(&url, proxy.as_ref(), deadline))? })
+    pub fn open(url: &Url, proxy: Option<&Proxy>) -> io::Result<Connection> {
+        let (origin, host, port) = (url.origin().to_owned(), url.host().to_owned(), url.port());
+        let proxy = proxy.cloned();
+        let connect = move || match &proxy {
+            Some(proxy) => connect_through(proxy, &format!("{host}:{port}")),
+            None => connect(&host, port).map_err(|error| unreachable(&error)),
+        };
+        Ok(Connection { origin, connecting: Background::spawn(connect)? })
     }
 
     /// Waits for the connection.
@@ -51,11 +55,8 @@ impl Connection {
     pub fn wait(self, deadline: Deadline) -> Result<TcpStream, HttpError> {
         let is_next_door = self.origin == Url::google_metadata().origin();
         let deadline = if is_next_door { deadline.within(NEXT_DOOR_TIMEOUT) } else { deadline };
-        let connected = match deadline.result_of(self.connecting) {
-            Err(Ended::Late(secs)) => Err(unreachable(&format!("no connection within {}", seconds(secs)))),
-            connected => connected?,
-        };
-        connected.map_err(|error| if is_next_door { HttpError { fault: Fault::Absent, ..error } } else { error })
+        let connected = deadline.result_of(self.connecting);
+        connected.unwrap_or_else(|ended| Err(unreachable(&format!("no connection: {ended}"))))
     }
 
     /// Waits for a connection that was opened before it was needed; `None` if it failed or is closed by now, so that another
@@ -74,24 +75,16 @@ impl Connection {
     }
 }
 
-fn connect_to(url: &Url, proxy: Option<&Proxy>, deadline: Deadline) -> Result<TcpStream, HttpError> {
-    let (host, port) = (url.host(), url.port());
-    match proxy {
-        Some(proxy) => connect_through(proxy, &format!("{host}:{port}"), deadline),
-        None => connect(host, port, deadline).map_err(|error| unreachable(&error)),
-    }
-}
-
 fn unreachable(why: &impl Display) -> HttpError {
     HttpError::new(Fault::Unreachable, format!("network trouble: {}", HttpError::shown(why)))
 }
 
-fn connect_through(proxy: &Proxy, address: &str, deadline: Deadline) -> Result<TcpStream, HttpError> {
+fn connect_through(proxy: &Proxy, address: &str) -> Result<TcpStream, HttpError> {
     let Proxy { host, port, credentials, variable } = proxy;
     let failed =
         |fault, how: &str| HttpError::new(fault, format!("the proxy can't be used: {how} (it is named by {variable})"));
     let no_answer = |error: io::Error| failed(Fault::Unreachable, &HttpError::shown(&error));
-    let stream = connect(host, *port, deadline).map_err(no_answer)?;
+    let stream = connect(host, *port).map_err(no_answer)?;
     let credentials = credentials.as_ref().map(|credentials| {
         // A user without a password is `user:` (RFC 7617, section 2).
         let colon = if credentials.contains(':') { "" } else { ":" };
@@ -99,34 +92,31 @@ fn connect_through(proxy: &Proxy, address: &str, deadline: Deadline) -> Result<T
     });
     let request = format!("CONNECT {address} HTTP/1.1\r\nHost: {address}\r\n{}\r\n", credentials.unwrap_or_default());
     (&stream).write_all(request.as_bytes()).map_err(no_answer)?;
-    let answer = read_head(&stream, deadline).map_err(no_answer)?;
-    let status_line = answer.lines().next().unwrap_or_default();
-    let mut words = status_line.split_whitespace();
-    let is_http = words.next().is_some_and(|version| version.starts_with("HTTP/1."));
-    match words.next().unwrap_or_default() {
-        status if is_http && status.len() == 3 && status.starts_with('2') => Ok(stream),
-        "407" if is_http => Err(HttpError::new(
-            Fault::ProxyCredentials(variable),
-            format!("the proxy asks for a user and a password, or for others than {variable} has"),
+    let (status, _) = http1::read_head(&mut (&stream).take(MAX_HEAD_BYTES))
+        .map_err(|error| failed(Fault::Unreachable, &error.text))?;
+    // No text of the proxy's is shown: it may send the credentials back.
+    let answered = format!("it answered with status {status}");
+    match status {
+        200..=299 => Ok(stream),
+        407 => Err(HttpError::new(
+            Fault::ProxyRefused,
+            format!(
+                "the proxy asks for a user and a password, or for others than {variable} has: they stand before the host, \
+                 percent-encoded (http://USER:PASSWORD@HOST:PORT)"
+            ),
         )),
-        status => {
-            // A refusal is the request's fault.
-            let fault = if status.starts_with('4') { Fault::ProxyRefused } else { Fault::Unreachable };
-            Err(failed(fault, &format!("it answered: {}", HttpError::shown(&proxy.redact(status_line)))))
-        }
+        400..=499 => Err(failed(Fault::ProxyRefused, &answered)),
+        _ => Err(failed(Fault::Unreachable, &answered)),
     }
 }
 
 /// Tries a host's addresses one after another, IPv6 and IPv4 in turn: often one of the two does not work.
-fn connect(host: &str, port: u16, deadline: Deadline) -> io::Result<TcpStream> {
+fn connect(host: &str, port: u16) -> io::Result<TcpStream> {
     let (v6, v4): (Vec<SocketAddr>, Vec<SocketAddr>) = (host, port).to_socket_addrs()?.partition(SocketAddr::is_ipv6);
     let pairs = (0..v6.len().max(v4.len())).flat_map(|n| [v6.get(n), v4.get(n)]);
     let mut error = io::Error::other("the host has no address");
     for address in pairs.flatten() {
-        if deadline.remaining().is_zero() {
-            break;
-        }
-        match TcpStream::connect_timeout(address, ADDRESS_TIMEOUT.min(deadline.remaining() + AFTER_DEADLINE)) {
+        match TcpStream::connect_timeout(address, ADDRESS_TIMEOUT) {
             Ok(stream) => {
                 stream.set_nodelay(true)?;
                 return Ok(stream);
@@ -135,24 +125,6 @@ fn connect(host: &str, port: u16, deadline: Deadline) -> io::Result<TcpStream> {
         }
     }
     Err(error)
-}
-
-/// Reads up to the empty line that ends an answer's head, and no further.
-fn read_head(mut stream: &TcpStream, deadline: Deadline) -> io::Result<String> {
-    let mut head = Vec::new();
-    let mut byte = [0];
-    while head.len() < MAX_HEAD_BYTES {
-        stream.set_read_timeout(Some(deadline.remaining() + AFTER_DEADLINE))?;
-        if stream.read(&mut byte)? == 0 {
-            break;
-        }
-        head.extend(byte);
-        if head.ends_with(b"\r\n\r\n") {
-            return Ok(String::from_utf8_lossy(&head).into_owned());
-        }
-    }
-    let what = if head.is_empty() { "it closed the connection without a word" } else { "what it says does not end" };
-    Err(io::Error::other(what))
 }
 
 #[cfg(test)]
@@ -166,13 +138,13 @@ mod tests {
     }
 
     fn open(address: SocketAddr) -> Connection {
-        Connection::open(&Url::parse(&format!("http://{address}")).unwrap(), None, deadline()).unwrap()
+        Connection::open(&Url::parse(&format!("http://{address}")).unwrap(), None).unwrap()
     }
 
     #[test]
     fn an_early_connection_that_was_closed_is_not_used() {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let is_usable = |connection: Connection| connection.wait_if_usable(deadline()).unwrap().is_some();
+        let is_usable = |connection: Connection| connection.wait_if_usable(deadline()).ok().unwrap().is_some();
         let early = open(listener.local_addr().unwrap());
         drop(listener.accept().unwrap());
         thread::sleep(Duration::from_millis(100));
@@ -187,6 +159,6 @@ mod tests {
     fn a_server_that_is_not_there_is_told_of() {
         let closed = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
         assert!(open(closed).wait(deadline()).unwrap_err().fault == Fault::Unreachable);
-        assert!(open(closed).wait_if_usable(deadline()).unwrap().is_none());
+        assert!(open(closed).wait_if_usable(deadline()).ok().unwrap().is_none());
     }
 }

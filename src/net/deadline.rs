@@ -1,8 +1,9 @@
 //! The one wait: for whatever the program waits, it ends at a deadline, and when a signal asks the program to end.
 
+use std::fmt::{self, Display};
 use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -18,8 +19,6 @@ const START_TIMEOUT: Duration = Duration::from_secs(1);
 pub struct Deadline {
     at: Instant,
     timeout: Duration,
-    /// It is sooner than the deadline for everything.
-    is_of_part: bool,
     /// How much time is left after the first signal. `None`: signals don't count.
     grace: Option<Duration>,
 }
@@ -27,10 +26,8 @@ pub struct Deadline {
 /// Why a wait ended before what it waited for came.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ended {
-    /// The time for everything was up; the seconds that were given.
+    /// The time was up; the seconds that were given.
     TimedOut(u64),
-    /// The time for a part was up; the seconds that it had.
-    Late(u64),
     /// This signal asked the program to end.
     Signal(i32),
 }
@@ -38,7 +35,7 @@ pub enum Ended {
 impl Deadline {
     /// That long from now. A signal ends it at once.
     pub fn after(timeout: Duration) -> Deadline {
-        Deadline { at: Instant::now() + timeout, timeout, is_of_part: false, grace: Some(Duration::ZERO) }
+        Deadline { at: Instant::now() + timeout, timeout, grace: Some(Duration::ZERO) }
     }
 
     /// The same deadline, which a signal ends that much later: for an answer that should not be lost.
@@ -54,7 +51,7 @@ impl Deadline {
     /// The same deadline, or that long from now if that is sooner.
     pub fn within(self, timeout: Duration) -> Deadline {
         let at = Instant::now() + timeout;
-        if at < self.at { Deadline { at, timeout, is_of_part: true, ..self } } else { self }
+        if at < self.at { Deadline { at, timeout, ..self } } else { self }
     }
 
     /// The time that is left; zero once it has ended.
@@ -77,8 +74,7 @@ impl Deadline {
     }
 
     fn timed_out(&self) -> Ended {
-        let secs = self.timeout.as_secs();
-        if self.is_of_part { Ended::Late(secs) } else { Ended::TimedOut(secs) }
+        Ended::TimedOut(self.timeout.as_secs())
     }
 
     /// What `look` finds, asked again and again: every now and then, and when [`Background`] work is done that this thread began.
@@ -101,8 +97,8 @@ impl Deadline {
     ///
     /// # Errors
     /// [`Ended`], if the deadline came first; also where the thread has not even started by [`START_TIMEOUT`].
-    pub fn result_of<T>(&self, Background(work): Background<T>) -> Result<T, Ended> {
-        let result = self.wait(|| match work.result().take() {
+    pub fn result_of<T>(&self, work: Background<T>) -> Result<T, Ended> {
+        let result = self.wait(|| match work.result.lock().ok()?.take() {
             None if work.has_started.load(Ordering::SeqCst) || work.spawned_at.elapsed() < START_TIMEOUT => None,
             result => Some(result),
         });
@@ -119,12 +115,10 @@ impl Deadline {
 }
 
 /// Work in a thread of its own, which is left to itself once nobody waits for it: to look up a name can't be interrupted, say.
-pub struct Background<T>(Arc<Work<T>>);
-
-struct Work<T> {
+pub struct Background<T> {
     spawned_at: Instant,
-    has_started: AtomicBool,
-    result: Mutex<Option<T>>,
+    has_started: Arc<AtomicBool>,
+    result: Arc<Mutex<Option<T>>>,
 }
 
 impl<T: Send + 'static> Background<T> {
@@ -134,38 +128,36 @@ impl<T: Send + 'static> Background<T> {
     /// # Errors
     /// Whatever the operating system says, where no thread can be made.
     pub fn spawn(work: impl FnOnce() -> T + Send + 'static) -> io::Result<Background<T>> {
-        let (has_started, result) = (AtomicBool::new(false), Mutex::new(None));
-        let shared = Arc::new(Work { spawned_at: Instant::now(), has_started, result });
-        let (of_thread, waiting) = (shared.clone(), thread::current());
+        let background = Background { spawned_at: Instant::now(), has_started: Arc::default(), result: Arc::default() };
+        let (has_started, result) = (background.has_started.clone(), background.result.clone());
+        let waiting = thread::current();
         // Boxed, so that `spawn` is compiled for one type.
         let work: Box<dyn FnOnce() + Send> = Box::new(move || {
-            of_thread.has_started.store(true, Ordering::SeqCst);
-            let result = work();
-            *of_thread.result() = Some(result);
+            has_started.store(true, Ordering::SeqCst);
+            let done = work();
+            // Nobody panics while it is locked.
+            if let Ok(mut result) = result.lock() {
+                *result = Some(done);
+            }
             waiting.unpark();
         });
         thread::Builder::new().spawn(work)?;
-        Ok(Background(shared))
+        Ok(background)
     }
 }
 
-impl<T> Work<T> {
-    fn result(&self) -> MutexGuard<'_, Option<T>> {
-        self.result.lock().unwrap_or_else(PoisonError::into_inner)
+impl Display for Ended {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Ended::TimedOut(1) => f.write_str("the timeout of 1 second passed"),
+            Ended::TimedOut(secs) => write!(f, "the timeout of {secs} seconds passed"),
+            Ended::Signal(signal) => write!(f, "{} asked token-mint to end", signals::name(*signal)),
+        }
     }
-}
-
-/// `1 second`, `2 seconds` and so on.
-pub fn seconds(secs: u64) -> String {
-    format!("{secs} second{}", if secs == 1 { "" } else { "s" })
 }
 
 impl From<Ended> for io::Error {
     fn from(ended: Ended) -> io::Error {
-        let text = match ended {
-            Ended::TimedOut(secs) | Ended::Late(secs) => format!("the timeout of {} passed", seconds(secs)),
-            Ended::Signal(signal) => format!("{} asked token-mint to end", signals::name(signal)),
-        };
-        io::Error::new(io::ErrorKind::TimedOut, text)
+        io::Error::new(io::ErrorKind::TimedOut, ended.to_string())
     }
 }

@@ -10,7 +10,7 @@
 //!   has to do, since no part of one is well formed;
 //! - it gives a header that was cut off back as if whole: a reply with neither header nor body is none;
 //! - it makes a reply without a status line a 503: told apart by the words it uses;
-//! - it stops at an interim reply: `interim.rs` reads on;
+//! - it stops at an interim reply: `http1.rs` reads on;
 //! - it takes a timeout from `$MINREQ_TIMEOUT`, and needs a thread more for any: one is set there that never comes;
 //! - it sends no `User-Agent`: set here, the index expects one.
 
@@ -22,9 +22,9 @@ use std::time::{Duration, Instant};
 
 use crate::json::Object;
 use crate::net::connection::Connection;
-use crate::net::deadline::{Background, Deadline, Ended};
+use crate::net::deadline::{Background, Deadline};
 use crate::net::http_error::{Fault, HttpError};
-use crate::net::interim;
+use crate::net::http1;
 use crate::net::proxy::Proxies;
 use crate::net::relay::Relay;
 use crate::net::url::Url;
@@ -121,7 +121,7 @@ impl Http {
     /// Begins to connect to a URL's server, while there is something else to wait for. The next request there takes this
     /// connection. That it can't be made is nobody's trouble until then.
     pub fn connect_early(&self, url: &Url) {
-        *self.early.borrow_mut() = Connection::open(url, self.proxies.for_url(url), self.deadline).ok();
+        *self.early.borrow_mut() = Connection::open(url, self.proxies.for_url(url)).ok();
     }
 
     /// `GET url`, with these headers too. What is accepted is JSON, unless one of them says otherwise.
@@ -148,25 +148,21 @@ impl Http {
             Ok(reply) => format!("status {}, {} bytes", reply.status, reply.body.len()),
             Err(error) => error.text.clone(),
         };
-        self.log.detail(&format!("{method} {}: {outcome}, {} ms", url.without_query(), start.elapsed().as_millis()));
+        // Whoever made the URL may have put a secret into its query.
+        let (origin, path, ms) = (url.origin(), url.path(), start.elapsed().as_millis());
+        self.log.detail(&format!("{method} {origin}{path}: {outcome}, {ms} ms"));
         result
     }
 
     fn exchange(&self, url: &Url, request: minreq::Request) -> Replied {
-        if let Some(signal) = self.deadline.signal() {
-            return Err(Ended::Signal(signal).into());
-        }
         let deadline = self.deadline.within(REQUEST_TIMEOUT);
         let early = self.early.borrow_mut().take_if(|early| early.origin == url.origin());
-        let early = match early {
-            Some(early) => early.wait_if_usable(deadline)?,
-            None => None,
-        };
+        let early = early.map_or(Ok(None), |early| early.wait_if_usable(deadline))?;
         let remote = match early {
             Some(remote) => remote,
-            None => Connection::open(url, self.proxies.for_url(url), deadline)?.wait(deadline)?,
+            None => Connection::open(url, self.proxies.for_url(url))?.wait(deadline)?,
         };
-        let no_relay = |error| HttpError::new(Fault::Broken, format!("no relay on loopback: {error}"));
+        let no_relay = |error| HttpError::new(Fault::Unreachable, format!("no relay on loopback: {error}"));
         let relay = Relay::new().map_err(no_relay)?;
         let mut request = request
             .with_header("User-Agent", USER_AGENT)
@@ -216,7 +212,7 @@ fn reply_to(request: minreq::Request, max_body_bytes: usize) -> Replied {
     }
     let is_interim = (100..200).contains(&response.status_code) && response.status_code != 101;
     let (status, headers) = match is_interim {
-        true => interim::read_head(&mut response)?,
+        true => http1::read_head(&mut response)?,
         false => (response.status_code, std::mem::take(&mut response.headers)),
     };
     if !(100..=599).contains(&status) {
@@ -233,7 +229,7 @@ fn reply_to(request: minreq::Request, max_body_bytes: usize) -> Replied {
     let announced: Option<usize> = announced.and_then(|bytes| bytes.parse().ok());
     let most = max_body_bytes as u64 + 1;
     let read = match is_interim && is_chunked {
-        true => interim::read_chunks(&mut response, most, &mut body),
+        true => http1::read_chunks(&mut response, most, &mut body),
         // After an interim reply, minreq does not know where the body ends.
         false => {
             let most = announced.map_or(most, |bytes| most.min(bytes as u64));

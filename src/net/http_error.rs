@@ -1,40 +1,33 @@
 //! Why a request has no whole reply.
 
-use std::fmt::{self, Display};
+use std::fmt::Display;
 use std::io::{self, ErrorKind};
 
-use crate::net::deadline::{Ended, seconds};
-use crate::os::signals;
+use crate::net::deadline::Ended;
 use crate::secret::redact_tokens;
 use crate::text::shown;
 
 /// How rustls begins each of its complaints about a certificate (`Display` in its src/error.rs).
 const BAD_CERTIFICATE: &str = "invalid peer certificate: ";
 
-/// Why there is no whole reply.
+/// Why there is no whole reply. It has no `Debug`: there may be a token in it.
 pub struct HttpError {
     /// Sanitized: a certificate's names are the server's.
     pub text: String,
     pub fault: Fault,
-    /// What came of the body where the status says that the request succeeded: there may be a token in it.
+    /// What came of the body where the status says that the request succeeded.
     pub body: Vec<u8>,
 }
 
 /// What went wrong: that decides whether to try again, and what there is to do about it.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Fault {
-    /// The connection broke, or the reply is late, not complete or not HTTP.
+    /// The connection broke, or the reply is late, not complete or not HTTP. Only here may the server have the request.
     Broken,
-    /// The deadline for everything passed, or a signal came.
-    Ended,
     /// No connection could be made.
     Unreachable,
-    /// Google's metadata server is not there.
-    Absent,
     /// The proxy refused with a 4xx status: the fault is in the request.
     ProxyRefused,
-    /// The proxy wants credentials, or others than those in this variable.
-    ProxyCredentials(&'static str),
     /// The server's certificate is not one that we trust.
     Certificate,
 }
@@ -44,14 +37,14 @@ impl HttpError {
         HttpError { text: text.into(), fault, body: vec![] }
     }
 
-    /// The connection was closed with nothing, or nothing like HTTP, in reply.
+    /// Nothing, or nothing like HTTP, came in reply.
     pub fn no_reply() -> HttpError {
-        HttpError::new(Fault::Broken, "it closed the connection without an HTTP reply")
+        HttpError::new(Fault::Broken, "it gave no HTTP reply")
     }
 
-    /// The connection was closed in the middle of the reply.
+    /// The connection was closed too soon.
     pub fn cut_off() -> HttpError {
-        HttpError::new(Fault::Broken, "the server closed the connection in the middle of its reply")
+        HttpError::new(Fault::Broken, "the connection ended before its reply did")
     }
 
     /// The reply breaks HTTP's rules.
@@ -74,31 +67,15 @@ impl HttpError {
         matches!(self.fault, Fault::Broken | Fault::Unreachable)
     }
 
-    /// False if no byte of the request left for the server.
-    pub fn may_have_reached_server(&self) -> bool {
-        matches!(self.fault, Fault::Broken | Fault::Ended | Fault::Certificate)
-    }
-
     /// What is shown of a library's or a server's text.
     pub fn shown(error: &impl Display) -> String {
         shown(&redact_tokens(&error.to_string()))
     }
 }
 
-impl fmt::Debug for HttpError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "HttpError({})", self.text) // the body may hold a token
-    }
-}
-
 impl From<Ended> for HttpError {
     fn from(ended: Ended) -> HttpError {
-        let (fault, until) = match ended {
-            Ended::Late(secs) => (Fault::Broken, format!("within {}", seconds(secs))),
-            Ended::TimedOut(secs) => (Fault::Ended, format!("within the timeout of {}", seconds(secs))),
-            Ended::Signal(signal) => (Fault::Ended, format!("before {}", signals::name(signal))),
-        };
-        HttpError::new(fault, format!("no whole answer {until}"))
+        HttpError::new(Fault::Broken, format!("no whole answer: {ended}"))
     }
 }
 
@@ -147,7 +124,7 @@ mod tests {
             )
         };
         for error in [eof(), io::Error::other(minreq::Error::IoError(eof()))] {
-            assert_eq!(HttpError::from(error).text, "the server closed the connection in the middle of its reply");
+            assert_eq!(HttpError::from(error).text, "the connection ended before its reply did");
         }
     }
 

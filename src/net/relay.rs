@@ -14,8 +14,8 @@ use base64::engine::general_purpose::STANDARD;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 
-use crate::net::deadline::Deadline;
-use crate::net::http_error::HttpError;
+use crate::net::deadline::{Deadline, POLL};
+use crate::net::http_error::{Fault, HttpError};
 
 /// The most that a caller may send before the password.
 const MAX_GREETING_BYTES: u64 = 1024;
@@ -23,8 +23,6 @@ const MAX_GREETING_BYTES: u64 = 1024;
 const MAX_CALLERS: usize = 64;
 /// How long to wait for minreq to connect and to send the password. It may fail before that without a sign.
 const GREETING_TIMEOUT: Duration = Duration::from_secs(2);
-/// How often to check the deadline and signals while nothing comes.
-const POLL: Duration = Duration::from_millis(20);
 
 /// A proxy on loopback, for one connection.
 pub struct Relay {
@@ -46,13 +44,13 @@ impl Relay {
         Ok(Relay { as_proxy: as_proxy.map_err(io::Error::other)?, listener, greeting: STANDARD.encode(user) })
     }
 
-    /// Passes on what minreq and the server send, until minreq has closed its end, or did not connect in time. The server may send
-    /// no more than so many bytes: a reply's header and body, and TLS around them.
+    /// Passes on what minreq and the server send, until minreq has closed its end. The server may send no more than so many bytes:
+    /// a reply's header and body, and TLS around them.
     ///
     /// # Errors
-    /// [`HttpError`], if something else ended it: the deadline, a signal, or the bound on bytes.
+    /// [`HttpError`], if something else ended it: the deadline, a signal, the bound on bytes, or that minreq did not connect in time.
     pub fn run(&self, remote: &TcpStream, max_received_bytes: usize, deadline: Deadline) -> Result<(), HttpError> {
-        let Some(local) = self.caller_with_password(deadline)? else { return Ok(()) };
+        let local = self.caller_with_password(deadline)?;
         (&local).write_all(b"HTTP/1.1 200 OK\r\n\r\n")?;
         remote.set_nonblocking(true)?;
         let mut buffer = vec![0; 16 * 1024]; // on the heap: freed memory is wiped there
@@ -65,7 +63,12 @@ impl Relay {
             match (up, down) {
                 _ if received > max_received_bytes => return Err(HttpError::too_long(max_received_bytes)),
                 (Some(0), None | Some(0)) => return Ok(()),
-                (Some(_), _) => acknowledge_at_once(&local),
+                (Some(_), _) => {
+                    // minreq does not set TCP_NODELAY on its end, so it waits for an acknowledgement before it sends the request, and
+                    // Linux may delay that by 40 ms. Linux resets this setting by itself (`tcp(7)`), so it is set again and again.
+                    #[cfg(target_os = "linux")]
+                    let _ = rustix::net::sockopt::set_tcp_quickack(&local, true);
+                }
                 (None, Some(_)) => {}
                 (None, None) => {
                     let mut ends = vec![PollFd::new(&local, PollFlags::IN)];
@@ -77,8 +80,8 @@ impl Relay {
         }
     }
 
-    /// The connection of the caller that sends the password, if it comes in time. A stranger can't delay it.
-    fn caller_with_password(&self, deadline: Deadline) -> Result<Option<TcpStream>, HttpError> {
+    /// The connection of the caller that sends the password. A stranger can't delay it.
+    fn caller_with_password(&self, deadline: Deadline) -> Result<TcpStream, HttpError> {
         let mut callers: Vec<Caller> = vec![];
         let start = Instant::now();
         while start.elapsed() < GREETING_TIMEOUT {
@@ -96,13 +99,13 @@ impl Relay {
             }
             callers.retain_mut(|caller| caller.may_be_ours(&self.greeting));
             if let Some(ours) = callers.iter().position(Caller::is_done) {
-                return Ok(Some(callers.swap_remove(ours).stream));
+                return Ok(callers.swap_remove(ours).stream);
             }
             if callers.len() > MAX_CALLERS {
                 callers.remove(0);
             }
         }
-        Ok(None)
+        Err(HttpError::new(Fault::Unreachable, "the relay on loopback is not used in time")) // so nothing was sent
     }
 }
 
@@ -139,9 +142,8 @@ fn pass(
         Err(error) if is_for_later(&error) => return Ok(None),
         read => read.unwrap_or(0),
     };
-    let mut passed = 0;
-    while passed < came {
-        let rest = buffer.get(passed..came).unwrap_or_default();
+    let mut rest = buffer.get(..came).unwrap_or_default();
+    while !rest.is_empty() {
         let written = deadline.wait(|| match to.write(rest) {
             Err(error) if is_for_later(&error) => None,
             written => Some(written.unwrap_or(0)),
@@ -149,13 +151,13 @@ fn pass(
         if written == 0 {
             break;
         }
-        passed += written;
+        rest = rest.get(written..).unwrap_or_default();
     }
-    if passed == 0 || passed < came {
+    if came == 0 || !rest.is_empty() {
         let _ = to.shutdown(Shutdown::Write);
         return Ok(Some(0));
     }
-    Ok(Some(passed))
+    Ok(Some(came))
 }
 
 /// Waits until one of these is ready, or for a moment. If the system has no memory for that, it waits for a moment, too: a reply
@@ -172,16 +174,6 @@ fn wait(ends: &mut [PollFd], deadline: Deadline) -> Result<(), HttpError> {
     }
     Ok(())
 }
-
-/// Acknowledges at once. minreq does not set TCP_NODELAY on its end, so it waits for an acknowledgement before it sends the request,
-/// and Linux may delay that by 40 ms. Linux resets this setting by itself (`tcp(7)`), so it is set again and again.
-#[cfg(target_os = "linux")]
-fn acknowledge_at_once(local: &TcpStream) {
-    let _ = rustix::net::sockopt::set_tcp_quickack(local, true);
-}
-
-#[cfg(not(target_os = "linux"))]
-fn acknowledge_at_once(_: &TcpStream) {}
 
 #[cfg(test)]
 mod tests {
@@ -232,11 +224,17 @@ mod tests {
         });
         let start = Instant::now();
         let (reply, relayed) = relayed(relay, &remote(word()), SOON);
-        assert!(reply.as_deref() == Some("word") && relayed.is_ok(), "{reply:?} {relayed:?}");
+        assert!(reply.as_deref() == Some("word") && relayed.is_ok(), "{reply:?}");
         assert!(start.elapsed() < Duration::from_secs(2), "{:?}", start.elapsed());
         let mut answer = vec![];
         let _ = first.read_to_end(&mut answer);
         assert_eq!(answer, b"");
+    }
+
+    #[test]
+    fn a_request_that_did_not_reach_the_relay_did_not_reach_the_server() {
+        let ended = Relay::new().unwrap().run(&remote(word()), MAX_RECEIVED_BYTES, Deadline::after(SOON)).unwrap_err();
+        assert!(ended.fault == Fault::Unreachable, "{}", ended.text);
     }
 
     #[test]
@@ -258,7 +256,7 @@ mod tests {
         from.set_nonblocking(true).unwrap();
         to.set_nonblocking(true).unwrap();
         let deadline = Deadline::after(SOON);
-        while pass(&from, &to, &mut [0; 4096], deadline).unwrap() != Some(0) {
+        while pass(&from, &to, &mut [0; 4096], deadline).ok().unwrap() != Some(0) {
             assert!(deadline.ended().is_none());
         }
         assert!(reader.join().unwrap().unwrap() == expected);
@@ -270,7 +268,7 @@ mod tests {
         let silent = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
         let start = Instant::now();
         let (_, ended) = relayed(Relay::new().unwrap(), &silent, Duration::from_millis(300));
-        assert!(ended.unwrap_err().text.starts_with("no whole answer within"));
+        assert!(ended.err().unwrap().text.starts_with("no whole answer: the timeout"));
         assert!(start.elapsed() < Duration::from_secs(2), "{:?}", start.elapsed());
 
         let endless = [&b"HTTP/1.1 200 OK\r\n\r\n"[..], &[b'x'; 2 * MAX_RECEIVED_BYTES]].concat();

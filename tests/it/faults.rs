@@ -167,7 +167,7 @@ fn faults_of_the_network() -> Vec<Fault> {
             reset(stream);
         })),
         fault("closed before the request", PASSING, "", ScriptedServer::accepting(|_| ())),
-        fault("closed after the request", PASSING, "without an HTTP reply", ScriptedServer::answering("")),
+        fault("closed after the request", PASSING, "no HTTP reply", ScriptedServer::answering("")),
         fault("accepted, then silence", [Deadline; 3], "timeout of 2 seconds", ScriptedServer::accepting(|stream| {
             let _ = read_request(stream);
             let _ = stream.read(&mut [0]);
@@ -175,7 +175,7 @@ fn faults_of_the_network() -> Vec<Fault> {
         fault("silence after the header", [Deadline; 3], "timeout", silent_after("HTTP/1.1 200 OK\r\nContent-Length: 99\r\n\r\n")),
         fault("a header of one byte a second", [Deadline; 3], "timeout", endless("HTTP/1.1 200 OK\r\nX: ", "x", SECOND)),
         fault("a body of one byte a second", [Deadline; 3], "timeout", endless("HTTP/1.1 200 OK\r\nContent-Length: 99\r\n\r\n{", " ", SECOND)),
-        fault("closed in the middle of the status line", PASSING, "without an HTTP reply", ScriptedServer::answering("HTTP/1.")),
+        fault("closed in the middle of the status line", PASSING, "no HTTP reply", ScriptedServer::answering("HTTP/1.")),
         fault("closed in the middle of the header", PASSING, "", ScriptedServer::answering("HTTP/1.1 200 OK\r\nContent-Type: app")),
         fault("closed in the middle of the body", PASSING, "cut off: 9 of 99 bytes", ScriptedServer::answering("HTTP/1.1 200 OK\r\nContent-Length: 99\r\n\r\n{\"value\":")),
         fault("closed in the middle of a chunk", PASSING, "", ScriptedServer::answering(format!("{CHUNKED}40\r\n{{\"value\":"))),
@@ -189,7 +189,7 @@ fn faults_of_the_network() -> Vec<Fault> {
         fault("a header as long as minreq's limit", FINAL, "lacks a field", ScriptedServer::answering(long)),
         fault("endless body", PASSING, "longer than 64 KiB", endless("HTTP/1.1 200 OK\r\n\r\n", "                ", AT_ONCE)),
         fault("endless chunks", PASSING, "longer than 64 KiB", endless(CHUNKED, "10\r\n                \r\n", AT_ONCE)),
-        fault("no HTTP at all", PASSING, "without an HTTP reply", ScriptedServer::answering("SSH-2.0-OpenSSH_9.2\r\n")),
+        fault("no HTTP at all", PASSING, "no HTTP reply", ScriptedServer::answering("SSH-2.0-OpenSSH_9.2\r\n")),
         fault("status 99", PASSING, "not proper HTTP", reply(99, "", huge)),
     ]
 }
@@ -205,7 +205,7 @@ fn faults_of_replies() -> Vec<Fault> {
     let passing_status = |name, status| fault(name, PASSING, "it answered with status", reply(status, "", html));
     vec![
         fault("100 Continue, then silence", [Deadline; 3], "timeout", silent_after("HTTP/1.1 100 Continue\r\n\r\n")),
-        fault("103 Early Hints, and no more", PASSING, "in the middle of its reply", ScriptedServer::answering("HTTP/1.1 103 Early Hints\r\n\r\n")),
+        fault("103 Early Hints, and no more", PASSING, "ended before its reply did", ScriptedServer::answering("HTTP/1.1 103 Early Hints\r\n\r\n")),
         fault("101 Switching Protocols", FINAL, "status 101", silent_after("HTTP/1.1 101 Switching Protocols\r\n\r\n")),
         fault("102, 103, then the reply", [Never, Never, Once(0)], "", ScriptedServer::answering(format!("HTTP/1.1 102 Processing\r\n\r\nHTTP/1.1 103 Early Hints\r\nLink: </x>\r\n\r\n{whole}"))),
         fault("100, then the reply in chunks", [Never, Never, Once(0)], "", silent_after(in_chunks)),

@@ -156,7 +156,7 @@ fn a_helper_that_does_not_end_is_stopped_at_the_deadline() {
         let step = Step::bare().env("TOKEN_MINT_INDEX", NOWHERE).env("TOKEN_MINT_AUDIENCE", "pypi");
         let step = step.env("BUILDKITE", "true").with_program("buildkite-agent", script);
         let outcome = step.args(&["--timeout", "1"]).run();
-        outcome.assert_failed(5, &["buildkite-agent did not end within the timeout of 1 second"]);
+        outcome.assert_failed(5, &["buildkite-agent did not end: the timeout of 1 second passed"]);
         assert!(outcome.elapsed < Duration::from_secs(1) + SLACK, "{script}: {outcome}");
     }
 }

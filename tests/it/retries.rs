@@ -94,7 +94,7 @@ fn an_id_token_in_a_variable_is_sent_once() {
             .env("GITLAB_CI", "true")
             .env("PYPI_ID_TOKEN", "a.b.c")])
     };
-    for (answer, piece) in [(BUSY, "status 503"), ("", "without an HTTP reply")] {
+    for (answer, piece) in [(BUSY, "status 503"), ("", "no HTTP reply")] {
         let index = ScriptedServer::answering(answer);
         for step in step(&index.url()) {
             let outcome = step.run();
@@ -165,7 +165,7 @@ fn a_request_has_thirty_seconds_whatever_the_deadline_is() {
     let step = Step::with_endpoints(&github.url(), &index.url()).env("PATH", "/usr/bin:/bin");
     let outcome = step.args(&["--", "sh", "-c", "sleep 3; exit 7"]).run_within(Duration::from_secs(50));
     assert_eq!(outcome.status, 7, "{outcome}");
-    assert!(outcome.stderr.contains("no whole answer within 30 seconds; trying again"), "{outcome}");
+    assert!(outcome.stderr.contains("no whole answer: the timeout of 30 seconds passed; trying again"), "{outcome}");
     assert!(outcome.elapsed > Duration::from_secs(33), "{outcome}");
     assert_eq!(index.requests().last().unwrap().path(), "/_/oidc/burn-token");
 }

@@ -57,19 +57,19 @@ pub fn fuzz(input: &[u8]) {
         }
         4 => {
             let reply = reply("");
-            if let Some(token) = check(google::read_access_token(&reply, &server), &secrets) {
+            if let Some(token) = check(google::read_access_token(&reply), &secrets) {
                 assert_eq!(member(&reply, "access_token"), token.reveal());
                 assert!(token.reveal().bytes().all(|b| b.is_ascii_graphic()));
             }
         }
         5 => {
-            let read = google::read_generated(&reply(own), &server, &RequestToken::new(own).unwrap());
+            let read = google::read_generated(&reply(own), &RequestToken::new(own).unwrap());
             check_id_token(read, &reply(own), "token", &secrets);
         }
         6 => {
             let reply = reply("");
-            if let Some(id_token) = check(google::read_id_token(&reply, &Url::google_metadata()), &secrets) {
-                assert_eq!(String::from_utf8_lossy(&reply.as_ref().unwrap().body).trim(), id_token.reveal());
+            if let Some(id_token) = check(google::read_id_token(&reply), &secrets) {
+                assert_eq!(String::from_utf8_lossy(&reply.as_ref().ok().unwrap().body).trim(), id_token.reveal());
             }
         }
         _ => door(rest),
@@ -120,7 +120,7 @@ fn check<T>(read: Result<T, Error>, Secrets { own, api, jwt }: &Secrets) -> Opti
 
 /// A text that was read, as another decoder sees it.
 fn member(reply: &Replied, name: &str) -> String {
-    let value: Value = serde_json::from_slice(&reply.as_ref().unwrap().body).unwrap();
+    let value: Value = serde_json::from_slice(&reply.as_ref().ok().unwrap().body).unwrap();
     value[name].as_str().unwrap().to_owned()
 }
 
@@ -136,9 +136,8 @@ fn audience(index: &Index, reply: &Replied, secrets: &Secrets) {
     assert_eq!(member(reply, "audience"), audience);
     let env: Env = [("GITLAB_CI".into(), "true".into())].into_iter().collect();
     let identity = identity::recognise(None, &env).unwrap();
-    let http =
-        Http::new(Deadline::after(std::time::Duration::ZERO), Log::Quiet, Proxies::of(&env).unwrap());
-    check(identity.source.id_token(&audience, &env, &http), secrets);
+    let http = Http::new(Deadline::after(std::time::Duration::ZERO), Log::Quiet, Proxies::of(&env).unwrap());
+    check(identity.id_token(&audience, &env, &http), secrets);
     let url = Url::parse("https://server.example/?a=b").unwrap().with_parameter("audience", &audience).to_string();
     assert!(url.bytes().all(|b| b.is_ascii_graphic()));
 }

@@ -27,7 +27,7 @@ fn check_url(text: &str, parsed: &Url) {
     assert!(printed.bytes().all(|b| b.is_ascii_graphic()), "{printed:?}");
     assert_eq!(Url::parse(&printed).as_ref(), Ok(parsed));
     assert!(parsed.is_https() || parsed.is_loopback());
-    assert!(printed.starts_with(parsed.origin()) && printed.starts_with(&parsed.without_query()));
+    assert!(printed.starts_with(&format!("{}{}", parsed.origin(), parsed.path())));
     // What the other one reads as a disguise of Unicode need not be a proper one.
     if parsed.host().split('.').any(|label| label.starts_with("xn--")) {
         return;

@@ -1,5 +1,5 @@
-//! The final reply after an interim one (1xx). A client has to read on after an interim reply (RFC 9110, section 15.2). minreq 3.0.0
-//! stops there, and takes the rest for its body. The rest is read here, by the rules of RFC 9112.
+//! What is read of HTTP/1.1 (RFC 9112) without minreq: a proxy's answer, and the final reply after an interim one (1xx). A client has
+//! to read on after an interim reply (RFC 9110, section 15.2). minreq 3.0.0 stops there, and takes the rest for its body.
 
 use std::io::{self, ErrorKind, Read};
 
@@ -8,14 +8,11 @@ use crate::net::http_error::HttpError;
 /// The most that is read of a line: a header's, or a chunk's length.
 const MAX_LINE_BYTES: usize = 8 * 1024;
 
-/// A reply's status and headers: names in lower case, and values.
-pub type Head = (u16, Vec<(String, String)>);
-
-/// Reads the head of the next reply that is not interim. (101 counts as final: what follows it is not HTTP.)
+/// Reads the head of the next reply that is not interim: its status and headers, with names in lower case. (101 counts as final: what follows it is not HTTP.)
 ///
 /// # Errors
 /// [`HttpError`]
-pub fn read_head(stream: &mut impl Read) -> Result<Head, HttpError> {
+pub fn read_head(stream: &mut impl Read) -> Result<(u16, Vec<(String, String)>), HttpError> {
     loop {
         let line = read_line(stream)?;
         let status = line.strip_prefix("HTTP/1.").and_then(|rest| rest.split(' ').nth(1)?.parse().ok());
@@ -78,15 +75,15 @@ mod tests {
     #[test]
     fn interim_replies_are_passed_over() {
         let mut text = &b"HTTP/1.1 103 Early Hints\r\nLink: </x>\r\n\r\nHTTP/1.1 200 OK\r\nX-Y:  z \r\n\r\nbody"[..];
-        let (status, headers) = read_head(&mut text).unwrap();
+        let (status, headers) = read_head(&mut text).ok().unwrap();
         assert_eq!((status, headers, text), (200, vec![("x-y".to_owned(), "z".to_owned())], &b"body"[..]));
         let mut text = &b"HTTP/1.0 101 Switching\r\n\r\nmore"[..];
-        assert_eq!(read_head(&mut text).unwrap().0, 101);
-        let error = |mut text: &[u8]| read_head(&mut text).unwrap_err().text;
+        assert_eq!(read_head(&mut text).ok().unwrap().0, 101);
+        let error = |mut text: &[u8]| read_head(&mut text).err().unwrap().text;
         for text in ["", "HTTP/1.1 200", "HTTP/1.1 100 C\r\n\r\n", "HTTP/1.1 200 OK\r\nX: y\r\n"] {
-            assert!(error(text.as_bytes()).starts_with("the server closed the connection in the middle"), "{text:?}");
+            assert!(error(text.as_bytes()).starts_with("the connection ended before"), "{text:?}");
         }
-        assert!(error(b"SSH-2.0 x\r\n").starts_with("it closed the connection without"));
+        assert!(error(b"SSH-2.0 x\r\n").starts_with("it gave no HTTP reply"));
         assert!(error(&[b'x'; 10_000]).starts_with("its reply is not proper HTTP"));
     }
 
