@@ -9,7 +9,6 @@ use crate::explain::causes;
 use crate::explain::job::Job;
 use crate::explain::published::Published;
 use crate::explain::report;
-use crate::explain::requests;
 use crate::handover;
 use crate::identity::{self, Source};
 use crate::index_api::{MintReply, Minted};
@@ -28,6 +27,8 @@ use crate::time;
 const MINT_GRACE: Duration = Duration::from_secs(5);
 /// The time for the revocation, which is the last thing to do.
 const REVOCATION_TIMEOUT: Duration = Duration::from_secs(10);
+
+const BAD_EXPIRY: &str = "the time in the index's reply at which the token expires makes no sense";
 
 /// The audience of an ID token for `claims`, where the index has one that only it could tell.
 const NO_AUDIENCE: &str = "token-mint-claims";
@@ -119,10 +120,7 @@ impl Exchange<'_> {
         Error::if_signal_came(deadline)?;
         handover::mask(live.minted.token.reveal(), self.env)?; // where it can't be hidden, it is not used
         if has_bad_expiry {
-            report::warning(
-                &format!("{}; {}", requests::BAD_EXPIRY, validity(live.minted.expires_unix_secs)),
-                self.env,
-            );
+            report::warning(&format!("{}; {}", BAD_EXPIRY, validity(live.minted.expires_unix_secs)), self.env);
         }
         Ok(live)
     }

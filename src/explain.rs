@@ -11,4 +11,3 @@ pub mod messages;
 pub mod published;
 pub mod publisher_form;
 pub mod report;
-pub mod requests;

@@ -3,18 +3,64 @@
 //! `GET /_/oidc/audience`, `POST /_/oidc/mint-token` and `POST /_/oidc/burn-token` (PyPI Docs, "Using a publisher"; pypi/warehouse,
 //! `warehouse/oidc/views.py`, the last one since pull request 20197, in no user page yet). A refusal is 422 with a list of errors.
 
-use crate::error::Result;
-use crate::explain::requests::{Endpoint, Request};
+use crate::error::{Kind, Result};
+use crate::explain::messages::AGAIN;
 use crate::index::Index;
 use crate::json::{self, Object};
 use crate::net::http::{Http, Replied, Reply};
 use crate::net::http_error::HttpError;
+use crate::requests::{Endpoint, Request};
 use crate::secret::{ApiToken, IdToken, UnusableToken, redact, redact_tokens};
 use crate::time::LATEST_UNIX_SECS;
 
 const AUDIENCE_PATH: &str = "/_/oidc/audience";
 const MINT_PATH: &str = "/_/oidc/mint-token";
 const BURN_PATH: &str = "/_/oidc/burn-token";
+
+/// For an audience.
+const AUDIENCE: Endpoint = Endpoint {
+    asking: "asking the index for its audience",
+    refusal: (Kind::Refused, "does not say which audience it expects"),
+    hint: |status, _| match status {
+        403 => Some("trusted publishing is switched off on this index. Its operators can switch it on"),
+        404 => Some(NO_TRUSTED_PUBLISHING),
+        _ => None,
+    },
+    without_reply: &[AGAIN],
+    nonsense: "a package index with trusted publishing answers in another form: is this a web page, or another service? Check --index",
+    mints: false,
+    may_be_absent: false,
+};
+
+/// For an API token.
+pub const MINT: Endpoint = Endpoint {
+    asking: "asking the index for an API token",
+    refusal: (Kind::Refused, "refused to mint an API token"),
+    hint: |status, _| (status == 404).then_some(NO_TRUSTED_PUBLISHING),
+    mints: true,
+    ..AUDIENCE
+};
+
+/// To revoke an API token.
+pub const BURN: Endpoint = Endpoint {
+    asking: "asking the index to revoke the API token",
+    refusal: (Kind::Refused, "refused to revoke the API token"),
+    hint: |_, is_refusal| {
+        Some(match is_refusal {
+            true => {
+                "the API token may still be valid. Did this index mint it (--index)? PyPI itself accepts every request to revoke"
+            }
+            false => STILL_VALID,
+        })
+    },
+    without_reply: &[STILL_VALID],
+    ..AUDIENCE
+};
+
+const NO_TRUSTED_PUBLISHING: &str =
+    "that server has no trusted publishing: it may be an older index, another kind of index, or none. Check --index";
+const STILL_VALID: &str = "the API token was not revoked: it stays valid until it expires (PyPI's, 15 minutes after they were \
+                           minted). Try again";
 
 /// The most tokens of an unusable reply that are revoked. Usually there is one.
 const MAX_UNUSABLE: usize = 4;
@@ -48,7 +94,7 @@ impl Index {
 
     /// Reads the reply to that.
     pub fn read_audience(&self, replied: &Replied) -> Result<String> {
-        let request = self.request(Endpoint::Audience);
+        let request = self.request(&AUDIENCE);
         let audience = request.member(replied, "audience", redact_tokens)?;
         if !is_audience(&audience) {
             return Err(request.nonsense("the audience in its reply is empty, or has a control character"));
@@ -63,7 +109,7 @@ impl Index {
 
     /// Reads the reply to that.
     pub fn read_minted(&self, replied: &Replied, id_token: &IdToken) -> MintReply {
-        let request = self.request(Endpoint::Mint);
+        let request = self.request(&MINT);
         let token = request.member(replied, "token", |text| id_token.redact(text));
         let token = token.and_then(|token| request.usable(ApiToken::new(token)));
         let body = match replied {
@@ -91,7 +137,7 @@ impl Index {
 
     /// Reads the reply to that.
     pub fn read_burnt(&self, replied: &Replied, token: &str) -> Result<bool> {
-        let request = self.request(Endpoint::Burn);
+        let request = self.request(&BURN);
         Ok(request.accepted(replied, &[202, 404], |text| redact(text, token))?.status == 202)
     }
 
@@ -99,7 +145,7 @@ impl Index {
         http.post_json(&self.at(path), &[], format!("{{\"token\":{}}}", json::quoted(token)))
     }
 
-    fn request(&self, endpoint: Endpoint) -> Request {
+    fn request(&self, endpoint: &'static Endpoint) -> Request {
         Request { endpoint, server: self.origin().to_owned(), name: self.to_string() }
     }
 }

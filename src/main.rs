@@ -16,6 +16,7 @@ mod json;
 mod net;
 mod os;
 mod pyproject;
+mod requests;
 mod retry;
 mod secret;
 mod settings;

@@ -1,5 +1,5 @@
 //! The message for each failure: what happened, what it means, what to do, and the exit status. Those about a request are in
-//! `requests.rs`, the causes of a refusal in `causes.rs`.
+//! `src/requests.rs`, the causes of a refusal in `causes.rs`.
 //!
 //! Rules for messages: plain words, no blame, no apology, and never a step that makes the project less safe. A hint is one thing
 //! to know or to try.
@@ -282,7 +282,9 @@ mod tests {
     fn no_advice_makes_a_project_less_safe() {
         let sources = [
             include_str!("messages.rs"),
-            include_str!("requests.rs"),
+            include_str!("../requests.rs"),
+            include_str!("../index_api.rs"),
+            include_str!("../identity/google.rs"),
             include_str!("causes.rs"),
             include_str!("evidence.rs"),
         ];

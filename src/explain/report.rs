@@ -138,10 +138,12 @@ mod tests {
     use crate::explain::job::Job;
     use crate::explain::messages;
     use crate::explain::published::{self, Published, Release};
-    use crate::explain::requests::{Endpoint, Request};
+    use crate::identity::github;
     use crate::index::Index;
+    use crate::index_api::{BURN, MINT};
     use crate::net::http::Reply;
     use crate::net::http_error::{Fault, HttpError};
+    use crate::requests::Request;
 
     const HOSTILE: &str = "x\n::error::a\n  ::Warning::b\r::add-mask::c\ntoken-mint: form: d\n ##[group]e\x1b[2K\u{202e}\u{85}\u{2028} \
                            pypi-AgEIcHlwaS5vcmcCJDAw,eyJhbGciOiJSUzI1NiJ9.eyJzdWIiOiJ4In0.c2lnbmF0dXJl ::::##[f";
@@ -159,10 +161,10 @@ mod tests {
             messages::no_gitlab_token(HOSTILE, HOSTILE),
             messages::no_id_token_in(HOSTILE),
             Error::new(Kind::NoIdentity, HOSTILE).hint(HOSTILE),
-            request(Endpoint::GitHub).unexpected(&reply(403), str::to_owned),
-            request(Endpoint::Mint).unexpected(&reply(500), str::to_owned),
-            request(Endpoint::Mint).no_reply(&HttpError::new(Fault::Unreachable, text())),
-            request(Endpoint::Burn).no_reply(&HttpError::new(Fault::Certificate, text())),
+            request(&github::ENDPOINT).unexpected(&reply(403), str::to_owned),
+            request(&MINT).unexpected(&reply(500), str::to_owned),
+            request(&MINT).no_reply(&HttpError::new(Fault::Unreachable, text())),
+            request(&BURN).no_reply(&HttpError::new(Fault::Certificate, text())),
             messages::step_output_not_opened(HOSTILE, &io()),
             messages::lost(HOSTILE, &io()),
             messages::no_masks(io()),

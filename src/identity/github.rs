@@ -4,16 +4,26 @@
 
 use super::{Source, text};
 use crate::env::{Env, REQUEST_TOKEN, REQUEST_URL};
-use crate::error::Result;
+use crate::error::{Kind, Result};
 use crate::explain::messages;
-use crate::explain::requests::{Endpoint, Request};
 use crate::identity::fork;
 use crate::net::http::{Http, Replied};
 use crate::net::url::Url;
+use crate::requests::{Endpoint, Request};
 use crate::secret::{IdToken, RequestToken};
 
 /// Its name for people.
 pub const NAME: &str = "GitHub";
+
+pub const ENDPOINT: Endpoint = Endpoint {
+    asking: "asking GitHub for an ID token",
+    refusal: (Kind::NoIdentity, "refused to issue an ID token"),
+    hint: |_, is_refusal| is_refusal.then_some(messages::PERMISSION),
+    without_reply: &[messages::AGAIN],
+    nonsense: "GitHub's endpoint answers in another form: is ACTIONS_ID_TOKEN_REQUEST_URL as the runner set it?",
+    mints: false,
+    may_be_absent: false,
+};
 
 /// Recognised also by the endpoint's variables alone: a container that a job starts may have nothing else.
 pub fn find(env: &Env) -> Result<Option<Source>> {
@@ -41,6 +51,6 @@ pub fn id_token(url: &Url, request_token: &RequestToken, audience: &str, http: &
 
 /// Reads the endpoint's reply.
 pub fn read_id_token(replied: &Replied, url: &Url, request_token: &RequestToken) -> Result<IdToken> {
-    let request = Request { endpoint: Endpoint::GitHub, server: url.origin().to_owned(), name: NAME.to_owned() };
+    let request = Request { endpoint: &ENDPOINT, server: url.origin().to_owned(), name: NAME.to_owned() };
     request.usable(IdToken::new(request.member(replied, "value", |text| request_token.redact(text))?))
 }

@@ -6,13 +6,13 @@ use std::path::Path;
 
 use super::{Source, text};
 use crate::env::Env;
-use crate::error::Result;
+use crate::error::{Kind, Result};
 use crate::explain::messages;
-use crate::explain::requests::{Endpoint, Request};
 use crate::json;
 use crate::net::http::{Http, Replied};
 use crate::net::url::Url;
 use crate::os::file;
+use crate::requests::{Endpoint, Request};
 use crate::secret::{IdToken, RequestToken, redact_tokens};
 
 /// Its name for people.
@@ -65,29 +65,48 @@ pub fn id_token(account: Option<&str>, audience: &str, http: &Http) -> Result<Id
     read_generated(&http.post_json(&url, &[("Authorization", authorization)], json), &access_token)
 }
 
-/// A request to one of the two servers, for messages.
-fn request(endpoint: Endpoint) -> Request {
-    let metadata = Url::google_metadata();
-    let server = if endpoint == Endpoint::GoogleIam { IAM } else { metadata.origin() };
+const METADATA: &str = "only machines of Google Cloud have Google's metadata server, and a machine without a service account \
+                        has no identity. Is GOOGLE_SERVICE_ACCOUNT_NAME set by mistake?";
+const ROLE: &str = "the account that the job runs as needs the role Service Account Token Creator for the account that \
+                    GOOGLE_SERVICE_ACCOUNT_NAME names, and the project needs the IAM Service Account Credentials API";
+
+const METADATA_ENDPOINT: Endpoint = Endpoint {
+    asking: "asking Google Cloud for an ID token",
+    refusal: (Kind::NoIdentity, "refused to issue an ID token"),
+    hint: |status, is_refusal| if status == 404 { Some(METADATA) } else { is_refusal.then_some(ROLE) },
+    without_reply: &[METADATA, messages::AGAIN],
+    nonsense: messages::OTHER_PROVIDER,
+    mints: false,
+    may_be_absent: true,
+};
+
+const IAM_ENDPOINT: Endpoint = Endpoint {
+    hint: |status, is_refusal| (is_refusal || status == 404).then_some(ROLE),
+    without_reply: &[messages::AGAIN],
+    may_be_absent: false,
+    ..METADATA_ENDPOINT
+};
+
+fn request(endpoint: &'static Endpoint, server: &str) -> Request {
     Request { endpoint, server: server.to_owned(), name: NAME.to_owned() }
 }
 
 /// Reads the metadata server's reply, which is the ID token alone.
 pub fn read_id_token(replied: &Replied) -> Result<IdToken> {
-    let request = request(Endpoint::GoogleMetadata);
+    let request = request(&METADATA_ENDPOINT, Url::google_metadata().origin());
     let reply = request.accepted(replied, &[200], redact_tokens)?;
     request.usable(IdToken::new(String::from_utf8_lossy(&reply.body).trim().to_owned()))
 }
 
 /// Reads the metadata server's reply to a request for an access token.
 pub fn read_access_token(replied: &Replied) -> Result<RequestToken> {
-    let request = request(Endpoint::GoogleMetadata);
+    let request = request(&METADATA_ENDPOINT, Url::google_metadata().origin());
     request.usable(RequestToken::new(&request.member(replied, "access_token", redact_tokens)?))
 }
 
 /// Reads IAM's reply.
 pub fn read_generated(replied: &Replied, access_token: &RequestToken) -> Result<IdToken> {
-    let request = request(Endpoint::GoogleIam);
+    let request = request(&IAM_ENDPOINT, IAM);
     request.usable(IdToken::new(request.member(replied, "token", |text| access_token.redact(text))?))
 }
 
