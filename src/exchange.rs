@@ -17,7 +17,7 @@ use crate::net::http::Http;
 use crate::os::log::Log;
 use crate::pyproject;
 use crate::retry::Retry;
-use crate::secret::{IdToken, redact_tokens};
+use crate::secret::IdToken;
 use crate::settings::Settings;
 use crate::text::shown;
 use crate::time;
@@ -75,7 +75,7 @@ impl Exchange<'_> {
         if self.identity.can_reissue() {
             self.http.connect_early(&index.at("/"));
         }
-        self.log.line(&format!("{}, audience {}", self.identity.how(), shown(&redact_tokens(&audience))));
+        self.log.line(&format!("{}, audience {}", self.identity.how(), shown(&audience)));
         self.retry.run(|_| self.prove(&audience, &expected))
     }
 
@@ -105,7 +105,7 @@ impl Exchange<'_> {
             if failed > 0 {
                 proof = self.prove(&proof.audience, &proof.expected)?;
             }
-            let MintReply { unusable, minted, has_bad_expiry } = self.settings.index.mint(&proof.id_token, &http);
+            let MintReply { unusable, minted } = self.settings.index.mint(&proof.id_token, &http);
             let deadline = time_to_revoke(); // one for all of them
             for token in unusable {
                 self.revoke(token.reveal(), None, deadline);
@@ -114,12 +114,12 @@ impl Exchange<'_> {
                 let may_retry = self.identity.can_reissue() || !error.may_have_reached_server;
                 Error { is_transient: error.is_transient && may_retry, ..error }
             })?;
-            Ok((LiveToken { minted, exchange: self, has_ended: false }, has_bad_expiry))
+            Ok(LiveToken { minted, exchange: self, has_ended: false })
         });
-        let (live, has_bad_expiry) = minted.map_err(|error| self.explained(error, &proof))?;
+        let live = minted.map_err(|error| self.explained(error, &proof))?;
         Error::if_signal_came(deadline)?;
         handover::mask(live.minted.token.reveal(), self.env)?; // where it can't be hidden, it is not used
-        if has_bad_expiry {
+        if live.minted.has_bad_expiry {
             report::warning(&format!("{}; {}", BAD_EXPIRY, validity(live.minted.expires_unix_secs)), self.env);
         }
         Ok(live)

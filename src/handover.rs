@@ -188,7 +188,7 @@ mod tests {
     use std::process::Command;
 
     fn minted(token: &str, expires_unix_secs: Option<u64>) -> Minted {
-        Minted { token: ApiToken::new(token.to_owned()).unwrap(), expires_unix_secs }
+        Minted { token: ApiToken::new(token.to_owned()).unwrap(), expires_unix_secs, has_bad_expiry: false }
     }
 
     #[test]

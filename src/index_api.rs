@@ -70,6 +70,8 @@ pub struct Minted {
     pub token: ApiToken,
     /// When it expires, in Unix seconds. An older index does not say.
     pub expires_unix_secs: Option<u64>,
+    /// What it says makes no sense.
+    pub has_bad_expiry: bool,
 }
 
 /// The result of a request to mint. A token is valid as soon as the index has made it, so every token that can be found in the
@@ -79,8 +81,6 @@ pub struct MintReply {
     pub unusable: Vec<UnusableToken>,
     /// The token that can be used.
     pub minted: Result<Minted>,
-    /// Its time of expiry makes no sense.
-    pub has_bad_expiry: bool,
 }
 
 impl Index {
@@ -124,8 +124,11 @@ impl Index {
         let expires = expires.map(|object| object.get("expires").ok().filter(|secs| *secs <= LATEST_UNIX_SECS));
         MintReply {
             unusable: unusable.take(MAX_UNUSABLE).map(UnusableToken::new).collect(),
-            minted: token.map(|token| Minted { token, expires_unix_secs: expires.flatten() }),
-            has_bad_expiry: expires == Some(None),
+            minted: token.map(|token| Minted {
+                token,
+                expires_unix_secs: expires.flatten(),
+                has_bad_expiry: expires == Some(None),
+            }),
         }
     }
 

@@ -74,11 +74,11 @@ pub fn message(text: &str) -> String {
 
 /// Text from outside for use in a line: harmless, without line breaks, and at most `max_chars` characters.
 pub fn sanitize(text: &str, max_chars: usize) -> String {
-    let mut line: String = text.trim().chars().take(max_chars).map(|c| if c == '\n' { ' ' } else { c }).collect();
-    if text.trim().chars().nth(max_chars).is_some() {
-        line.push_str(" […]");
+    let text = harmless(text.trim()).replace('\n', " "); // half a token would not be recognised
+    match text.char_indices().nth(max_chars) {
+        Some((end, _)) => format!("{} […]", text.get(..end).unwrap_or_default()),
+        None => text,
     }
-    harmless(&line)
 }
 
 /// Text without anything that looks like a token, without workflow commands, and without characters that are invisible, move the

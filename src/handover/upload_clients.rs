@@ -114,8 +114,11 @@ mod tests {
     }
 
     fn of_job(index: &str, env: &Env) -> HashMap<&'static str, Option<String>> {
-        let minted =
-            Minted { token: ApiToken::new("pypi-x".to_owned()).unwrap(), expires_unix_secs: Some(1_790_000_000) };
+        let minted = Minted {
+            token: ApiToken::new("pypi-x".to_owned()).unwrap(),
+            expires_unix_secs: Some(1_790_000_000),
+            has_bad_expiry: false,
+        };
         let variables = variables(&minted, &Index::parse(index).unwrap(), env);
         let count = variables.len();
         let variables: HashMap<_, _> = variables.into_iter().collect();

@@ -17,6 +17,7 @@ use crate::net::http_error::{Fault, HttpError};
 use crate::net::http1;
 use crate::net::proxy::Proxy;
 use crate::net::url::Url;
+use crate::text::shown;
 
 /// The most that is read of a proxy's answer to CONNECT.
 const MAX_HEAD_BYTES: u64 = 16 * 1024;
@@ -76,14 +77,14 @@ impl Connection {
 }
 
 fn unreachable(why: &impl Display) -> HttpError {
-    HttpError::new(Fault::Unreachable, format!("network trouble: {}", HttpError::shown(why)))
+    HttpError::new(Fault::Unreachable, format!("network trouble: {}", shown(&why.to_string())))
 }
 
 fn connect_through(proxy: &Proxy, address: &str) -> Result<TcpStream, HttpError> {
     let Proxy { host, port, credentials, variable } = proxy;
     let failed =
         |fault, how: &str| HttpError::new(fault, format!("the proxy can't be used: {how} (it is named by {variable})"));
-    let no_answer = |error: io::Error| failed(Fault::Unreachable, &HttpError::shown(&error));
+    let no_answer = |error: io::Error| failed(Fault::Unreachable, &shown(&error.to_string()));
     let stream = connect(host, *port).map_err(no_answer)?;
     let credentials = credentials.as_ref().map(|credentials| {
         // A user without a password is `user:` (RFC 7617, section 2).

@@ -4,7 +4,6 @@ use std::fmt::Display;
 use std::io::{self, ErrorKind};
 
 use crate::net::deadline::Ended;
-use crate::secret::redact_tokens;
 use crate::text::shown;
 
 /// How rustls begins each of its complaints about a certificate (`Display` in its src/error.rs).
@@ -49,7 +48,7 @@ impl HttpError {
 
     /// The reply breaks HTTP's rules.
     pub fn malformed(how: &impl Display) -> HttpError {
-        HttpError::new(Fault::Broken, format!("its reply is not proper HTTP: {}", HttpError::shown(how)))
+        HttpError::new(Fault::Broken, format!("its reply is not proper HTTP: {}", shown(&how.to_string())))
     }
 
     /// The reply is longer than this.
@@ -65,11 +64,6 @@ impl HttpError {
     /// True if another attempt may succeed.
     pub fn is_transient(&self) -> bool {
         matches!(self.fault, Fault::Broken | Fault::Unreachable)
-    }
-
-    /// What is shown of a library's or a server's text.
-    pub fn shown(error: &impl Display) -> String {
-        shown(&redact_tokens(&error.to_string()))
     }
 }
 
@@ -91,7 +85,7 @@ impl From<minreq::Error> for HttpError {
 
 impl From<io::Error> for HttpError {
     fn from(error: io::Error) -> HttpError {
-        let text = HttpError::shown(&error);
+        let text = shown(&error.to_string());
         if let Some(complaint) = text.strip_prefix(BAD_CERTIFICATE) {
             let unknown = complaint == "UnknownIssuer";
             let complaint = if unknown { "it is of an unknown certificate authority" } else { complaint };

@@ -20,6 +20,7 @@ mod program {
     pub mod net;
     pub mod os;
     pub mod pyproject;
+    pub mod requests;
     pub mod retry;
     pub mod secret;
     pub mod settings;

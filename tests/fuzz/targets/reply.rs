@@ -152,8 +152,7 @@ fn mint(index: &Index, leg: u8, status: u16, rest: &[u8], secrets: &Secrets) {
     let Ok(id_token) = IdToken::new(id_token) else { return };
     let body = secrets.planted(body, id_token.reveal());
     let value: Value = serde_json::from_slice(&body).unwrap_or_default();
-    let MintReply { unusable, minted, has_bad_expiry } =
-        index.read_minted(&reply(leg, status, body.clone()), &id_token);
+    let MintReply { unusable, minted } = index.read_minted(&reply(leg, status, body.clone()), &id_token);
     check_unusable(&unusable, &body, &value, &id_token, minted.is_err() && (200..300).contains(&status));
     let minted = minted.map_err(|mut error| {
         if let (Kind::Refused, Some(claims)) = (error.kind, Claims::of(&id_token)) {
@@ -168,7 +167,7 @@ fn mint(index: &Index, leg: u8, status: u16, rest: &[u8], secrets: &Secrets) {
     });
     let Some(minted) = check(minted, secrets) else { return };
     assert_eq!(value["token"], minted.token.reveal());
-    assert_eq!(value["expires"].as_u64().filter(|_| !has_bad_expiry), minted.expires_unix_secs);
+    assert_eq!(value["expires"].as_u64().filter(|_| !minted.has_bad_expiry), minted.expires_unix_secs);
     let line = time::describe(minted.expires_unix_secs.unwrap_or_default(), NOW);
     assert!(line.is_ascii() && line.len() < 100, "{line:?}");
 }
