@@ -1,4 +1,4 @@
-//! A failure as data: its kind, which decides the exit status; its explanation; and whether to try again. The texts are in
+//! A failure as data: its kind, which decides the exit status; its explanation; and whether to try again. Most texts are in
 //! `explain/messages.rs`.
 
 use std::fmt;

@@ -45,7 +45,7 @@ const TO_PRINT: Duration = Duration::from_secs(120);
 
 fn main() -> ExitCode {
     memory::forbid_dumps_and_ptrace();
-    http::end_panics_as_bad_replies();
+    http::install_panic_hook();
     signals::install_handlers();
     let env: Env = std::env::vars_os().collect();
     match run(&env) {

@@ -1,4 +1,4 @@
-//! The secrets. Each is checked against its alphabet when it is made, and is revealed only on purpose: its type can't be printed,
+//! The secrets. Each is checked against its alphabet when it is made (but for [`UnusableToken`]), and is revealed only on purpose: its type can't be printed,
 //! not even by `Debug`. It is wiped when it is dropped, and so are all its copies (by `os/memory.rs`).
 //!
 //! # Security

@@ -30,14 +30,12 @@ pub fn circleci(audience: &str, deadline: Deadline) -> Result<IdToken> {
     id_token("CircleCI", "circleci", &["run", "oidc", "get", "--root-issuer", "--claims", &claims], deadline)
 }
 
-/// The ID token that a program prints. If it does not end in time, it is killed, with everything that it has started. A signal
-/// ends it at once: the grace for a reply with an API token does not apply to it.
+/// The ID token that a program prints. If it does not end in time, it is killed, with everything that it has started.
 fn id_token(provider: &str, program: &str, arguments: &[&str], deadline: Deadline) -> Result<IdToken> {
     // There is no other way to get an ID token.
     let failed = |kind, how: String, hint: &str| {
         Error::new(kind, format!("{provider} gave no ID token: {program} {how}")).hint(hint)
     };
-    let deadline = deadline.with_grace(Duration::ZERO);
     let mut command = Command::new(program);
     command.args(arguments).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = signals::spawn_group(&mut command)

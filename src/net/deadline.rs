@@ -1,4 +1,4 @@
-//! The one wait: for whatever the program waits, it ends at a deadline, and when a signal asks the program to end.
+//! How the program waits: until a deadline at most, and no longer than a signal that asks it to end allows.
 
 use std::fmt::{self, Display};
 use std::io;

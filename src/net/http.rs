@@ -1,5 +1,5 @@
-//! One HTTP request and its reply, under the deadline. The only file that calls minreq: `connection.rs`
-//! makes its connections, `relay.rs` lets it use them.
+//! One HTTP request and its reply, under the deadline. The only file that sends by minreq: `connection.rs` makes its connections,
+//! `relay.rs` lets it use them.
 //!
 //! What minreq 3.0.0 does that we don't want, and what is done about it here:
 //! - it follows redirects, with the `Authorization` header: switched off;
@@ -190,7 +190,7 @@ impl Http {
 
 /// Has a panic of this program end it with no word of what was in it, as any reply that is not what the protocol says. One in a
 /// thread is most likely minreq's, which panics where CONNECT can't be written; then there is no reply. Call it first of all.
-pub fn end_panics_as_bad_replies() {
+pub fn install_panic_hook() {
     std::panic::set_hook(Box::new(|panic| {
         while thread::current().name() != Some("main") {
             thread::park(); // to return would abort (`panic = "abort"`)

@@ -39,6 +39,7 @@ impl Relay {
     pub fn new() -> io::Result<Relay> {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
         listener.set_nonblocking(true)?;
+        // Its seed is the operating system's (std). What passes here is encrypted besides: a stranger could only get in the way.
         let user = format!("relay:{:016x}", RandomState::new().build_hasher().finish());
         let as_proxy = minreq::Proxy::new(format!("http://{user}@{}", listener.local_addr()?));
         Ok(Relay { as_proxy: as_proxy.map_err(io::Error::other)?, listener, greeting: STANDARD.encode(user) })

@@ -1,5 +1,5 @@
-//! Files of others, opened with care: regular files only, since to open a pipe or a device could wait for ever. One that only serves
-//! an explanation is read in bounded time, too: it may be on a network's file system.
+//! Files of others, opened with care: regular files only, since to open a pipe or a device could wait for ever. To read
+//! one takes bounded time, too: it may be on a network's file system.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read};
