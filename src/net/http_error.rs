@@ -41,9 +41,9 @@ impl HttpError {
         HttpError::new(Fault::Broken, "it gave no HTTP reply")
     }
 
-    /// The connection was closed too soon.
+    /// The connection was closed, or a bound was reached, before the reply was complete.
     pub fn cut_off() -> HttpError {
-        HttpError::new(Fault::Broken, "the connection ended before its reply did")
+        HttpError::new(Fault::Broken, "no complete reply came")
     }
 
     /// The reply breaks HTTP's rules.
@@ -118,7 +118,7 @@ mod tests {
             )
         };
         for error in [eof(), io::Error::other(minreq::Error::IoError(eof()))] {
-            assert_eq!(HttpError::from(error).text, "the connection ended before its reply did");
+            assert_eq!(HttpError::from(error).text, "no complete reply came");
         }
     }
 

@@ -205,7 +205,7 @@ fn faults_of_replies() -> Vec<Fault> {
     let passing_status = |name, status| fault(name, PASSING, "it answered with status", reply(status, "", html));
     vec![
         fault("100 Continue, then silence", [Deadline; 3], "timeout", silent_after("HTTP/1.1 100 Continue\r\n\r\n")),
-        fault("103 Early Hints, and no more", PASSING, "ended before its reply did", ScriptedServer::answering("HTTP/1.1 103 Early Hints\r\n\r\n")),
+        fault("103 Early Hints, and no more", PASSING, "no complete reply came", ScriptedServer::answering("HTTP/1.1 103 Early Hints\r\n\r\n")),
         fault("101 Switching Protocols", FINAL, "status 101", silent_after("HTTP/1.1 101 Switching Protocols\r\n\r\n")),
         fault("102, 103, then the reply", [Never, Never, Once(0)], "", ScriptedServer::answering(format!("HTTP/1.1 102 Processing\r\n\r\nHTTP/1.1 103 Early Hints\r\nLink: </x>\r\n\r\n{whole}"))),
         fault("100, then the reply in chunks", [Never, Never, Once(0)], "", silent_after(in_chunks)),

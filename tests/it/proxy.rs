@@ -89,8 +89,8 @@ fn a_proxy_that_refuses_or_fails_is_an_error_and_says_why() {
         (4, "SSH-2.0-OpenSSH_9.2\r\n\r\n", "it gave no HTTP reply"),
         (4, "200\r\n\r\n", "it gave no HTTP reply"),
         (4, "\r\n\r\n", "it gave no HTTP reply"),
-        (4, "HTTP/1.1 200 OK\r\n", "ended before its reply did"),
-        (4, "", "ended before its reply did"),
+        (4, "HTTP/1.1 200 OK\r\n", "no complete reply came"),
+        (4, "", "no complete reply came"),
     ];
     at_once(&cases, |(attempts, answer, piece)| {
         let proxy = ScriptedServer::answering(*answer);
@@ -126,7 +126,7 @@ fn an_endless_answer_of_a_proxy_is_bounded() {
         ScriptedServer::serving(
             |stream| while stream.write_all(b"HTTP/1.1 200 X-Header: more and more\r\n").is_ok() {},
         );
-    step().env("https_proxy", &endless.url()).run().assert_failed(5, &["ended before its reply did"]);
+    step().env("https_proxy", &endless.url()).run().assert_failed(5, &["no complete reply came"]);
 }
 
 #[test]
