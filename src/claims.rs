@@ -11,7 +11,8 @@ use crate::text;
 pub struct Claims(Object);
 
 impl Claims {
-    /// Decodes the middle part of the token. `None` if it is not a JSON object: the index would refuse such a token, too.
+    /// Decodes the middle part of the token. `None` if it is not a JSON object: the index would refuse such a token,
+    /// too.
     pub fn of(id_token: &IdToken) -> Option<Claims> {
         let payload = id_token.reveal().split('.').nth(1)?;
         Object::read(&URL_SAFE_NO_PAD.decode(payload).ok()?).ok().map(Claims)

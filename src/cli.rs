@@ -188,7 +188,8 @@ pub fn did_you_mean(name: &str) -> String {
 /// Reads the arguments after the program's name.
 ///
 /// # Errors
-/// Wrong usage, in which a word that may be a secret is not repeated. Never where `--help` or `--version` was read first.
+/// Wrong usage, in which a word that may be a secret is not repeated. Never where `--help` or `--version` was read
+/// first.
 pub fn parse(argv: impl IntoIterator<Item = OsString>) -> Result<(Command, Given)> {
     let mut given = Given::new();
     let mut command = None;
@@ -279,8 +280,8 @@ fn is_plain(word: &str) -> bool {
         && !(has(u8::is_ascii_uppercase) && (has(u8::is_ascii_lowercase) || has(u8::is_ascii_digit)))
 }
 
-/// The name that was probably meant: the one that differs least from the word, by two letters at most. Leading dashes, upper
-/// case and a value are ignored. In a short word, more than one letter has to match.
+/// The name that was probably meant: the one that differs least from the word, by two letters at most. Leading dashes,
+/// upper case and a value are ignored. In a short word, more than one letter has to match.
 pub fn nearest(word: &str, names: impl IntoIterator<Item = &'static str> + Clone) -> Option<&'static str> {
     let word = word.split('=').next().unwrap_or_default().trim_start_matches('-').to_lowercase();
     let meant = |edits| {

@@ -34,8 +34,8 @@ impl Env {
         self.get(name).map(|value| value.to_str().ok_or(NOT_UTF8)).transpose()
     }
 
-    /// True in a job of GitHub Actions: also in a container that such a job starts by itself and passes only the endpoint on
-    /// to. What that prints ends up in the job's log, too, so masks and annotations are for it as well.
+    /// True in a job of GitHub Actions: also in a container that such a job starts by itself and passes only the
+    /// endpoint on to. What that prints ends up in the job's log, too, so masks and annotations are for it as well.
     pub fn on_github(&self) -> bool {
         self.is_true("GITHUB_ACTIONS") || [REQUEST_URL, REQUEST_TOKEN].iter().any(|name| self.get(name).is_some())
     }
@@ -52,7 +52,8 @@ impl FromIterator<(OsString, OsString)> for Env {
     }
 }
 
-/// A variable's name as it is compared. On Windows, upper and lower case are the same there: most shells call `PATH` `Path`.
+/// A variable's name as it is compared. On Windows, upper and lower case are the same there: most shells call `PATH`
+/// `Path`.
 fn key(name: &OsStr) -> OsString {
     if cfg!(windows) { name.to_ascii_uppercase() } else { name.to_owned() }
 }

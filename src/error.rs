@@ -1,5 +1,5 @@
-//! A failure as data: its kind, which decides the exit status; its explanation; and whether to try again. Most texts are in
-//! `explain/messages.rs`.
+//! A failure as data: its kind, which decides the exit status; its explanation; and whether to try again. Most texts
+//! are in `explain/messages.rs`.
 
 use std::fmt;
 use std::time::Duration;

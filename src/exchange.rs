@@ -22,8 +22,8 @@ use crate::settings::Settings;
 use crate::text::shown;
 use crate::time;
 
-/// How long to wait for a reply with an API token after a signal. GitHub kills a cancelled job's processes ten seconds after
-/// the first signal.
+/// How long to wait for a reply with an API token after a signal. GitHub kills a cancelled job's processes ten seconds
+/// after the first signal.
 const MINT_GRACE: Duration = Duration::from_secs(5);
 /// The time for the revocation, which is the last thing to do.
 const REVOCATION_TIMEOUT: Duration = Duration::from_secs(10);
@@ -93,8 +93,8 @@ impl Exchange<'_> {
         Ok(Proof { id_token, audience: audience.to_owned(), expected: expected.clone() })
     }
 
-    /// Exchanges the ID token for an API token, and masks that. The index marks an ID token as used before it makes an API token.
-    /// So a second attempt needs a new ID token, unless nothing was sent at the first.
+    /// Exchanges the ID token for an API token, and masks that. The index marks an ID token as used before it makes an
+    /// API token. So a second attempt needs a new ID token, unless nothing was sent at the first.
     ///
     /// # Errors
     /// Also if a signal came meanwhile; then the API token is revoked.
@@ -125,7 +125,8 @@ impl Exchange<'_> {
         Ok(live)
     }
 
-    /// Sends an API token for revocation. True if the index has accepted it. A failure is a warning: the token expires by itself.
+    /// Sends an API token for revocation. True if the index has accepted it. A failure is a warning: the token expires
+    /// by itself.
     fn revoke(&self, token: &str, expires_unix_secs: Option<u64>, deadline: Deadline) -> bool {
         let index = &self.settings.index;
         let (http, retry) = (self.http.until(deadline), Retry { deadline, ..self.retry });

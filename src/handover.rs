@@ -1,5 +1,5 @@
-//! The hand-over of the API token to the program that started us: planned before any request, delivered at the end. Also how
-//! `token-mint burn` gets the API token to revoke.
+//! The hand-over of the API token to the program that started us: planned before any request, delivered at the end.
+//! Also how `token-mint burn` gets the API token to revoke.
 
 pub mod command;
 pub mod upload_clients;
@@ -53,8 +53,9 @@ impl Format {
 }
 
 impl Handover {
-    /// Chooses the place: stdout if a format was requested or outside GitHub, else the step output. Its file is opened now, so
-    /// that no token is minted that has nowhere to go. The runner creates that file; it would not read one of ours.
+    /// Chooses the place: stdout if a format was requested or outside GitHub, else the step output. Its file is opened
+    /// now, so that no token is minted that has nowhere to go. The runner creates that file; it would not read one of
+    /// ours.
     pub fn plan(format: Option<Format>, env: &Env) -> Result<Handover> {
         if format.is_none() && env.on_github() {
             let path = PathBuf::from(env.get("GITHUB_OUTPUT").ok_or_else(messages::no_step_output)?);
@@ -143,7 +144,8 @@ fn read_stdin(deadline: Deadline) -> Result<String> {
     Err(messages::no_api_token())
 }
 
-/// The lines of the step outputs, `NAME=VALUE` (GitHub Docs, "Workflow commands for GitHub Actions"). Neither value has a line break.
+/// The lines of the step outputs, `NAME=VALUE` (GitHub Docs, "Workflow commands for GitHub Actions"). Neither value has
+/// a line break.
 fn outputs(minted: &Minted) -> String {
     let expires = minted.expires_unix_secs.map(|secs| format!("expires={secs}\n"));
     format!("api-token={}\n{}", minted.token.reveal(), expires.unwrap_or_default())

@@ -1,5 +1,5 @@
-//! The CI system that issues this job's ID token, and how to get that. Each has a file below: `helper.rs` those that come with a
-//! program for it.
+//! The CI system that issues this job's ID token, and how to get that. Each has a file below: `helper.rs` those that
+//! come with a program for it.
 
 mod fork;
 pub mod github;
@@ -51,8 +51,8 @@ pub fn recognise(id_token_env: Option<&str>, env: &Env) -> Result<Source> {
     }
 }
 
-/// The variables to remove from the environment of a program that must not get an ID token for `audience`. (Google's metadata
-/// server answers every program on the machine.)
+/// The variables to remove from the environment of a program that must not get an ID token for `audience`. (Google's
+/// metadata server answers every program on the machine.)
 pub fn variables(id_token_env: Option<&str>, audience: &str) -> Vec<String> {
     let fixed =
         [REQUEST_URL, REQUEST_TOKEN, "BUILDKITE_AGENT_ACCESS_TOKEN", "CIRCLE_OIDC_TOKEN", "CIRCLE_OIDC_TOKEN_V2"];
@@ -86,7 +86,8 @@ impl Source {
         }
     }
 
-    /// True if each ID token is requested, so that a second one is another one; false if there is one for the whole job.
+    /// True if each ID token is requested, so that a second one is another one; false if there is one for the whole
+    /// job.
     pub fn can_reissue(&self) -> bool {
         !matches!(self, Source::GitLab | Source::Variable(_))
     }

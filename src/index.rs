@@ -82,8 +82,8 @@ impl Index {
         self.name() == other.name()
     }
 
-    /// PyPI or TestPyPI, if an API token that names this host is for one of them, and this index is the other one. What other
-    /// indexes' tokens name is not known.
+    /// PyPI or TestPyPI, if an API token that names this host is for one of them, and this index is the other one. What
+    /// other indexes' tokens name is not known.
     pub fn other_with_tokens_of(&self, host: &str) -> Option<Index> {
         let other = WELL_KNOWN.iter().find(|known| known.origin.strip_prefix("https://") == Some(host))?;
         if self.well_known?.name == other.name { None } else { Index::parse(other.origin).ok() }

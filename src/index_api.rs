@@ -1,7 +1,9 @@
-//! The index's endpoints: which audience it expects, the exchange of an ID token for an API token, and the API token's revocation.
+//! The index's endpoints: which audience it expects, the exchange of an ID token for an API token, and the API token's
+//! revocation.
 //!
-//! `GET /_/oidc/audience`, `POST /_/oidc/mint-token` and `POST /_/oidc/burn-token` (PyPI Docs, "Using a publisher"; pypi/warehouse,
-//! `warehouse/oidc/views.py`, the last one since pull request 20197, in no user page yet). A refusal is 422 with a list of errors.
+//! `GET /_/oidc/audience`, `POST /_/oidc/mint-token` and `POST /_/oidc/burn-token` (PyPI Docs, "Using a publisher";
+//! pypi/warehouse, `warehouse/oidc/views.py`, the last one since pull request 20197, in no user page yet). A refusal is
+//! 422 with a list of errors.
 
 use crate::error::{Kind, Result};
 use crate::explain::messages::AGAIN;
@@ -74,8 +76,8 @@ pub struct Minted {
     pub has_bad_expiry: bool,
 }
 
-/// The result of a request to mint. A token is valid as soon as the index has made it, so every token that can be found in the
-/// reply is here.
+/// The result of a request to mint. A token is valid as soon as the index has made it, so every token that can be found
+/// in the reply is here.
 pub struct MintReply {
     /// API tokens in a reply that can't be used.
     pub unusable: Vec<UnusableToken>,
@@ -132,8 +134,8 @@ impl Index {
         }
     }
 
-    /// Asks the index to revoke an API token. True if the index accepted the request; PyPI says no more. False if it has no such
-    /// endpoint, like older ones.
+    /// Asks the index to revoke an API token. True if the index accepted the request; PyPI says no more. False if it
+    /// has no such endpoint, like older ones.
     pub fn burn(&self, token: &str, http: &Http) -> Result<bool> {
         self.read_burnt(&self.post_token(BURN_PATH, token, http), token)
     }

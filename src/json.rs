@@ -1,9 +1,9 @@
 //! The one door for JSON from outside: bounded, checked to be well formed, only then decoded.
 //!
-//! nanoserde 0.2.1 alone hangs for ever on `{"x":[`, panics on `{"x":}`, and takes mismatched brackets, comments, raw line
-//! breaks and the last of two equal keys. So the text is walked here, by the rules of RFC 8259, and nanoserde decodes single
-//! values: strings, and what [`Object::get`] is asked for. A key that stands twice in one object is refused (section 4 leaves it
-//! open).
+//! nanoserde 0.2.1 alone hangs for ever on `{"x":[`, panics on `{"x":}`, and takes mismatched brackets, comments, raw
+//! line breaks and the last of two equal keys. So the text is walked here, by the rules of RFC 8259, and nanoserde
+//! decodes single values: strings, and what [`Object::get`] is asked for. A key that stands twice in one object is
+//! refused (section 4 leaves it open).
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -102,8 +102,8 @@ pub fn quoted(text: &str) -> String {
     text.serialize_json()
 }
 
-/// Checks that `text` is one well-formed JSON value and nothing else. Shows `visit` each member of an object, its key decoded and
-/// its value as text, or each element of an array, which has no key.
+/// Checks that `text` is one well-formed JSON value and nothing else. Shows `visit` each member of an object, its key
+/// decoded and its value as text, or each element of an array, which has no key.
 fn walk(text: &str, visit: &mut dyn FnMut(Option<String>, &str)) -> Result<(), JsonError> {
     let mut rest = Cursor { text, at: 0 };
     rest.skip_blanks();
@@ -188,7 +188,8 @@ impl Cursor<'_> {
         Ok(key)
     }
 
-    /// A string, decoded: two spellings of one key have to be seen as equal. nanoserde knows what `\u` may stand before.
+    /// A string, decoded: two spellings of one key have to be seen as equal. nanoserde knows what `\u` may stand
+    /// before.
     fn string(&mut self) -> Result<String, JsonError> {
         let start = self.at;
         self.expect(b'"')?;

@@ -11,8 +11,8 @@ const MAX_FILE_BYTES: u64 = 256 * 1024;
 /// PyPI's own bound (pypi/warehouse, `projects.name`).
 const MAX_NAME_CHARS: usize = 200;
 
-/// True for a name that PyPI accepts: letters, digits and `-._`, with a letter or digit at both ends (Python Packaging User
-/// Guide, "Names and normalization").
+/// True for a name that PyPI accepts: letters, digits and `-._`, with a letter or digit at both ends (Python Packaging
+/// User Guide, "Names and normalization").
 pub fn is_name(text: &str) -> bool {
     let at_end = |c: char| c.is_ascii_alphanumeric();
     text.len() <= MAX_NAME_CHARS
@@ -27,14 +27,15 @@ pub fn known(named: Option<&str>) -> Vec<String> {
     one.map_or_else(|| of_files(&file::names(Path::new("dist"))), |one| vec![one])
 }
 
-/// The name that an index knows a project by, however it is written (Python Packaging User Guide, "Names and normalization").
+/// The name that an index knows a project by, however it is written (Python Packaging User Guide, "Names and
+/// normalization").
 pub fn normalized(name: &str) -> String {
     let words = name.split(['-', '_', '.']).filter(|word| !word.is_empty());
     words.collect::<Vec<_>>().join("-").to_ascii_lowercase()
 }
 
-/// The projects that distributions are of: `NAME-VERSION-….whl`, where NAME has no hyphen, and `NAME-VERSION.tar.gz`, where it may
-/// (Python Packaging User Guide, "Binary distribution format" and "Source distribution format").
+/// The projects that distributions are of: `NAME-VERSION-….whl`, where NAME has no hyphen, and `NAME-VERSION.tar.gz`,
+/// where it may (Python Packaging User Guide, "Binary distribution format" and "Source distribution format").
 fn of_files(files: &[String]) -> Vec<String> {
     let name = |file: &String| {
         let name = match file.strip_suffix(".whl") {

@@ -1,5 +1,5 @@
-//! What comes of a request: which reply is taken, what is tried again, and what is said of all else. What a status means to one
-//! endpoint stands where that is asked, as an [`Endpoint`].
+//! What comes of a request: which reply is taken, what is tried again, and what is said of all else. What a status
+//! means to one endpoint stands where that is asked, as an [`Endpoint`].
 
 use std::fmt::Display;
 
@@ -17,8 +17,8 @@ const MAX_REASONS: usize = 20;
 pub struct Endpoint {
     /// `asking GitHub for an ID token`
     pub asking: &'static str,
-    /// What its refusal is, and in words: `refused to issue an ID token`. A CI system refuses ([`Kind::NoIdentity`]) by 401 and 403,
-    /// an index ([`Kind::Refused`]) by each 4xx that does not mean "later".
+    /// What its refusal is, and in words: `refused to issue an ID token`. A CI system refuses ([`Kind::NoIdentity`]) by
+    /// 401 and 403, an index ([`Kind::Refused`]) by each 4xx that does not mean "later".
     pub refusal: (Kind, &'static str),
     /// What to do about a status, where that is this endpoint's own. True: it is a refusal.
     pub hint: fn(u16, bool) -> Option<&'static str>,

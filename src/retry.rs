@@ -21,8 +21,9 @@ pub struct Retry {
 }
 
 impl Retry {
-    /// The result of `attempt`, or its last error. `attempt` gets the number of failed attempts. A pause that the server asks for
-    /// (`Retry-After`) is respected. If a pause would last beyond the deadline, there is no further attempt.
+    /// The result of `attempt`, or its last error. `attempt` gets the number of failed attempts. A pause that the
+    /// server asks for (`Retry-After`) is respected. If a pause would last beyond the deadline, there is no further
+    /// attempt.
     ///
     /// # Errors
     /// Those of `attempt`, or that a signal came.

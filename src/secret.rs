@@ -1,10 +1,11 @@
-//! The secrets. Each is checked against its alphabet when it is made (but for [`UnusableToken`]), and is revealed only on purpose: its type can't be printed,
-//! not even by `Debug`. It is wiped when it is dropped, and so are all its copies (by `os/memory.rs`).
+//! The secrets. Each is checked against its alphabet when it is made (but for [`UnusableToken`]), and is revealed only
+//! on purpose: its type can't be printed, not even by `Debug`. It is wiped when it is dropped, and so are all its
+//! copies (by `os/memory.rs`).
 //!
 //! # Security
 //!
-//! These are all the places that reveal a secret, or write to a file or a stream. A test counts them (`tests/it/house.rs`), so
-//! a new place has to be added here.
+//! These are all the places that reveal a secret, or write to a file or a stream. A test counts them
+//! (`tests/it/house.rs`), so a new place has to be added here.
 //!
 //! | file | reveals | writes | why |
 //! |---|---|---|---|
@@ -34,7 +35,8 @@ const MIN_REDACTED_BYTES: usize = 8;
 /// An API token as it came, unchecked: it can only be revoked.
 pub struct UnusableToken(String);
 
-/// A bearer token that lets a job request ID tokens: GitHub's (`$ACTIONS_ID_TOKEN_REQUEST_TOKEN`), or Google's access token.
+/// A bearer token that lets a job request ID tokens: GitHub's (`$ACTIONS_ID_TOKEN_REQUEST_TOKEN`), or Google's access
+/// token.
 pub struct RequestToken(String);
 
 /// An ID token: a JSON Web Token in which the CI system states the job's identity.
@@ -108,8 +110,9 @@ impl ApiToken {
         &self.0
     }
 
-    /// The host name of the index that minted it, as the token has it: to compare, not to show. PyPI's tokens are macaroons
-    /// (version 2, binary), which begin with their location. A length over 127 takes two bytes; no known index has such a name.
+    /// The host name of the index that minted it, as the token has it: to compare, not to show. PyPI's tokens are
+    /// macaroons (version 2, binary), which begin with their location. A length over 127 takes two bytes; no known
+    /// index has such a name.
     pub fn index_host(&self) -> Option<String> {
         const VERSION: u8 = 2;
         const LOCATION: u8 = 1;

@@ -1,7 +1,7 @@
 //! GitHub's workflow commands, and text from outside made harmless.
 //!
-//! For the runner, a line of a step's output is a command if it begins with `::name` (after spaces, in upper or lower case),
-//! or if it contains `##[name]`. A lone CR ends a line (actions/runner 258d6c8,
+//! For the runner, a line of a step's output is a command if it begins with `::name` (after spaces, in upper or lower
+//! case), or if it contains `##[name]`. A lone CR ends a line (actions/runner 258d6c8,
 //! `src/Runner.Common/ActionCommand.cs` and `src/Runner.Worker`).
 
 use std::ffi::OsStr;
@@ -13,16 +13,17 @@ const MAX_SHOWN_CHARS: usize = 300;
 /// The most that is shown of what a server or a program says.
 pub const MAX_MESSAGE_CHARS: usize = 1000;
 
-/// The workflow command for an annotation, which the runner shows on the job's page. `kind` is `error` or `warning`. The message may be any text; it is
-/// made harmless (the escapes are those of actions/toolkit, `packages/core/src/command.ts`).
+/// The workflow command for an annotation, which the runner shows on the job's page. `kind` is `error` or `warning`.
+/// The message may be any text; it is made harmless (the escapes are those of actions/toolkit,
+/// `packages/core/src/command.ts`).
 pub fn annotation(kind: &str, message: &str) -> String {
     let message = harmless(message).replace('%', "%25").replace('\n', "%0A");
     format!("::{kind} title=token-mint::{message}")
 }
 
-/// Markdown that shows the text as it is, on one line. Every punctuation mark is escaped (CommonMark, section 2.4), so the text
-/// can't start a link, image, table cell, HTML tag or code. The text is made harmless before that: a token with backslashes in
-/// it would not be recognised.
+/// Markdown that shows the text as it is, on one line. Every punctuation mark is escaped (CommonMark, section 2.4), so
+/// the text can't start a link, image, table cell, HTML tag or code. The text is made harmless before that: a token
+/// with backslashes in it would not be recognised.
 pub fn markdown(text: &str) -> String {
     let mut escaped = String::with_capacity(text.len() * 2);
     for c in harmless(text).chars() {
@@ -35,8 +36,8 @@ pub fn markdown(text: &str) -> String {
     escaped
 }
 
-/// The same for a sentence of ours: what stands between a pair of backticks is shown as code. Text from outside can bring more of
-/// them, and so move the pairs, but code is shown literally (section 6.1).
+/// The same for a sentence of ours: what stands between a pair of backticks is shown as code. Text from outside can
+/// bring more of them, and so move the pairs, but code is shown literally (section 6.1).
 pub fn prose(text: &str) -> String {
     let parts: Vec<&str> = text.split('`').collect();
     // Of an odd number, or of two in a row, it can't be told which make a pair.
@@ -47,9 +48,9 @@ pub fn prose(text: &str) -> String {
     parts.iter().enumerate().map(|(n, part)| if n % 2 == 0 { markdown(part) } else { code(part) }).collect()
 }
 
-/// Equivalent JSON on one line, without workflow commands and without characters that move the cursor or hide text.
-/// The characters that are escaped can only be in strings, where an escape means the same (RFC 8259, section 7). The white space
-/// that is replaced can only be between strings.
+/// Equivalent JSON on one line, without workflow commands and without characters that move the cursor or hide text. The
+/// characters that are escaped can only be in strings, where an escape means the same (RFC 8259, section 7). The white
+/// space that is replaced can only be between strings.
 pub fn json(text: &str) -> String {
     let mut escaped = String::with_capacity(text.len());
     for c in text.chars() {
@@ -81,8 +82,8 @@ pub fn sanitize(text: &str, max_chars: usize) -> String {
     }
 }
 
-/// Text without anything that looks like a token, without workflow commands, and without characters that are invisible, move the
-/// cursor or reorder text. Line feeds stay; other line breaks don't.
+/// Text without anything that looks like a token, without workflow commands, and without characters that are invisible,
+/// move the cursor or reorder text. Line feeds stay; other line breaks don't.
 pub fn harmless(text: &str) -> String {
     let plain = |c| match c {
         '\n' => '\n',
@@ -95,8 +96,8 @@ pub fn harmless(text: &str) -> String {
     plain.replace("::", ":\u{b7}:").replace("::", ":\u{b7}:").replace("##[", "#\u{b7}#[")
 }
 
-/// No control character, and none that is invisible or changes how others look: soft hyphen, zero-width, bidirectional controls,
-/// variation selectors, tags, and unusual line breaks.
+/// No control character, and none that is invisible or changes how others look: soft hyphen, zero-width, bidirectional
+/// controls, variation selectors, tags, and unusual line breaks.
 fn is_plain(c: char) -> bool {
     let is_invisible = matches!(c,
         '\u{ad}' | '\u{34f}' | '\u{61c}' | '\u{115f}' | '\u{1160}' | '\u{17b4}' | '\u{17b5}'

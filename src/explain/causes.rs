@@ -1,8 +1,10 @@
-//! Why the index said no: what its words and the ID token's claims prove, what they leave possible, and where to mend it.
+//! Why the index said no: what its words and the ID token's claims prove, what they leave possible, and where to mend
+//! it.
 //!
-//! How PyPI matches, and what it says when it does not: pypi/warehouse, `warehouse/oidc/models/_core.py`, `github.py` and
-//! `gitlab.py`. It looks whether the ID token has all claims that it needs; then it looks a publisher up by owner, owner ID,
-//! repository, workflow file and environment; only what it has found it checks claim by claim, and then it names the claim.
+//! How PyPI matches, and what it says when it does not: pypi/warehouse, `warehouse/oidc/models/_core.py`, `github.py`
+//! and `gitlab.py`. It looks whether the ID token has all claims that it needs; then it looks a publisher up by owner,
+//! owner ID, repository, workflow file and environment; only what it has found it checks claim by claim, and then it
+//! names the claim.
 
 use crate::error::{Cause, Error, Explanation, Kind, Reason, Result, Weight};
 use crate::explain::job::Job;
@@ -22,8 +24,8 @@ const BAD_NAMES: [(&str, &str); 5] = [
     ("is invalid", "it is not a name as projects have them"),
 ];
 
-/// Adds to what is said of a refusal what is behind it; nothing, where the index's reasons are not known. Where that leaves guesses
-/// on the publisher, `ask` is asked what the index publishes of the project.
+/// Adds to what is said of a refusal what is behind it; nothing, where the index's reasons are not known. Where that
+/// leaves guesses on the publisher, `ask` is asked what the index publishes of the project.
 pub fn explain_refusal(explanation: &mut Explanation, mut job: Job, ask: impl FnOnce(&str) -> Published) {
     let mut causes: Vec<Cause> = vec![];
     for cause in explanation.reasons.iter().flat_map(|reason| job.causes_of(reason)) {
@@ -49,8 +51,8 @@ pub fn explain_refusal(explanation: &mut Explanation, mut job: Job, ask: impl Fn
     explanation.causes = causes;
 }
 
-/// What is to be said of an identity before the index is asked for a token: `token-mint claims`. `ask` is asked what the index
-/// publishes of the project.
+/// What is to be said of an identity before the index is asked for a token: `token-mint claims`. `ask` is asked what
+/// the index publishes of the project.
 ///
 /// # Errors
 /// The index would refuse it for certain.
@@ -150,7 +152,8 @@ impl Job<'_> {
         }]
     }
 
-    /// What is behind the code `invalid-publisher`: there is no publisher, or the one that was found does not take the job.
+    /// What is behind the code `invalid-publisher`: there is no publisher, or the one that was found does not take the
+    /// job.
     fn no_publisher(&self, description: &str) -> Vec<Cause> {
         let (index, issuer) = (self.index.name(), self.issuer());
         let says = |words: &str| description.contains(words);
@@ -277,8 +280,8 @@ impl Job<'_> {
                  publishers of its own), or it was a pending one, which is gone after 30 days, or once it was used or refused"
             ),
         };
-        // The first run of a workflow, as GitHub counts them: nothing was registered yet, more often than not. TestPyPI's
-        // publishers are other than PyPI's, and few know.
+        // The first run of a workflow, as GitHub counts them: nothing was registered yet, more often than not.
+        // TestPyPI's publishers are other than PyPI's, and few know.
         let is_new = self.claims.text("run_number").as_deref() == Some("1") || self.index.is_testpypi();
         let texts = if is_new { [missing, differs] } else { [differs, missing] };
         self.runs_elsewhere().is_none().then(|| Cause::possible(texts.join(". Or ")).in_form())

@@ -1,5 +1,5 @@
-//! What points at a cause: what the index publishes of the project, and what is in the checkout. No proof, but the first thing to
-//! look at.
+//! What points at a cause: what the index publishes of the project, and what is in the checkout. No proof, but the
+//! first thing to look at.
 
 use crate::error::{Cause, Weight};
 use crate::explain::job::Job;
@@ -198,7 +198,8 @@ fn repository_at(host: &str, parts: usize, url: &str) -> Option<String> {
     is_repository.then(|| path.join("/")).map(|path| path.trim_end_matches(".git").to_owned())
 }
 
-/// The jobs of a workflow file that name an environment, each with its name. Enough of YAML for that: keys by their indentation.
+/// The jobs of a workflow file that name an environment, each with its name. Enough of YAML for that: keys by their
+/// indentation.
 fn environments(workflow: &str) -> Vec<(String, String)> {
     let (mut found, mut keys): (Vec<_>, Vec<(usize, &str)>) = (vec![], vec![]);
     for line in workflow.lines() {

@@ -1,8 +1,8 @@
-//! The message for each failure: what happened, what it means, what to do, and the exit status. Those about a request are in
-//! `src/requests.rs`, the causes of a refusal in `causes.rs`.
+//! The message for each failure: what happened, what it means, what to do, and the exit status. Those about a request
+//! are in `src/requests.rs`, the causes of a refusal in `causes.rs`.
 //!
-//! Rules for messages: plain words, no blame, no apology, and never a step that makes the project less safe. A hint is one thing
-//! to know or to try.
+//! Rules for messages: plain words, no blame, no apology, and never a step that makes the project less safe. A hint is
+//! one thing to know or to try.
 
 use std::fmt::Display;
 use std::io;
@@ -31,8 +31,8 @@ give the job that publishes this permission, in the workflow's file:
 
 // The reader
 
-/// The explanation of a failure, with a link to the section of the documentation that lists such failures. Only the action knows
-/// its address.
+/// The explanation of a failure, with a link to the section of the documentation that lists such failures. Only the
+/// action knows its address.
 pub fn of_failure(error: Error, env: &Env) -> Explanation {
     let section = match error.kind {
         Kind::Usage => "configuration",

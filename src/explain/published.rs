@@ -1,9 +1,9 @@
-//! What an index publishes of a project, to anybody: whether it is there, who owns it, and how its last release came about. It only
-//! serves explanations. Neither a token nor anything of the job but the project's name goes into these requests; whatever fails is
-//! left out (`--verbose` shows it), and nothing is tried again.
+//! What an index publishes of a project, to anybody: whether it is there, who owns it, and how its last release came
+//! about. It only serves explanations. Neither a token nor anything of the job but the project's name goes into these
+//! requests; whatever fails is left out (`--verbose` shows it), and nothing is tried again.
 //!
-//! `GET /pypi/PROJECT/json` ("JSON API"; 404 also for a project that has no release, so `GET /simple/PROJECT/` is asked, "Index
-//! API") and `GET /integrity/PROJECT/VERSION/FILE/provenance` ("Integrity API", all in PyPI Docs).
+//! `GET /pypi/PROJECT/json` ("JSON API"; 404 also for a project that has no release, so `GET /simple/PROJECT/` is
+//! asked, "Index API") and `GET /integrity/PROJECT/VERSION/FILE/provenance` ("Integrity API", all in PyPI Docs).
 
 use std::time::Duration;
 

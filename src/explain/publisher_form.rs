@@ -1,7 +1,8 @@
 //! A job's values for PyPI's form for trusted publishers, and the address of that form, filled in.
 //!
-//! Which claim fills which field: pypi/warehouse, `warehouse/oidc/models/{github,gitlab,google}.py`; the form's parameters:
-//! `warehouse/manage/views/oidc_publishers.py`; the publishers that the index shows: pypi_attestations, `Publisher`.
+//! Which claim fills which field: pypi/warehouse, `warehouse/oidc/models/{github,gitlab,google}.py`; the form's
+//! parameters: `warehouse/manage/views/oidc_publishers.py`; the publishers that the index shows: pypi_attestations,
+//! `Publisher`.
 
 use crate::claims::Claims;
 use crate::json::Object;
@@ -20,8 +21,8 @@ pub const WORKFLOW_NAME: &str = "Workflow name";
 const NAMESPACE: &str = "Namespace";
 const PROJECT_NAME: &str = "Project name";
 
-/// A field of the form: its name; its parameter in the form's address; the claim with a job's value; and the member with that of a
-/// publisher that the index shows. The value is a part of either.
+/// A field of the form: its name; its parameter in the form's address; the claim with a job's value; and the member
+/// with that of a publisher that the index shows. The value is a part of either.
 type Row = (&'static str, &'static str, (&'static str, Part), (&'static str, Part));
 type Part = fn(&str) -> Option<&str>;
 
@@ -112,8 +113,8 @@ impl Form {
         Form { provider, fields }
     }
 
-    /// The form as it was filled in for a publisher that the index shows; `None` for one of a kind that is not known, or that lacks
-    /// something: nothing is compared by halves.
+    /// The form as it was filled in for a publisher that the index shows; `None` for one of a kind that is not known,
+    /// or that lacks something: nothing is compared by halves.
     pub fn of_publisher(publisher: &Object) -> Option<Form> {
         let kind: String = publisher.get("kind").ok()?;
         let known = [Provider::GitHub, Provider::GitLab, Provider::Google];
@@ -127,7 +128,8 @@ impl Form {
         Some(Form { provider, fields: shown.map(field).collect::<Option<_>>()? })
     }
 
-    /// Where a job's form differs from this one, which is a publisher's for the same CI system: the publisher's field, and the job's.
+    /// Where a job's form differs from this one, which is a publisher's for the same CI system: the publisher's field,
+    /// and the job's.
     pub fn differing<'a>(&'a self, job: &'a Form) -> Vec<(&'a Field, &'a Field)> {
         let differs = |(publisher, job): &(&Field, &Field)| match (self.provider, publisher.name, &publisher.value) {
             (_, ENVIRONMENT_NAME, None) => false,
@@ -193,14 +195,15 @@ fn name(repository: &str) -> Option<&str> {
     repository.rsplit('/').next()
 }
 
-/// `FILE` in `OWNER/REPO/.github/workflows/FILE@REF`. The path ends before the first `@` that follows `.yml` or `.yaml`, as PyPI
-/// reads it: a ref may hold slashes and at-signs.
+/// `FILE` in `OWNER/REPO/.github/workflows/FILE@REF`. The path ends before the first `@` that follows `.yml` or
+/// `.yaml`, as PyPI reads it: a ref may hold slashes and at-signs.
 pub fn workflow_file(workflow_ref: &str) -> Option<&str> {
     let ends = [".yml@", ".yaml@"].iter().filter_map(|end| workflow_ref.find(end).map(|at| at + end.len() - 1));
     workflow_ref.get(..ends.min()?)?.rsplit('/').next()
 }
 
-/// `PATH.yml` in `gitlab.com/NAMESPACE/PROJECT//PATH.yml@REF`. The path ends before the last such `@`, as PyPI reads it.
+/// `PATH.yml` in `gitlab.com/NAMESPACE/PROJECT//PATH.yml@REF`. The path ends before the last such `@`, as PyPI reads
+/// it.
 fn pipeline_file(ci_config_ref_uri: &str) -> Option<&str> {
     let (_, path) = ci_config_ref_uri.split_once("//")?;
     let ends = [".yml@", ".yaml@"].iter().filter_map(|end| path.rfind(end).map(|at| at + end.len() - 1));

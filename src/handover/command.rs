@@ -1,5 +1,5 @@
-//! `-- COMMAND`: the upload tool is found before anything is minted, and runs with the API token in its environment, and
-//! nowhere else. It has our terminal, stdin and working directory, and gets the signals that we get.
+//! `-- COMMAND`: the upload tool is found before anything is minted, and runs with the API token in its environment,
+//! and nowhere else. It has our terminal, stdin and working directory, and gets the signals that we get.
 
 use std::ffi::{OsStr, OsString};
 use std::io;
@@ -22,11 +22,12 @@ use crate::text::shown;
 /// Where `execvp` looks where there is no `PATH` (musl's; glibc leaves the first out).
 const DEFAULT_PATH: &str = "/usr/local/bin:/bin:/usr/bin";
 
-/// How long a program that was asked to end is waited for, with all that it has started. GitHub sends SIGINT to a cancelled job,
-/// SIGTERM 7.5 seconds later and SIGKILL 2.5 seconds after that (on Windows Ctrl-C, then Ctrl-Break, then it ends all processes);
-/// until then the token has to be revoked.
+/// How long a program that was asked to end is waited for, with all that it has started. GitHub sends SIGINT to a
+/// cancelled job, SIGTERM 7.5 seconds later and SIGKILL 2.5 seconds after that (on Windows Ctrl-C, then Ctrl-Break,
+/// then it ends all processes); until then the token has to be revoked.
 const ENDING_TIMEOUT: Duration = Duration::from_secs(7);
-/// What comes sooner after the first signal is the same request to end: `timeout` sends its signal to a process and to its group.
+/// What comes sooner after the first signal is the same request to end: `timeout` sends its signal to a process and to
+/// its group.
 const SECOND_SIGNAL_AFTER: Duration = Duration::from_secs(1);
 
 /// A program that is about to be run.
@@ -52,8 +53,8 @@ impl Upload<'_> {
         Ok(Upload { name: shown(&program), command, index, env })
     }
 
-    /// Runs it to its end, without the variables `withheld`. Gives its exit status, or 128 and the number of the signal that ended
-    /// it, or should have; and the same in words.
+    /// Runs it to its end, without the variables `withheld`. Gives its exit status, or 128 and the number of the signal
+    /// that ended it, or should have; and the same in words.
     pub fn run(self, minted: &Minted, withheld: &[String], deadline: Deadline, log: Log) -> Result<(u8, String)> {
         let Upload { name, mut command, index, env } = self;
         Error::if_signal_came(deadline)?;
@@ -74,8 +75,9 @@ impl Upload<'_> {
     }
 }
 
-/// Waits for its end, and forwards what signals come. Once it was asked to end, what it has started is waited for, too, but
-/// neither longer than [`ENDING_TIMEOUT`] nor beyond a second signal. Gives the exit status, and how it ended in words.
+/// Waits for its end, and forwards what signals come. Once it was asked to end, what it has started is waited for, too,
+/// but neither longer than [`ENDING_TIMEOUT`] nor beyond a second signal. Gives the exit status, and how it ended in
+/// words.
 fn wait(mut child: Spawned) -> io::Result<(u8, String)> {
     let mut asked: Option<(i32, Instant)> = None;
     loop {
@@ -126,8 +128,8 @@ fn code(status: ExitStatus) -> u8 {
     status.code().and_then(|code| u8::try_from(code).ok()).unwrap_or(u8::MAX)
 }
 
-/// Looks for the program as `execvp` does: in the folders of `PATH`, or at the path that it is. The first file that can be run
-/// counts; should there be none, the first that can't.
+/// Looks for the program as `execvp` does: in the folders of `PATH`, or at the path that it is. The first file that can
+/// be run counts; should there be none, the first that can't.
 fn find(name: &OsStr, env: &Env) -> Result<PathBuf> {
     let is_path = Path::new(name).file_name() != Some(name);
     let default = if is_path || env.is_set("PATH") { "" } else { DEFAULT_PATH };
@@ -143,8 +145,8 @@ fn find(name: &OsStr, env: &Env) -> Result<PathBuf> {
     Err(first.unwrap_or_else(|| messages::no_program(&shown(name))))
 }
 
-/// The files that a path may stand for. On Windows, its extension says that a file can be run, and a path without one of these
-/// stands for the files that have one, in this order.
+/// The files that a path may stand for. On Windows, its extension says that a file can be run, and a path without one
+/// of these stands for the files that have one, in this order.
 fn files(path: PathBuf) -> Vec<PathBuf> {
     const EXTENSIONS: [&str; 4] = ["com", "exe", "bat", "cmd"];
     let is_known = |extension: &OsStr| EXTENSIONS.iter().any(|known| extension.eq_ignore_ascii_case(known));
@@ -154,13 +156,13 @@ fn files(path: PathBuf) -> Vec<PathBuf> {
     EXTENSIONS.iter().map(|extension| [path.as_os_str(), extension.as_ref()].join(OsStr::new(".")).into()).collect()
 }
 
-/// Why this file can't be run by us, as far as that can be known without doing so: it, or the interpreter that a script's first
-/// line names, as the kernel reads it (`execve(2)`). What we can't read is no script to us.
+/// Why this file can't be run by us, as far as that can be known without doing so: it, or the interpreter that a
+/// script's first line names, as the kernel reads it (`execve(2)`). What we can't read is no script to us.
 #[cfg(unix)]
 fn why_not_run(path: &Path) -> Option<String> {
     const MAX_LINE_BYTES: u64 = 256;
-    // The kernel's word: it knows all modes and mounts. It asks for the real user, who is the effective one: nobody installs us
-    // `setuid`.
+    // The kernel's word: it knows all modes and mounts. It asks for the real user, who is the effective one: nobody
+    // installs us `setuid`.
     let is_runnable = |path: &Path| rustix::fs::access(path, rustix::fs::Access::EXEC_OK).is_ok();
     if !is_runnable(path) {
         return Some("this user may not execute it, or its file system is `noexec`".to_owned());

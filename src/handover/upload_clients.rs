@@ -1,7 +1,7 @@
 //! The variables that upload clients read: for the API token, and for the index.
 //!
-//! Each row was looked up in the client's documentation and source, and each client is run by `make test-clients`: twine 7,
-//! uv 0.13, flit 4, hatch 1.18, PDM 2.29, maturin 1.16, Poetry 2.5.
+//! Each row was looked up in the client's documentation and source, and each client is run by `make test-clients`:
+//! twine 7, uv 0.13, flit 4, hatch 1.18, PDM 2.29, maturin 1.16, Poetry 2.5.
 
 use crate::env::{API_TOKEN, Env};
 use crate::error::Result;
@@ -11,8 +11,8 @@ use crate::index_api::Minted;
 
 /// An upload client, as the variables that it reads.
 ///
-/// An option of COMMAND may name another index than the one that the token is for. Then the upload must fail, or go to that other
-/// index, which refuses the token. So the index is given in a variable that does not win over the option.
+/// An option of COMMAND may name another index than the one that the token is for. Then the upload must fail, or go to
+/// that other index, which refuses the token. So the index is given in a variable that does not win over the option.
 struct Client {
     /// Where it reads a user's name.
     user: Option<&'static str>,
@@ -63,8 +63,8 @@ impl Client {
     }
 }
 
-/// Both credentials and index, so that no client sends the token to another index. A variable without a value is unset. A URL
-/// at the right index that the user has set stays: its path may differ from ours.
+/// Both credentials and index, so that no client sends the token to another index. A variable without a value is unset.
+/// A URL at the right index that the user has set stays: its path may differ from ours.
 pub fn variables(minted: &Minted, index: &Index, env: &Env) -> Vec<(&'static str, Option<String>)> {
     let token = || Some(minted.token.reveal().to_owned());
     let mut variables = vec![];

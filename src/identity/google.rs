@@ -1,6 +1,6 @@
-//! Google Cloud: the metadata server issues an ID token of the machine's service account. For another service account, it
-//! issues an access token, and Google's IAM issues an ID token for that (Google Cloud Docs, "Verify the identity of a VM",
-//! "Create short-lived credentials for a service account").
+//! Google Cloud: the metadata server issues an ID token of the machine's service account. For another service account,
+//! it issues an access token, and Google's IAM issues an ID token for that (Google Cloud Docs, "Verify the identity of
+//! a VM", "Create short-lived credentials for a service account").
 
 use std::path::Path;
 

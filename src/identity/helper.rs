@@ -15,8 +15,8 @@ use crate::text::{self, MAX_MESSAGE_CHARS};
 
 /// The most that is kept of each stream. An ID token has some two thousand bytes.
 const MAX_OUTPUT_BYTES: usize = 64 * 1024;
-/// How long to wait for the rest of its output after it has ended. Its streams end then, unless a program that it started
-/// keeps them open.
+/// How long to wait for the rest of its output after it has ended. Its streams end then, unless a program that it
+/// started keeps them open.
 const REST_TIMEOUT: Duration = Duration::from_millis(500);
 
 /// Buildkite Docs, "OIDC in Buildkite Pipelines".
@@ -57,8 +57,8 @@ fn id_token(provider: &str, program: &str, arguments: &[&str], deadline: Deadlin
     id_token.map_err(|fault| failed(Kind::Trouble, format!("printed no ID token: {fault}"), messages::OTHER_PROVIDER))
 }
 
-/// The end of its stderr, which is the most useful part, on one line. Tokens are redacted before the text is cut: half a token
-/// would not be recognised.
+/// The end of its stderr, which is the most useful part, on one line. Tokens are redacted before the text is cut: half
+/// a token would not be recognised.
 fn last_words(bytes: &[u8]) -> String {
     let text = redact_tokens(&String::from_utf8_lossy(bytes));
     let start = text.chars().count().saturating_sub(MAX_MESSAGE_CHARS);

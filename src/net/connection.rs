@@ -1,7 +1,7 @@
 //! A connection to a server. This is the only file that opens one.
 //!
-//! minreq 3.0.0 can't be told to set TCP_NODELAY, gives a host's first address all of the time, takes
-//! proxies from the environment by rules of its own, and reads a proxy's answer wrongly. So connections are made here: directly or
+//! minreq 3.0.0 can't be told to set TCP_NODELAY, gives a host's first address all of the time, takes proxies from the
+//! environment by rules of its own, and reads a proxy's answer wrongly. So connections are made here: directly or
 //! through a proxy, with TCP_NODELAY, and before they are needed if possible. `relay.rs` lets minreq use them.
 
 use std::fmt::Display;
@@ -26,8 +26,8 @@ const ADDRESS_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long to wait for a server on the machine's own network: a slower one is not there.
 const NEXT_DOOR_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// A connection that is being made, by a thread that knows no deadline: to look up a name can't be interrupted. Whoever waits for
-/// it does.
+/// A connection that is being made, by a thread that knows no deadline: to look up a name can't be interrupted. Whoever
+/// waits for it does.
 pub struct Connection {
     /// Where it leads to: scheme and authority.
     pub origin: String,
@@ -60,8 +60,8 @@ impl Connection {
         connected.unwrap_or_else(|ended| Err(unreachable(&format!("no connection: {ended}"))))
     }
 
-    /// Waits for a connection that was opened before it was needed; `None` if it failed or is closed by now, so that another
-    /// attempt may help.
+    /// Waits for a connection that was opened before it was needed; `None` if it failed or is closed by now, so that
+    /// another attempt may help.
     ///
     /// # Errors
     /// [`HttpError`]; nothing was sent.

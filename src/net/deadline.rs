@@ -77,7 +77,8 @@ impl Deadline {
         Ended::TimedOut(self.timeout.as_secs())
     }
 
-    /// What `look` finds, asked again and again: every now and then, and when [`Background`] work is done that this thread began.
+    /// What `look` finds, asked again and again: every now and then, and when [`Background`] work is done that this
+    /// thread began.
     ///
     /// # Errors
     /// [`Ended`], if the deadline came first.
@@ -114,7 +115,8 @@ impl Deadline {
     }
 }
 
-/// Work in a thread of its own, which is left to itself once nobody waits for it: to look up a name can't be interrupted, say.
+/// Work in a thread of its own, which is left to itself once nobody waits for it: to look up a name can't be
+/// interrupted, say.
 pub struct Background<T> {
     spawned_at: Instant,
     has_started: Arc<AtomicBool>,
@@ -122,8 +124,8 @@ pub struct Background<T> {
 }
 
 impl<T: Send + 'static> Background<T> {
-    /// Begins the work. A thread that has no memory to start with panics in std, and nothing but its silence tells. So this is no
-    /// channel: its end would be dropped there, and that aborts.
+    /// Begins the work. A thread that has no memory to start with panics in std, and nothing but its silence tells. So
+    /// this is no channel: its end would be dropped there, and that aborts.
     ///
     /// # Errors
     /// Whatever the operating system says, where no thread can be made.

@@ -1,10 +1,10 @@
-//! One HTTP request and its reply, under the deadline. The only file that sends by minreq: `connection.rs` makes its connections,
-//! `relay.rs` lets it use them.
+//! One HTTP request and its reply, under the deadline. The only file that sends by minreq: `connection.rs` makes its
+//! connections, `relay.rs` lets it use them.
 //!
 //! What minreq 3.0.0 does that we don't want, and what is done about it here:
 //! - it follows redirects, with the `Authorization` header: switched off;
-//! - it counts a reply's header bytes down to its limit, and can wrap below zero: it gets no limit, and the connection's bound on
-//!   all bytes stands in for it;
+//! - it counts a reply's header bytes down to its limit, and can wrap below zero: it gets no limit, and the
+//!   connection's bound on all bytes stands in for it;
 //! - it reads a body without bound, and gives a cut-off one back as if whole: read lazily, counted, compared with
 //!   `Content-Length`. Of a body in chunks it does not tell whether the last one came; there the JSON object's own end
 //!   has to do, since no part of one is well formed;
@@ -37,8 +37,8 @@ compile_error!("mozilla-roots would win silently: add --no-default-features to -
 #[cfg(not(any(feature = "mozilla-roots", feature = "system-roots")))]
 compile_error!("without certificate authorities there is no https: enable mozilla-roots or system-roots");
 
-/// The most that is read of a reply's body, if nothing else is said. The protocol's replies are a few hundred bytes, an ID token two
-/// thousand.
+/// The most that is read of a reply's body, if nothing else is said. The protocol's replies are a few hundred bytes, an
+/// ID token two thousand.
 const MAX_BODY_BYTES: usize = 64 * 1024;
 /// The most that may come around a body: the header, chunks, and TLS.
 const MAX_AROUND_BYTES: usize = 192 * 1024;
@@ -118,8 +118,8 @@ impl Http {
         Http { max_body_bytes, ..self.clone() }
     }
 
-    /// Begins to connect to a URL's server, while there is something else to wait for. The next request there takes this
-    /// connection. That it can't be made is nobody's trouble until then.
+    /// Begins to connect to a URL's server, while there is something else to wait for. The next request there takes
+    /// this connection. That it can't be made is nobody's trouble until then.
     pub fn connect_early(&self, url: &Url) {
         *self.early.borrow_mut() = Connection::open(url, self.proxies.for_url(url)).ok();
     }
@@ -188,8 +188,9 @@ impl Http {
     }
 }
 
-/// Has a panic of this program end it with no word of what was in it, as any reply that is not what the protocol says. One in a
-/// thread is most likely minreq's, which panics where CONNECT can't be written; then there is no reply. Call it first of all.
+/// Has a panic of this program end it with no word of what was in it, as any reply that is not what the protocol says.
+/// One in a thread is most likely minreq's, which panics where CONNECT can't be written; then there is no reply. Call
+/// it first of all.
 pub fn install_panic_hook() {
     std::panic::set_hook(Box::new(|panic| {
         while thread::current().name() != Some("main") {

@@ -1,5 +1,6 @@
-//! What is read of HTTP/1.1 (RFC 9112) without minreq: a proxy's answer, and the final reply after an interim one (1xx). A client has
-//! to read on after an interim reply (RFC 9110, section 15.2). minreq 3.0.0 stops there, and takes the rest for its body.
+//! What is read of HTTP/1.1 (RFC 9112) without minreq: a proxy's answer, and the final reply after an interim one
+//! (1xx). A client has to read on after an interim reply (RFC 9110, section 15.2). minreq 3.0.0 stops there, and takes
+//! the rest for its body.
 
 use std::io::{self, ErrorKind, Read};
 
@@ -8,7 +9,8 @@ use crate::net::http_error::HttpError;
 /// The most that is read of a line: a header's, or a chunk's length.
 const MAX_LINE_BYTES: usize = 8 * 1024;
 
-/// Reads the head of the next reply that is not interim: its status and headers, with names in lower case. (101 counts as final: what follows it is not HTTP.)
+/// Reads the head of the next reply that is not interim: its status and headers, with names in lower case. (101 counts
+/// as final: what follows it is not HTTP.)
 ///
 /// # Errors
 /// [`HttpError`]

@@ -1,5 +1,5 @@
-//! Which proxy, if any, a request goes through: `https_proxy`, `all_proxy` and `no_proxy`, read as curl does
-//! (curl's manual page, "ENVIRONMENT", and `lib/noproxy.c`). A proxy that can't be used is an error, never a direct connection.
+//! Which proxy, if any, a request goes through: `https_proxy`, `all_proxy` and `no_proxy`, read as curl does (curl's
+//! manual page, "ENVIRONMENT", and `lib/noproxy.c`). A proxy that can't be used is an error, never a direct connection.
 
 use crate::env::Env;
 use crate::net::url::{Url, parse_port};
@@ -98,8 +98,8 @@ fn decode(text: &str) -> Option<String> {
     String::from_utf8(bytes).ok().filter(|text| !text.chars().any(char::is_control))
 }
 
-/// True if a list such as `example.org, .example.net:8443` contains the host or a domain of it, and the port if the entry has
-/// one. `*` matches every host.
+/// True if a list such as `example.org, .example.net:8443` contains the host or a domain of it, and the port if the
+/// entry has one. `*` matches every host.
 fn is_exempt(host: &str, port: u16, list: &str) -> bool {
     let is_address = host.parse::<std::net::Ipv4Addr>().is_ok();
     list.split([',', ' ', '\t']).any(|entry| {

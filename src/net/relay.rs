@@ -1,6 +1,6 @@
-//! Lets minreq use a connection that this program has opened. For minreq, this process is a proxy on loopback, which passes on what
-//! minreq and the server send. So the deadline, signals and the bound on a reply's bytes act here: each closes the connection, and
-//! minreq notices.
+//! Lets minreq use a connection that this program has opened. For minreq, this process is a proxy on loopback, which
+//! passes on what minreq and the server send. So the deadline, signals and the bound on a reply's bytes act here: each
+//! closes the connection, and minreq notices.
 
 use std::collections::hash_map::RandomState;
 use std::hash::{BuildHasher, Hasher};
@@ -39,17 +39,19 @@ impl Relay {
     pub fn new() -> io::Result<Relay> {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
         listener.set_nonblocking(true)?;
-        // Its seed is the operating system's (std). What passes here is encrypted besides: a stranger could only get in the way.
+        // Its seed is the operating system's (std). What passes here is encrypted besides: a stranger could only get in
+        // the way.
         let user = format!("relay:{:016x}", RandomState::new().build_hasher().finish());
         let as_proxy = minreq::Proxy::new(format!("http://{user}@{}", listener.local_addr()?));
         Ok(Relay { as_proxy: as_proxy.map_err(io::Error::other)?, listener, greeting: STANDARD.encode(user) })
     }
 
-    /// Passes on what minreq and the server send, until minreq has closed its end. The server may send no more than so many bytes:
-    /// a reply's header and body, and TLS around them.
+    /// Passes on what minreq and the server send, until minreq has closed its end. The server may send no more than so
+    /// many bytes: a reply's header and body, and TLS around them.
     ///
     /// # Errors
-    /// [`HttpError`], if something else ended it: the deadline, a signal, the bound on bytes, or that minreq did not connect in time.
+    /// [`HttpError`], if something else ended it: the deadline, a signal, the bound on bytes, or that minreq did not
+    /// connect in time.
     pub fn run(&self, remote: &TcpStream, max_received_bytes: usize, deadline: Deadline) -> Result<(), HttpError> {
         let local = self.caller_with_password(deadline)?;
         (&local).write_all(b"HTTP/1.1 200 OK\r\n\r\n")?;
@@ -65,8 +67,9 @@ impl Relay {
                 _ if received > max_received_bytes => return Err(HttpError::too_long(max_received_bytes)),
                 (Some(0), None | Some(0)) => return Ok(()),
                 (Some(_), _) => {
-                    // minreq does not set TCP_NODELAY on its end, so it waits for an acknowledgement before it sends the request, and
-                    // Linux may delay that by 40 ms. Linux resets this setting by itself (`tcp(7)`), so it is set again and again.
+                    // minreq does not set TCP_NODELAY on its end, so it waits for an acknowledgement before it sends
+                    // the request, and Linux may delay that by 40 ms. Linux resets this setting by itself (`tcp(7)`),
+                    // so it is set again and again.
                     #[cfg(target_os = "linux")]
                     let _ = rustix::net::sockopt::set_tcp_quickack(&local, true);
                 }
@@ -131,7 +134,8 @@ impl Caller {
     }
 }
 
-/// Passes on some of what has come from one end, and returns how many bytes: `None` if nothing has, 0 if nothing more can come or go.
+/// Passes on some of what has come from one end, and returns how many bytes: `None` if nothing has, 0 if nothing more
+/// can come or go.
 fn pass(
     mut from: &TcpStream,
     mut to: &TcpStream,
@@ -161,8 +165,8 @@ fn pass(
     Ok(Some(came))
 }
 
-/// Waits until one of these is ready, or for a moment. If the system has no memory for that, it waits for a moment, too: a reply
-/// with a token may still be on its way.
+/// Waits until one of these is ready, or for a moment. If the system has no memory for that, it waits for a moment,
+/// too: a reply with a token may still be on its way.
 fn wait(ends: &mut [PollFd], deadline: Deadline) -> Result<(), HttpError> {
     if let Some(ended) = deadline.ended() {
         return Err(ended.into());

@@ -13,8 +13,8 @@ const HTTP_PORT: u16 = 80;
 /// An absolute `https` URL, or an `http` one whose host is this very machine.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Url {
-    /// Scheme, host and port in one spelling, so that they can be compared: lower case, no default port, no slash at the end,
-    /// for example `https://example.org:8443`.
+    /// Scheme, host and port in one spelling, so that they can be compared: lower case, no default port, no slash at
+    /// the end, for example `https://example.org:8443`.
     origin: String,
     /// Begins with `/`, and includes the query.
     path_and_query: String,
@@ -130,8 +130,8 @@ impl fmt::Display for Url {
     }
 }
 
-/// True for an IPv4 address or a host name. rustls accepts nothing else. A last label that is a number could be another form of
-/// an address (`127.1`, `0x7f000001`).
+/// True for an IPv4 address or a host name. rustls accepts nothing else. A last label that is a number could be another
+/// form of an address (`127.1`, `0x7f000001`).
 fn is_host(host: &str) -> bool {
     let is_label = |label: &str| {
         (1..=63).contains(&label.len())

@@ -24,7 +24,8 @@ pub fn read(path: &Path, max_bytes: u64) -> Option<Vec<u8>> {
     })
 }
 
-/// The names of what is in a folder, as far as they are UTF-8; none where there is no such folder, or none that can be read soon.
+/// The names of what is in a folder, as far as they are UTF-8; none where there is no such folder, or none that can be
+/// read soon.
 pub fn names(folder: &Path) -> Vec<String> {
     let folder = folder.to_owned();
     let entries = soon(move || Ok(fs::read_dir(folder)?.take(MAX_NAMES).flatten().collect::<Vec<_>>()));

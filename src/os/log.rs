@@ -1,16 +1,16 @@
 //! What a person reads while the program runs: short lines on stderr. stdout is for the API token alone.
 //!
-//! This is the one place that writes to stderr, and whatever was put into a message, from wherever it came, what is written keeps
-//! these rules:
-//! - each line is harmless: no workflow command, no character that moves the cursor or hides text, nothing that looks like an API
-//!   token or an ID token ([`harmless`]). A name that looks like one is hidden, too.
-//! - only the first line of a message begins at the margin, with `token-mint: `; the others are indented. So no text from outside
-//!   can look like a message of ours.
+//! This is the one place that writes to stderr, and whatever was put into a message, from wherever it came, what is
+//! written keeps these rules:
+//! - each line is harmless: no workflow command, no character that moves the cursor or hides text, nothing that looks
+//!   like an API token or an ID token ([`harmless`]). A name that looks like one is hidden, too.
+//! - only the first line of a message begins at the margin, with `token-mint: `; the others are indented. So no text
+//!   from outside can look like a message of ours.
 //! - only a mask and an annotation are commands. They begin a line, else the runner would not see them.
 //! - a stderr that nobody reads holds the program for a second in all.
 //!
-//! What only the source can do is done there: to cut a text from outside to a length, to keep it on one line, and to take out a
-//! secret that looks like any other word.
+//! What only the source can do is done there: to cut a text from outside to a length, to keep it on one line, and to
+//! take out a secret that looks like any other word.
 
 use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};

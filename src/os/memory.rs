@@ -4,8 +4,8 @@ use std::alloc::System;
 
 use zeroizing_alloc::ZeroAlloc;
 
-/// Wipes memory when it is freed. The tokens' own types could do that for themselves, but not for the copies that HTTP, TLS
-/// and JSON make of them.
+/// Wipes memory when it is freed. The tokens' own types could do that for themselves, but not for the copies that HTTP,
+/// TLS and JSON make of them.
 #[global_allocator]
 static ALLOCATOR: ZeroAlloc<System> = ZeroAlloc(System);
 

@@ -1,5 +1,5 @@
-//! The signals that ask a program to end. They are noted from the first moment on, so that whatever waits can end, and whatever
-//! token there is can be revoked; and they are forwarded to COMMAND.
+//! The signals that ask a program to end. They are noted from the first moment on, so that whatever waits can end, and
+//! whatever token there is can be revoked; and they are forwarded to COMMAND.
 
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -54,8 +54,9 @@ mod platform {
 
     /// These ask a program to end. Whoever sends one may send SIGKILL before long.
     const ENDING: [Signal; 4] = [Signal::HUP, Signal::INT, Signal::QUIT, Signal::TERM];
-    /// These end a program that has no handler for them, and mean to any other what it makes of them. Left out are those that say
-    /// that the program itself is broken, and the real-time signals, which nobody sends to a program that does not expect them.
+    /// These end a program that has no handler for them, and mean to any other what it makes of them. Left out are
+    /// those that say that the program itself is broken, and the real-time signals, which nobody sends to a program
+    /// that does not expect them.
     const OTHERS: &[Signal] = &[
         Signal::USR1,
         Signal::USR2,
@@ -72,13 +73,13 @@ mod platform {
         Signal::STKFLT,
     ];
 
-    /// From now on a signal that would end this process is noted instead. One that is ignored (`nohup`, a shell's background
-    /// job) stays so, here and in COMMAND. Call it first of all: the kernel drops a signal to a container's first process that
-    /// has no handler for it (`kill(2)`).
+    /// From now on a signal that would end this process is noted instead. One that is ignored (`nohup`, a shell's
+    /// background job) stays so, here and in COMMAND. Call it first of all: the kernel drops a signal to a container's
+    /// first process that has no handler for it (`kill(2)`).
     ///
-    /// Two more get a handler that does nothing, for what would be lost otherwise. The exit status of children: whoever started us
-    /// may ignore SIGCHLD, which we inherit (`waitpid(2)`). And that a file may not grow (`setrlimit(2)`): SIGXFSZ would end
-    /// us, with the API token in hand.
+    /// Two more get a handler that does nothing, for what would be lost otherwise. The exit status of children: whoever
+    /// started us may ignore SIGCHLD, which we inherit (`waitpid(2)`). And that a file may not grow (`setrlimit(2)`):
+    /// SIGXFSZ would end us, with the API token in hand.
     pub fn install_handlers() {
         let ignored = ignored();
         for signal in ENDING.iter().chain(OTHERS).map(|signal| signal.as_raw()) {
@@ -102,8 +103,8 @@ mod platform {
         is_group_leader: bool,
     }
 
-    /// Starts a program. Where there is a terminal, it stays in our process group, and can read what is typed. Where there is
-    /// none, it leads one of its own: then what is sent to our whole group reaches it once.
+    /// Starts a program. Where there is a terminal, it stays in our process group, and can read what is typed. Where
+    /// there is none, it leads one of its own: then what is sent to our whole group reaches it once.
     ///
     /// # Errors
     /// Those of [`Command::spawn`].
@@ -114,22 +115,22 @@ mod platform {
         spawn_group(command)
     }
 
-    /// Starts a program that leads a process group of its own: then a signal can be sent to all that it has started (a shell
-    /// that waits for an upload passes none on).
+    /// Starts a program that leads a process group of its own: then a signal can be sent to all that it has started (a
+    /// shell that waits for an upload passes none on).
     ///
     /// # Errors
     /// Those of [`Command::spawn`].
     pub fn spawn_group(command: &mut Command) -> io::Result<Spawned> {
-        // What it leaves behind becomes a child of ours when its parent ends. A container's first process need not be one
-        // that waits for such children, and then they would stay in the group for ever.
+        // What it leaves behind becomes a child of ours when its parent ends. A container's first process need not be
+        // one that waits for such children, and then they would stay in the group for ever.
         #[cfg(target_os = "linux")]
         let _ = rustix::process::set_child_subreaper(Some(rustix::process::getpid()));
         command.process_group(0).spawn().map(|process| Spawned { process, is_group_leader: true })
     }
 
     impl Spawned {
-        /// Forwards a signal to a program that was not waited for yet, or that left stragglers: a CI system, or whoever stops a
-        /// container, tells this process alone. True if it asks the program to end.
+        /// Forwards a signal to a program that was not waited for yet, or that left stragglers: a CI system, or whoever
+        /// stops a container, tells this process alone. True if it asks the program to end.
         pub fn forward(&self, signal: i32) -> bool {
             let Some(signal) = Signal::from_named_raw(signal) else { return false };
             // A terminal's keys reach the whole group by themselves, and whoever presses them sees what becomes of it.
@@ -144,8 +145,8 @@ mod platform {
             asks_to_end
         }
 
-        /// Ends it, and all that it has started where it leads a group. It may take its time, or be another user's: don't
-        /// wait for it.
+        /// Ends it, and all that it has started where it leads a group. It may take its time, or be another user's:
+        /// don't wait for it.
         pub fn kill(&mut self) {
             self.send(Signal::KILL);
         }
@@ -155,8 +156,8 @@ mod platform {
             let _ = if self.is_group_leader { kill_process_group(pid, signal) } else { kill_process(pid, signal) };
         }
 
-        /// True while anything is left of the group that it leads. Ask once it has been waited for: what has ended of the rest
-        /// is waited for here.
+        /// True while anything is left of the group that it leads. Ask once it has been waited for: what has ended of
+        /// the rest is waited for here.
         pub fn has_stragglers(&self) -> bool {
             if !self.is_group_leader {
                 return false;
@@ -167,15 +168,15 @@ mod platform {
         }
     }
 
-    /// True if we have a controlling terminal that a program could read from. In a bare folder (`chroot`) there may be no
-    /// /dev/tty.
+    /// True if we have a controlling terminal that a program could read from. In a bare folder (`chroot`) there may be
+    /// no /dev/tty.
     fn has_terminal() -> bool {
         let ours = |stream: &dyn AsFd| tcgetsid(stream.as_fd()).is_ok_and(|session| getsid(None) == Ok(session));
         File::open("/dev/tty").is_ok() || ours(&stdin()) || ours(&stdout()) || ours(&stderr())
     }
 
-    /// The signals that this process was started with as ignored, a bit each; the lowest is signal 1 (`proc(5)`). Where there
-    /// is no such file, SIGHUP is taken to be: `nohup` ignores it.
+    /// The signals that this process was started with as ignored, a bit each; the lowest is signal 1 (`proc(5)`). Where
+    /// there is no such file, SIGHUP is taken to be: `nohup` ignores it.
     fn ignored() -> u64 {
         let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
         let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
@@ -183,10 +184,11 @@ mod platform {
     }
 }
 
-/// On Windows, Ctrl-C and Ctrl-Break are events of a console. All programs of that console get them, so there is nothing to send.
+/// On Windows, Ctrl-C and Ctrl-Break are events of a console. All programs of that console get them, so there is
+/// nothing to send.
 ///
-/// A console that is closed, or a user who logs off, is an event, too. Windows ends a program as soon as its handler of such an
-/// event returns, and that of ctrlc returns at once. So then nothing is revoked.
+/// A console that is closed, or a user who logs off, is an event, too. Windows ends a program as soon as its handler of
+/// such an event returns, and that of ctrlc returns at once. So then nothing is revoked.
 #[cfg(windows)]
 mod platform {
     use std::io;

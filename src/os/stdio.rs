@@ -1,5 +1,5 @@
-//! stdout and stderr, the two streams that others made for us: whether they lead anywhere, and writes to them that end. A pipe
-//! that nobody reads would hold a plain write for ever.
+//! stdout and stderr, the two streams that others made for us: whether they lead anywhere, and writes to them that end.
+//! A pipe that nobody reads would hold a plain write for ever.
 //!
 //! This is not std's way to write: std takes a stream that is not open for writing for a success (`handle_ebadf` in
 //! library/std/src/io/stdio.rs).
@@ -31,8 +31,8 @@ mod platform {
         Ok(())
     }
 
-    /// Writes as much as does not block: a pipe that is ready takes that much at once (`PIPE_BUF` in `pipe(7)`). `None` if the
-    /// stream is not ready.
+    /// Writes as much as does not block: a pipe that is ready takes that much at once (`PIPE_BUF` in `pipe(7)`). `None`
+    /// if the stream is not ready.
     fn write_if_ready(stream: BorrowedFd, bytes: &[u8]) -> Option<io::Result<usize>> {
         let at_once = Timespec { tv_sec: 0, tv_nsec: 0 };
         let written = poll(&mut [PollFd::new(&stream, PollFlags::OUT)], Some(&at_once)).and_then(|ready| match ready {
@@ -79,7 +79,8 @@ mod platform {
         })?
     }
 
-    /// True where the stream can't be written to, or is NUL: there is no other device but for consoles that programs are given.
+    /// True where the stream can't be written to, or is NUL: there is no other device but for consoles that programs
+    /// are given.
     pub fn leads_nowhere(stream: impl AsHandle + IsTerminal) -> bool {
         let written_to = file(&stream).and_then(|mut file| file.write(&[]).and_then(|_| winapi_util::file::typ(&file)));
         !stream.is_terminal() && !written_to.is_ok_and(|place| !place.is_char())

@@ -1,9 +1,9 @@
-//! [act](https://github.com/nektos/act), which runs a workflow as GitHub's runner does, here on this machine itself: without
-//! containers, and with no network of its own.
+//! [act](https://github.com/nektos/act), which runs a workflow as GitHub's runner does, here on this machine itself:
+//! without containers, and with no network of its own.
 //!
 //! It is not GitHub's runner in everything. It sets more variables in a composite action's scripts than that: `make
-//! lint-action` looks for their use. It sees a workflow command at the start of a line only. A process that a step leaves
-//! behind ends with the step.
+//! lint-action` looks for their use. It sees a workflow command at the start of a line only. A process that a step
+//! leaves behind ends with the step.
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};

@@ -298,7 +298,8 @@ impl Job {
     /// Runs it: red, all these pieces in the log, and no output.
     #[track_caller]
     pub fn assert_fails(&self, pieces: &[&str]) -> Outcome {
-        // act does not wait for the last words of a step that fails, and then an annotation is missing, which there always is.
+        // act does not wait for the last words of a step that fails, and then an annotation is missing, which there
+        // always is.
         let mut outcome = self.run();
         for _ in 0..2 {
             if !outcome.log.contains("::error title=token-mint::") {

@@ -1,7 +1,7 @@
 //! Tests of the action: workflows run by a real workflow runner, with servers on loopback only.
 //!
-//! `make test-action` runs them, on Linux. They need busybox, dash, curl, git and wget, and python3 with venv to install
-//! the runner.
+//! `make test-action` runs them, on Linux. They need busybox, dash, curl, git and wget, and python3 with venv to
+//! install the runner.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::print_stdout, dead_code)]
 

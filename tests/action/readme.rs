@@ -1,5 +1,5 @@
-//! The workflows of the README and of docs/github-actions.md run as they stand there, with each of their upload steps, and the pages
-//! say what action.yml says.
+//! The workflows of the README and of docs/github-actions.md run as they stand there, with each of their upload steps,
+//! and the pages say what action.yml says.
 
 use std::fs;
 
@@ -35,8 +35,8 @@ fn publish(steps: Option<&str>) -> (Job, String) {
     run_workflow(&format!("{}{}", &workflow[..start], steps.unwrap_or(&workflow[start..])))
 }
 
-/// Runs a workflow that publishes once. The upload tool is one that writes down what it is told and the variables that it would
-/// read.
+/// Runs a workflow that publishes once. The upload tool is one that writes down what it is told and the variables that
+/// it would read.
 fn run_workflow(workflow: &str) -> (Job, String) {
     let job = Job::new();
     let index = format!("          index: {}\n", job.servers.index.url("/legacy/"));
@@ -143,8 +143,8 @@ fn a_build_job_and_a_publish_job_publish_what_was_built() {
     assert!(log.starts_with("run build==1.6.1\nrun twine==7.0.0 upload dist/built\n"), "{log}");
 }
 
-/// The tool that signs is one that writes down what it is told: the rest needs Sigstore's servers. `make test-clients` has twine
-/// and uv hand signatures on.
+/// The tool that signs is one that writes down what it is told: the rest needs Sigstore's servers. `make test-clients`
+/// has twine and uv hand signatures on.
 #[test]
 fn a_step_that_signs_comes_before_the_upload() {
     let docs = docs();

@@ -1,5 +1,5 @@
-//! The action's script by itself, started as a runner starts it, by each kind of shell: what a signal reaches, and what is left in
-//! the folder for temporary files.
+//! The action's script by itself, started as a runner starts it, by each kind of shell: what a signal reaches, and what
+//! is left in the folder for temporary files.
 
 use std::fs;
 use std::os::unix::fs::symlink;
@@ -14,7 +14,8 @@ use rustix::process::{Pid, Signal, kill_process};
 use crate::harness::{NO_SIGNAL_IGNORED, ScriptedServer, spawned, wait_until};
 use crate::job::{TARGET, VERSION, executable, pinned, run};
 
-/// How runners start a script: GitHub's for `shell: sh`, for `shell: bash`, and the first where sh is busybox's, which macOS lacks.
+/// How runners start a script: GitHub's for `shell: sh`, for `shell: bash`, and the first where sh is busybox's, which
+/// macOS lacks.
 const SHELLS: &[&[&str]] = if cfg!(target_os = "macos") { &[DASH, BASH] } else { &[DASH, BASH, BUSYBOX] };
 const DASH: &[&str] = &["dash", "-e"];
 const BASH: &[&str] = &["bash", "--noprofile", "--norc", "-e", "-o", "pipefail"];
@@ -100,8 +101,8 @@ impl Script {
     }
 }
 
-/// Windows's shells change what looks like a path, in arguments and in variables, for a program that is not one of theirs; and
-/// they split such a program's arguments at line breaks.
+/// Windows's shells change what looks like a path, in arguments and in variables, for a program that is not one of
+/// theirs; and they split such a program's arguments at line breaks.
 #[test]
 fn what_is_to_be_run_arrives_as_it_is_and_is_no_argument() {
     let lines = "/bin/echo one

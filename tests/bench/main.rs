@@ -1,6 +1,6 @@
-//! `bench EXE STATIC_EXE`: EXE beside a script with curl and jq, and one in Python, against the same servers, over TLS on
-//! loopback and in a network whose round trips take time. Prints a table, and what became of the limits; ends with 1 if one was
-//! missed. Draws `docs/performance.svg`. STATIC_EXE is what is weighed.
+//! `bench EXE STATIC_EXE`: EXE beside a script with curl and jq, and one in Python, against the same servers, over TLS
+//! on loopback and in a network whose round trips take time. Prints a table, and what became of the limits; ends with 1
+//! if one was missed. Draws `docs/performance.svg`. STATIC_EXE is what is weighed.
 //!
 //! `bench far EXE RUNS`, which it runs itself in that network, prints the medians for each round trip.
 

@@ -1,6 +1,6 @@
-//! A network whose round trips take time: a TUN device that sends every packet back, late. The servers listen on this side,
-//! at `NEAR`. What is sent to `FAR` comes back with source and destination swapped, so that it reaches a server as if it came
-//! from `FAR`, and so do the answers. Setting a connection up takes its time like everything else.
+//! A network whose round trips take time: a TUN device that sends every packet back, late. The servers listen on this
+//! side, at `NEAR`. What is sent to `FAR` comes back with source and destination swapped, so that it reaches a server
+//! as if it came from `FAR`, and so do the answers. Setting a connection up takes its time like everything else.
 
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
@@ -16,8 +16,9 @@ use rustix::process::geteuid;
 
 pub const NEAR: Ipv4Addr = Ipv4Addr::new(10, 77, 0, 1);
 
-/// Runs this program with these arguments in such a network, which is theirs alone, with the TUN device as stdin. That is made
-/// in Perl, as it takes an `ioctl` (`TUNSETIFF`, with `IFF_TUN` and `IFF_NO_PI`), which Rust has no safe way to make.
+/// Runs this program with these arguments in such a network, which is theirs alone, with the TUN device as stdin. That
+/// is made in Perl, as it takes an `ioctl` (`TUNSETIFF`, with `IFF_TUN` and `IFF_NO_PI`), which Rust has no safe way to
+/// make.
 pub fn run(args: &[&str]) -> io::Result<Output> {
     let enter = format!(
         r#"my $request = pack "a16 S x22", "tun0", 0x1001;
@@ -30,7 +31,8 @@ pub fn run(args: &[&str]) -> io::Result<Output> {
     command.args(as_root).args(["--net", "perl", "-e", &enter]).arg(std::env::current_exe()?).args(args).output()
 }
 
-/// What sends packets back, in the program that `run` ran. The kernel can't delay them everywhere: `netem` is seldom there.
+/// What sends packets back, in the program that `run` ran. The kernel can't delay them everywhere: `netem` is seldom
+/// there.
 pub struct Relay(Arc<Mutex<State>>);
 
 #[derive(Default)]

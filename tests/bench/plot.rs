@@ -29,8 +29,8 @@ struct Line {
     points: Vec<(f64, f64)>,
 }
 
-/// A line for each name. `points` are a round trip and each one's wall time then, in milliseconds. `sequential` is how many round
-/// trips two connections take, one after the other: a line of its own.
+/// A line for each name. `points` are a round trip and each one's wall time then, in milliseconds. `sequential` is how
+/// many round trips two connections take, one after the other: a line of its own.
 pub fn svg(names: &[&str], points: &[(f64, Vec<f64>)], sequential: f64) -> String {
     let mut lines = vec![Line {
         name: format!("{sequential} round trips"),

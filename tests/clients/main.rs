@@ -1,8 +1,8 @@
 //! Tests with what people use it with: real upload clients, a real proxy, real shells; and where machines have to be
 //! imitated, on Google Cloud and as a container's first process.
 //!
-//! `make test-clients` runs them, as root on Linux (for mounts that only one process sees). They need `$CLIENTS`, the folder
-//! that `.ci/install-clients` prints, and the Debian packages that `.ci/run` names.
+//! `make test-clients` runs them, as root on Linux (for mounts that only one process sees). They need `$CLIENTS`, the
+//! folder that `.ci/install-clients` prints, and the Debian packages that `.ci/run` names.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, dead_code)]
 

@@ -94,8 +94,8 @@ impl Indexes {
     }
 }
 
-/// Runs a client with a token of each index: without an option, and with options that name the other index by its name and by
-/// its URL.
+/// Runs a client with a token of each index: without an option, and with options that name the other index by its name
+/// and by its URL.
 fn check(name: &str, arguments: &[&str], names: [&str; 2], options: &[(&[&str], Fate)]) {
     for index in [PYPI, TESTPYPI] {
         let indexes = Indexes::start();

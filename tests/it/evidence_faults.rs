@@ -1,4 +1,5 @@
-//! An index that publishes what it should not, much of it, slowly, or nothing: an explanation loses some evidence, and no more.
+//! An index that publishes what it should not, much of it, slowly, or nothing: an explanation loses some evidence, and
+//! no more.
 
 use std::io::Write;
 use std::net::TcpStream;

@@ -1,5 +1,5 @@
-//! The fault tables: each fault at each request, and the result. docs/reliability.md shows the tables, and the tests fail if they
-//! differ from the results.
+//! The fault tables: each fault at each request, and the result. docs/reliability.md shows the tables, and the tests
+//! fail if they differ from the results.
 
 use std::fmt;
 use std::io::{Read, Write};
@@ -321,7 +321,8 @@ fn check_run(fault: &Fault, leg: Leg, end: End, prepare: &(impl Fn(Step) -> Step
         fault.server.requests().into_iter().partition(|request| request.path().ends_with("burn-token"));
     let tokens = if leg == Leg::Mint { fault.tokens } else { 0 };
     assert_eq!(revocations.len(), tokens * expected, "{what}: {outcome}");
-    // The connection that was opened early was closed before it was used, so another was made; unless that was seen too late.
+    // The connection that was opened early was closed before it was used, so another was made; unless that was seen too
+    // late.
     let stale = usize::from(leg == Leg::Mint && fault.name.ends_with("before the request"));
     if fault.server.listens() {
         let made = connections - revocations.len();

@@ -1,5 +1,5 @@
-//! Whole explanations as people see them, each in two files of `tests/it/golden`: the lines on stderr, and the job's summary page.
-//! `UPDATE_GOLDEN=1 cargo test golden` writes them anew; `git diff` then shows what is said now.
+//! Whole explanations as people see them, each in two files of `tests/it/golden`: the lines on stderr, and the job's
+//! summary page. `UPDATE_GOLDEN=1 cargo test golden` writes them anew; `git diff` then shows what is said now.
 
 #[cfg(test)]
 mod tests {
@@ -45,7 +45,8 @@ mod tests {
         })
     }
 
-    /// The last release of a project, whose pages lead to this repository, from this publisher; from none, if it is `null`.
+    /// The last release of a project, whose pages lead to this repository, from this publisher; from none, if it is
+    /// `null`.
     fn release(page: &str, publisher: Value) -> Published {
         let provenance = json!({"attestation_bundles": [{ "publisher": publisher }]}).to_string();
         let project = json!({

@@ -333,7 +333,8 @@ impl fmt::Display for Outcome {
     }
 }
 
-/// Keeps what was said, and the secrets of that run, for `tests/leaks`, which looks through all of it once all tests have run.
+/// Keeps what was said, and the secrets of that run, for `tests/leaks`, which looks through all of it once all tests
+/// have run.
 fn keep(said: &str, secrets: &[String]) {
     let folder = PathBuf::from(concat!(env!("CARGO_TARGET_TMPDIR"), "/said"));
     std::fs::create_dir_all(&folder).unwrap();
@@ -536,8 +537,8 @@ impl ScriptedServer {
     }
 }
 
-/// Writes a file that will be executed. Another process does it: if this one did, a child of another test could hold the file open
-/// for writing for a moment, and executing it would fail with "Text file busy".
+/// Writes a file that will be executed. Another process does it: if this one did, a child of another test could hold
+/// the file open for writing for a moment, and executing it would fail with "Text file busy".
 pub fn install(path: &Path, mode: u32, content: &[u8]) {
     let mut writer = Command::new("sh");
     writer.args(["-c", "cat >\"$0\" && chmod \"$1\" \"$0\""]).arg(path).arg(format!("{mode:o}"));

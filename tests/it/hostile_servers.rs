@@ -1,5 +1,5 @@
-//! Replies of hostile or broken servers: they cause no hang, no crash and no leak, and are never taken for a token. Replies that
-//! only cause an error are in `faults.rs`.
+//! Replies of hostile or broken servers: they cause no hang, no crash and no leak, and are never taken for a token.
+//! Replies that only cause an error are in `faults.rs`.
 
 use std::io::Write;
 use std::thread::sleep;

@@ -1,4 +1,5 @@
-//! Proxies: which one is used, what is sent to it, and that a failing one is never bypassed. `tests/clients` has a real one.
+//! Proxies: which one is used, what is sent to it, and that a failing one is never bypassed. `tests/clients` has a real
+//! one.
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};

@@ -17,8 +17,8 @@ use crate::upload::{assert_burned_after, running};
 /// As a container's first process.
 const FIRST: &[&str] = &["unshare", "--pid", "--fork", "--kill-child"];
 
-/// How it is started: as any process and, where the tests run as root, as a container's first one, too. To that one the kernel
-/// passes no signal that it has no handler for.
+/// How it is started: as any process and, where the tests run as root, as a container's first one, too. To that one the
+/// kernel passes no signal that it has no handler for.
 fn places() -> Vec<&'static [&'static str]> {
     let all: [&[&str]; 2] = [&[], FIRST];
     all.into_iter().filter(|words| words.is_empty() || rustix::process::geteuid().is_root()).collect()

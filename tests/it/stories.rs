@@ -52,7 +52,8 @@ fn in_failures_that_people_had_the_field_that_was_wrong_comes_first() {
             published: Some(Project { urls: vec!["https://github.com/stanford-crfm/levanter"], ..Project::default() }),
             pieces: &["evidence: Owner: the pages", "lead to `github.com/stanford-crfm/levanter`"],
         },
-        // btschwertfeger/python-kraken-sdk, pull request 444: the job was moved into a reusable workflow of the same repository.
+        // btschwertfeger/python-kraken-sdk, pull request 444: the job was moved into a reusable workflow of the same
+        // repository.
         Story {
             job: ("btschwertfeger/python-kraken-sdk", "cicd.yaml", Some("pypi")),
             called: Some("_pypi_publish.yaml"),

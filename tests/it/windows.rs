@@ -1,5 +1,5 @@
-//! What is different on Windows: `-- COMMAND` there, by programs that every Windows has; how variables are spelled; streams that
-//! lead nowhere; and Ctrl-C and Ctrl-Break.
+//! What is different on Windows: `-- COMMAND` there, by programs that every Windows has; how variables are spelled;
+//! streams that lead nowhere; and Ctrl-C and Ctrl-Break.
 
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader, Read};

@@ -1,5 +1,5 @@
-//! Searches everything that token-mint wrote to stderr and to summary pages in all other tests, for each of their secrets and for
-//! anything that looks like a secret. `make test` runs it last.
+//! Searches everything that token-mint wrote to stderr and to summary pages in all other tests, for each of their
+//! secrets and for anything that looks like a secret. `make test` runs it last.
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
 
@@ -25,8 +25,8 @@ fn runs() -> Vec<Run> {
     files.map(|file| read(file.unwrap().path())).collect()
 }
 
-/// The stand-ins' tokens, by how they begin: JSON Web Tokens with claims, PyPI's API tokens, the stand-in's request tokens.
-/// The number of characters that follow.
+/// The stand-ins' tokens, by how they begin: JSON Web Tokens with claims, PyPI's API tokens, the stand-in's request
+/// tokens. The number of characters that follow.
 const SHAPES: [(&str, usize); 3] = [("eyJ0eXAiOiJKV1Qi", 20), ("pypi-AgEI", 20), ("request-", 48)];
 
 fn looks_like_a_secret(said: &str) -> Option<&str> {

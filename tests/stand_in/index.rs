@@ -1,4 +1,5 @@
-//! A package index with trusted publishing, which answers as PyPI does, and takes uploads with the tokens that it minted.
+//! A package index with trusted publishing, which answers as PyPI does, and takes uploads with the tokens that it
+//! minted.
 
 use std::collections::HashSet;
 use std::sync::Mutex;

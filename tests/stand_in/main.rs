@@ -2,12 +2,12 @@
 //! endpoint and for the index, and shows what a user would see: the log with its masks, then the step's outputs.
 //! Ends with COMMAND's status.
 //!
-//! `stand-in --refused COMMAND [ARG]...`: the same, but the index is taken for PyPI itself, and no publisher is registered there;
-//! the last release of `sampleproject` came from another workflow file.
-//! COMMAND has to trust the system's certificate authorities; its `https_proxy` leads every connection to the stand-in.
+//! `stand-in --refused COMMAND [ARG]...`: the same, but the index is taken for PyPI itself, and no publisher is
+//! registered there; the last release of `sampleproject` came from another workflow file. COMMAND has to trust the
+//! system's certificate authorities; its `https_proxy` leads every connection to the stand-in.
 //!
-//! `stand-in --serve FOLDER FILE`: serves until it is killed, the release assets in FOLDER as well, and appends the variables
-//! of such a job to FILE as `NAME=VALUE`, which is how `$GITHUB_ENV` wants them.
+//! `stand-in --serve FOLDER FILE`: serves until it is killed, the release assets in FOLDER as well, and appends the
+//! variables of such a job to FILE as `NAME=VALUE`, which is how `$GITHUB_ENV` wants them.
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::print_stdout, missing_docs, dead_code)]
 

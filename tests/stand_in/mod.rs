@@ -1,5 +1,5 @@
-//! Stand-ins for GitHub's ID token endpoint, its releases, and for a package index, on loopback. They behave as the servers do,
-//! with real signatures and real checks, and record every request.
+//! Stand-ins for GitHub's ID token endpoint, its releases, and for a package index, on loopback. They behave as the
+//! servers do, with real signatures and real checks, and record every request.
 
 pub mod github;
 pub mod http;

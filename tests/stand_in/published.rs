@@ -1,5 +1,5 @@
-//! What an index publishes of a project to anybody: its JSON, its files for installers, and the provenance of a file, as PyPI
-//! does (pypi/warehouse, `warehouse/legacy/api/json.py`, `warehouse/api/integrity.py`).
+//! What an index publishes of a project to anybody: its JSON, its files for installers, and the provenance of a file,
+//! as PyPI does (pypi/warehouse, `warehouse/legacy/api/json.py`, `warehouse/api/integrity.py`).
 
 use serde_json::{Value, json};
 

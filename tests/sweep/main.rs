@@ -1,9 +1,10 @@
-//! Each system call of a run fails once with each possible error, and SIGTERM comes once at each. In every case, no API token may be
-//! lost, no failure may be reported as a success, no secret may be shown, and the run has to end in time.
+//! Each system call of a run fails once with each possible error, and SIGTERM comes once at each. In every case, no API
+//! token may be lost, no failure may be reported as a success, no secret may be shown, and the run has to end in time.
 //!
-//! `make sweep` tries all cases, and prints a line for each finding. `SWEEP_SAMPLE=200` tries a random sample of 200 cases, and prints
-//! its seed; `SWEEP_SEED` sets the seed. `SWEEP_ONLY='check connect 2.1 SIGTERM'` tries one case, and shows the output. A case is the
-//! kind of run, the call, the number of its thread and of the call in that thread, and the fault.
+//! `make sweep` tries all cases, and prints a line for each finding. `SWEEP_SAMPLE=200` tries a random sample of 200
+//! cases, and prints its seed; `SWEEP_SEED` sets the seed. `SWEEP_ONLY='check connect 2.1 SIGTERM'` tries one case, and
+//! shows the output. A case is the kind of run, the call, the number of its thread and of the call in that thread, and
+//! the fault.
 #![cfg(all(target_os = "linux", target_arch = "x86_64"))]
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::print_stdout, dead_code)]
 

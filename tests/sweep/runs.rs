@@ -148,8 +148,8 @@ struct Seen {
     taken: String,
     /// What a person reads.
     said: String,
-    /// A connection failed, perhaps the one that the index's reply comes by. Nobody knows the token in it then, so nobody can
-    /// revoke it.
+    /// A connection failed, perhaps the one that the index's reply comes by. Nobody knows the token in it then, so
+    /// nobody can revoke it.
     may_lose: bool,
 }
 

@@ -1,7 +1,7 @@
 //! Runs a program and stops it at each of its system calls (`ptrace(2)`), lists them, and has one of them fail.
 //!
-//! `strace -e inject` counts the calls of each thread by itself and applies its fault in every thread, so that it can't have
-//! the third request fail and not the first, which is made by a thread just like it.
+//! `strace -e inject` counts the calls of each thread by itself and applies its fault in every thread, so that it can't
+//! have the third request fail and not the first, which is made by a thread just like it.
 
 use std::collections::HashMap;
 use std::fs::{self, File};
@@ -39,14 +39,16 @@ const FUTEX_OPTIONS: u64 = (libc::FUTEX_PRIVATE_FLAG | libc::FUTEX_CLOCK_REALTIM
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Call {
     pub number: i64,
-    /// Which thread makes it, in the order in which they are started. A child counts as one until it executes a program.
+    /// Which thread makes it, in the order in which they are started. A child counts as one until it executes a
+    /// program.
     pub thread: usize,
     /// Its number among this thread's calls of this kind.
     pub nth: usize,
 }
 
 impl Call {
-    /// Whether nothing more gets from the relay to minreq once this fails: one end of the connection between them is broken.
+    /// Whether nothing more gets from the relay to minreq once this fails: one end of the connection between them is
+    /// broken.
     pub fn is_between_relay_and_minreq(&self) -> bool {
         match self.number {
             libc::SYS_recvfrom => self.thread != MAIN,
@@ -99,7 +101,8 @@ pub struct Traced {
     pub received: Vec<u8>,
 }
 
-/// Runs a command that writes to these files, with a fault at one of its calls. What it executes in a child is its own affair.
+/// Runs a command that writes to these files, with a fault at one of its calls. What it executes in a child is its own
+/// affair.
 pub fn run(command: &Command, streams: [File; 2], at: Option<(Call, Fault)>, patience: Duration) -> Traced {
     let mut gate = harness::wrapped(&["sh", "-c", GATE], command);
     let [stdout, stderr] = streams;
@@ -134,8 +137,8 @@ pub fn run(command: &Command, streams: [File; 2], at: Option<(Call, Fault)>, pat
     })
 }
 
-/// Waits until the gate has returned from its own `execve`, which would count as one of [`EXECS`]: that `spawn` has returned
-/// does not mean that. The first stop is this very event, or comes after it.
+/// Waits until the gate has returned from its own `execve`, which would count as one of [`EXECS`]: that `spawn` has
+/// returned does not mean that. The first stop is this very event, or comes after it.
 fn wait_for_gate(root: Pid) {
     ptrace::interrupt(root).unwrap();
     waitpid(root, Some(WaitPidFlag::__WALL)).unwrap();
@@ -339,8 +342,8 @@ impl Run {
         }
     }
 
-    /// What a relay has read is as good as received, though minreq may not have read it: unless the connection between the two
-    /// failed meanwhile. Over TLS, only minreq can read a reply.
+    /// What a relay has read is as good as received, though minreq may not have read it: unless the connection between
+    /// the two failed meanwhile. Over TLS, only minreq can read a reply.
     fn end_relay(&mut self) {
         let mut relayed = mem::take(&mut self.relayed);
         if !mem::take(&mut self.relay_is_cut_off) {
@@ -357,7 +360,8 @@ impl Run {
     }
 }
 
-/// The number of a call. FUTEX_WAKE counts as the newer call that does the same and, unlike FUTEX_WAIT, has no reason to fail.
+/// The number of a call. FUTEX_WAKE counts as the newer call that does the same and, unlike FUTEX_WAIT, has no reason
+/// to fail.
 fn number(registers: &libc::user_regs_struct) -> i64 {
     let is_wake = registers.rsi & !FUTEX_OPTIONS == libc::FUTEX_WAKE as u64;
     match registers.orig_rax.cast_signed() {

@@ -1,8 +1,10 @@
-//! What servers answer: each reply of the protocol, read by the code that reads it in earnest, and the JSON door by itself.
+//! What servers answer: each reply of the protocol, read by the code that reads it in earnest, and the JSON door by
+//! itself.
 //!
-//! The first byte of an input says which reply and whether it is known to be whole, the second its status and index; the rest is
-//! the body. Of a reply to the exchange, the ID token's claims may come first, up to a zero byte. In a body, `@OWN@` stands for the secret that was sent
-//! with the request, `@OWN-U@` for the same with its first character escaped, `@API@` and `@JWT@` for tokens of others.
+//! The first byte of an input says which reply and whether it is known to be whole, the second its status and index;
+//! the rest is the body. Of a reply to the exchange, the ID token's claims may come first, up to a zero byte. In a
+//! body, `@OWN@` stands for the secret that was sent with the request, `@OWN-U@` for the same with its first character
+//! escaped, `@API@` and `@JWT@` for tokens of others.
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -102,8 +104,8 @@ impl Secrets {
         }
     }
 
-    /// A body with secrets in it; `own` was sent with the request, if anything was. Of others', a JSON Web Token is recognised where
-    /// a word begins.
+    /// A body with secrets in it; `own` was sent with the request, if anything was. Of others', a JSON Web Token is
+    /// recognised where a word begins.
     fn planted(&self, body: &[u8], own: &str) -> Vec<u8> {
         let Ok(text) = std::str::from_utf8(body) else { return body.to_owned() };
         let escaped = own.chars().next().map(|c| format!("\\u{:04x}{}", u32::from(c), &own[1..]));
@@ -188,8 +190,8 @@ fn check_unusable(unusable: &[UnusableToken], body: &[u8], value: &Value, id_tok
     }
 }
 
-/// The door lets through what another decoder takes, with the same meaning, and nothing else. It is stricter in two things:
-/// depth, and equal keys.
+/// The door lets through what another decoder takes, with the same meaning, and nothing else. It is stricter in two
+/// things: depth, and equal keys.
 fn door(bytes: &[u8]) {
     let other = serde_json::from_slice::<Value>(bytes);
     match (Object::read(bytes), &other) {

@@ -1,4 +1,5 @@
-//! Text from outside, made harmless: for a line, for a message, for an annotation, for Markdown, for JSON; and an API token.
+//! Text from outside, made harmless: for a line, for a message, for an annotation, for Markdown, for JSON; and an API
+//! token.
 //!
 //! The first byte of an input is the most characters that may be shown; the rest is the text.
 
@@ -53,7 +54,8 @@ fn check_json(text: &str) {
     assert_eq!(serde_json::from_str::<String>(&json).unwrap(), text);
 }
 
-/// It is one line, and the runner reads from it what was put in, made harmless (actions/runner, `ActionCommand.TryParseV2`).
+/// It is one line, and the runner reads from it what was put in, made harmless (actions/runner,
+/// `ActionCommand.TryParseV2`).
 fn check_annotation(text: &str) {
     let line = annotation("error", text);
     assert!(!line.contains(['\n', '\r']), "{line:?}");

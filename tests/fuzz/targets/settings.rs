@@ -1,7 +1,7 @@
 //! The command line and the environment, up to the moment at which something would be sent.
 //!
-//! An input is words with a zero byte between them, any bytes. Those after a word `=` are variables, `NAME=VALUE`. `@API@` in
-//! a word or a value stands for an API token, which nothing may repeat.
+//! An input is words with a zero byte between them, any bytes. Those after a word `=` are variables, `NAME=VALUE`.
+//! `@API@` in a word or a value stands for an API token, which nothing may repeat.
 
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt;

@@ -6,7 +6,8 @@ use crate::error::{Error, Explanation, Link};
 use crate::explain::report;
 use crate::os::log;
 
-/// An explanation is for reading. The longest by far is one in which each of many claims, or reasons, is as long as may be.
+/// An explanation is for reading. The longest by far is one in which each of many claims, or reasons, is as long as may
+/// be.
 const MAX_TEXT_CHARS: usize = 100_000;
 
 /// Checks all texts that are made of an error; `secrets` may be in none of them.

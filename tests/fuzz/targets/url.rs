@@ -1,6 +1,7 @@
 //! URLs, compared with how browsers read them, and proxies.
 //!
-//! An input is up to four texts with a zero byte between them: a URL, a parameter, a proxy, a list of hosts without proxy.
+//! An input is up to four texts with a zero byte between them: a URL, a parameter, a proxy, a list of hosts without
+//! proxy.
 
 use url::Url as Other;
 
@@ -82,7 +83,8 @@ fn check_proxies(proxy: &str, no_proxy: &str, url: Option<Url>) {
     assert!(chosen.host.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.:".contains(&b)), "{:?}", chosen.host);
     let credentials = chosen.credentials.as_deref().unwrap_or_default();
     assert!(!credentials.chars().any(char::is_control), "{credentials:?}");
-    // The other one reads numbers as addresses, takes the usual port of http, and a backslash, as in `DOMAIN\user`, for a slash.
+    // The other one reads numbers as addresses, takes the usual port of http, and a backslash, as in `DOMAIN\user`, for
+    // a slash.
     if let Ok(other) = Other::parse(proxy)
         && !proxy.contains('\\')
         && let Some(host) = other.host_str().filter(|_| other.scheme() == "http")
