@@ -10,4 +10,6 @@ pub mod job;
 pub mod messages;
 pub mod published;
 pub mod publisher_form;
+pub mod pyproject;
 pub mod report;
+pub mod spelling;

@@ -15,7 +15,6 @@ mod index_api;
 mod json;
 mod net;
 mod os;
-mod pyproject;
 mod requests;
 mod retry;
 mod secret;

@@ -7,12 +7,13 @@ use crate::cli::{self, Given};
 use crate::env::{Env, NOT_UTF8};
 use crate::error::Result;
 use crate::explain::messages;
+use crate::explain::pyproject;
+use crate::explain::spelling::nearest;
 use crate::handover::Format;
 use crate::index::Index;
 use crate::index_api::is_audience;
 use crate::net::proxy::Proxies;
 use crate::os::log::Log;
-use crate::pyproject;
 
 const MAX_TIMEOUT_SECS: u64 = 3600;
 
@@ -110,7 +111,7 @@ fn parse_index(setting: &Setting) -> Result<Index> {
         Ok(index) if index.is_for_installers() => Err(messages::installer_url(place)),
         Ok(index) => Ok(index),
         Err(fault) if text.contains("://") => Err(messages::bad_setting(place, fault)),
-        Err(_) => Err(messages::no_index(place, cli::nearest(text, ["pypi", "testpypi"]))),
+        Err(_) => Err(messages::no_index(place, nearest(text, ["pypi", "testpypi"]))),
     }
 }
 

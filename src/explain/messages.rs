@@ -10,6 +10,7 @@ use std::io;
 use crate::cli;
 use crate::env::Env;
 use crate::error::{Error, Explanation, Kind};
+use crate::explain::spelling::did_you_mean;
 use crate::text::shown;
 
 /// The address of the folder `docs`. The action sets it, so it also says that the action runs us.
@@ -71,7 +72,7 @@ pub fn bad_setting(place: &str, fault: impl Display) -> Error {
 pub fn no_index(place: &str, meant: Option<&str>) -> Error {
     let write = "write pypi or testpypi in lower case, or a whole URL such as https://example.org";
     let fact = format!("{place}: pypi, testpypi or the URL of an index is expected");
-    Error::usage(fact, meant.map_or(write.to_owned(), cli::did_you_mean))
+    Error::usage(fact, meant.map_or(write.to_owned(), did_you_mean))
 }
 
 /// `--index` is the URL that installers read from.

@@ -8,11 +8,11 @@
 use std::time::Duration;
 
 use crate::explain::publisher_form::Form;
+use crate::explain::pyproject::normalized;
 use crate::index::Index;
 use crate::json::Object;
 use crate::net::http::{Http, Reply};
 use crate::net::url::percent_encode;
-use crate::pyproject::normalized;
 
 /// The JSON of a project with thousands of files has megabytes.
 const MAX_REPLY_BYTES: usize = 4 * 1024 * 1024;

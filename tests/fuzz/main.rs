@@ -19,7 +19,6 @@ mod program {
     pub mod json;
     pub mod net;
     pub mod os;
-    pub mod pyproject;
     pub mod requests;
     pub mod retry;
     pub mod secret;
