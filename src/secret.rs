@@ -4,24 +4,29 @@
 //!
 //! # Security
 //!
-//! These are all the places that reveal a secret, or write to a file or a stream. A test counts them
-//! (`tests/it/house.rs`), so a new place has to be added here.
+//! These are all the places that reveal a secret, that write to a file or a stream, or that send a request, open a
+//! connection or start a program. A test counts them (`tests/it/house.rs`), so a new place has to be added here. A file
+//! that is not in this table can do none of it.
 //!
-//! | file | reveals | writes | why |
-//! |---|---|---|---|
-//! | `claims.rs` | 1 | 0 | decodes the middle part of the ID token |
-//! | `exchange.rs` | 4 | 0 | has the ID token and the API token masked; has API tokens revoked |
-//! | `handover.rs` | 3 | 4 | the API token in its format for stdout, as a step output and as JSON; writes it to stdout or `$GITHUB_OUTPUT` |
-//! | `handover/upload_clients.rs` | 1 | 0 | the API token in the variables of an upload tool |
-//! | `identity/github.rs` | 1 | 0 | the request token in the header of the request for an ID token |
-//! | `identity/google.rs` | 1 | 0 | Google's access token in the header of the request for an ID token |
-//! | `index_api.rs` | 2 | 0 | the ID token in the body of the request to mint; the same, to tell it from tokens in the reply |
-//! | `main.rs` | 2 | 0 | `burn` has its API token masked and revoked |
-//! | `explain/report.rs` | 0 | 1 | the job summary |
-//! | `net/connection.rs` | 0 | 1 | CONNECT, to a proxy |
-//! | `net/relay.rs` | 0 | 2 | what TLS has encrypted, to the server; replies to what connects to the loopback port |
-//! | `os/log.rs` | 0 | 1 | lines for people and for the runner, to stderr |
-//! | `os/stdio.rs` | 0 | 5 | stdout and stderr, for `handover.rs` and `os/log.rs` |
+//! | file | reveals | writes | sends | why |
+//! |---|---|---|---|---|
+//! | `claims.rs` | 1 | 0 | 0 | decodes the middle part of the ID token |
+//! | `exchange.rs` | 4 | 0 | 0 | has the ID token and the API token masked; has API tokens revoked |
+//! | `explain/published.rs` | 0 | 0 | 1 | asks the index for what anybody may read; no token is sent |
+//! | `explain/report.rs` | 0 | 1 | 0 | the job summary |
+//! | `handover.rs` | 3 | 4 | 0 | the API token in its format for stdout, as a step output and as JSON; writes it to stdout or `$GITHUB_OUTPUT` |
+//! | `handover/command.rs` | 0 | 0 | 1 | COMMAND |
+//! | `handover/upload_clients.rs` | 1 | 0 | 0 | the API token in the variables of an upload tool |
+//! | `identity/github.rs` | 1 | 0 | 1 | the request for an ID token, with the request token in its header |
+//! | `identity/google.rs` | 1 | 0 | 3 | the requests for an access token and an ID token, with the access token in the last one's header |
+//! | `identity/helper.rs` | 0 | 0 | 1 | Buildkite's or CircleCI's own program |
+//! | `index_api.rs` | 2 | 0 | 2 | asks for the audience; sends the ID token to mint, and API tokens to revoke; tells the ID token from tokens in the reply |
+//! | `main.rs` | 2 | 0 | 0 | `burn` has its API token masked and revoked |
+//! | `net/connection.rs` | 0 | 1 | 1 | every connection to a server; CONNECT, to a proxy |
+//! | `net/http.rs` | 0 | 0 | 2 | every request, by minreq |
+//! | `net/relay.rs` | 0 | 2 | 1 | what TLS has encrypted, to the server; replies to what connects to the loopback port |
+//! | `os/log.rs` | 0 | 1 | 0 | lines for people and for the runner, to stderr |
+//! | `os/stdio.rs` | 0 | 5 | 0 | stdout and stderr, for `handover.rs` and `os/log.rs` |
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
