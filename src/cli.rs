@@ -20,20 +20,20 @@ const CLAIMS: &str = "claims";
 /// Everything about an option. A field that does not apply is empty.
 pub struct OptionRow {
     pub name: &'static str,
-    letter: &'static str,
+    pub letter: &'static str,
     /// The placeholder for its value in the help; empty for a switch.
-    value: &'static str,
+    pub value: &'static str,
     /// The environment variable that is read if the option is not given.
     pub variable: &'static str,
     /// The value if neither is given.
     pub default: &'static str,
     /// The action has an input of the same name.
-    is_input: bool,
+    pub is_input: bool,
     /// The commands that take it.
     commands: &'static [&'static str],
     /// The heading in `--help` before this option, and the option's description.
-    heading: &'static str,
-    help: &'static str,
+    pub heading: &'static str,
+    pub help: &'static str,
 }
 
 /// A switch for all commands.
@@ -70,73 +70,6 @@ pub static OPTIONS: [OptionRow; 12] = [
     OptionRow { name: "--help", letter: "-h", help: "print this text", ..SWITCH },
     OptionRow { name: "--version", letter: "-V", help: "print the version", ..SWITCH },
 ];
-
-const USAGE: &str = "\
-token-mint: mints a short-lived PyPI API token from this CI job's identity
-
-usage: token-mint [OPTIONS] -- COMMAND [ARG]...
-       token-mint [OPTIONS] [burn|check|claims]
-
-commands:
-  -- COMMAND  mint an API token, run COMMAND (an upload tool) with the token in
-              its environment, and revoke the token when COMMAND has ended
-  (none)      mint an API token and hand it over: in a GitHub job as the step
-              outputs api-token and expires, elsewhere on stdout
-  burn        revoke the API token in $TOKEN_MINT_API_TOKEN, or on stdin
-  check       rehearse: mint an API token and revoke it at once
-  claims      show this job's identity as the index will see it; mint nothing
-";
-const AFTER_OPTIONS: &str = "
-In brackets: the variable to set instead of the option; the default.
-
-examples:
-  token-mint -- twine upload dist/*
-  token-mint check --index testpypi
-  token=$(token-mint --format token)
-
-exit status:
-  0        done
-  2        wrong usage or configuration
-  3        no identity: the CI system issued no ID token (permission missing?)
-  4        the index refused, or would (claims)
-  5        network or server trouble: run it again
-  6        the API token could not be handed over
-  128 + N  signal N ended it
-  Once COMMAND has started, the exit status is COMMAND's.
-
-The project on the index has to name this job as a trusted publisher. In
-token-mint's repository, README.md says how to set that up, and
-docs/troubleshooting.md lists all messages.
-";
-
-/// What `--help` prints, in lines of 80 columns at most.
-pub fn help() -> String {
-    let mut text = USAGE.to_owned();
-    for OptionRow { name, letter, value, variable, default, heading, help, .. } in &OPTIONS {
-        if !heading.is_empty() {
-            text += &format!("\n{heading}:\n");
-        }
-        let joint = if letter.is_empty() { "" } else { ", " };
-        let mut left = format!("{letter}{joint}{name} {value}");
-        let source = format!("[{variable}; {default}]").replace("; ]", "]").replace("[]", "");
-        for line in help.lines().chain(source.lines()) {
-            text += &format!("  {left:27}{line}\n");
-            left.clear();
-        }
-    }
-    text + AFTER_OPTIONS
-}
-
-/// A text for people, with the action's inputs in place of the options, variables and commands that they stand for:
-/// `--index testpypi` becomes `` `index:` testpypi``.
-pub fn with_inputs(text: &str) -> String {
-    let mut text = text.to_owned();
-    for OptionRow { name, variable, .. } in OPTIONS.iter().filter(|row| row.is_input) {
-        let input = format!("`{}:`", name.trim_start_matches('-'));
-        text = text.replace(&format!("{variable}:"), &input).replace(variable, &input).replace(name, &input);
-    }
-    text.replace("token-mint check", "`command:` check").replace("token-mint claims", "`command:` claims")
-}
 
 /// What the program is asked for.
 #[derive(Debug, PartialEq, Eq)]
@@ -495,40 +428,5 @@ mod tests {
         assert_eq!(given["--index"], bytes(b"--index=\xff"));
         assert_eq!(parse([bytes(b"-p\xffsecret")]).unwrap_err().to_string(), "there is no option -p");
         assert_eq!(parse([bytes(b"\xff")]).unwrap_err().to_string(), "argument 1 is neither a command nor an option");
-    }
-
-    #[test]
-    fn in_the_action_a_text_names_inputs() {
-        let action = include_str!("../action.yml");
-        for row in OPTIONS.iter().filter(|row| !row.variable.is_empty()) {
-            let input = row.name.trim_start_matches('-');
-            let is_input = action.contains(&format!("{}: ${{{{ inputs.{input} }}}}\n", row.variable));
-            assert_eq!(row.is_input, is_input, "{}", row.name);
-        }
-        for (text, with_inputs) in [
-            ("name it: --index testpypi", "name it: `index:` testpypi"),
-            ("check --index; or leave --audience out", "check `index:`; or leave `audience:` out"),
-            ("TOKEN_MINT_TIMEOUT: a whole number", "`timeout:` a whole number"),
-            ("with TOKEN_MINT_PROJECT, you get", "with `project:`, you get"),
-            ("use token-mint claims, or token-mint check", "use `command:` claims, or `command:` check"),
-            ("use --format token or --id-token-env", "use --format token or --id-token-env"),
-        ] {
-            assert_eq!(super::with_inputs(text), with_inputs);
-        }
-    }
-
-    #[test]
-    fn help_has_80_columns_at_most_and_each_option_with_all_its_parts() {
-        let help = help();
-        for line in help.lines() {
-            assert!(line.chars().count() <= 80 && line == line.trim_end(), "{line:?}");
-        }
-        for row in &OPTIONS {
-            let block = help.split(&format!("{} {}", row.name, row.value)).nth(1).expect(row.name);
-            let part = block.split("\n  -").next().unwrap();
-            assert!([row.variable, row.default].iter().all(|piece| part.contains(piece)), "{part}");
-            assert!(help.contains(&format!("  {}", row.letter)), "{}", row.letter);
-        }
-        assert!(help.find("usage: token-mint [OPTIONS] -- COMMAND").is_some_and(|at| at < 100), "{help}");
     }
 }

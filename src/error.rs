@@ -4,6 +4,7 @@
 use std::fmt;
 use std::time::Duration;
 
+use crate::explain::Explanation;
 use crate::net::deadline::Deadline;
 use crate::os::signals;
 
@@ -38,95 +39,6 @@ pub enum Kind {
     NoHandOver,
     /// This signal came.
     Signal(i32),
-}
-
-/// The explanation of a failure, or of an identity. Text from outside in it stays on one line: see `os/log.rs`.
-#[derive(Debug, Default)]
-pub struct Explanation {
-    /// What happened.
-    pub fact: String,
-    /// The same in a few words, for a heading.
-    pub finding: Option<String>,
-    /// The index's own words.
-    pub reasons: Vec<Reason>,
-    /// This job's values for the publisher form: names and values.
-    pub form: Vec<(String, String)>,
-    /// What else the index compares, and the form does not ask for.
-    pub context: Vec<(String, String)>,
-    /// The causes, likeliest first.
-    pub causes: Vec<Cause>,
-    /// What to know or to try.
-    pub hints: Vec<String>,
-    /// Where to go.
-    pub link: Option<Link>,
-}
-
-/// A reason that the index gives for a refusal.
-#[derive(Debug)]
-pub struct Reason {
-    /// A word such as `invalid-publisher`. Other characters than a code's were removed.
-    pub code: String,
-    /// A sentence. It may be empty.
-    pub description: String,
-}
-
-/// The cause of a refusal.
-#[derive(Debug, PartialEq, Eq)]
-pub struct Cause {
-    pub weight: Weight,
-    /// One line.
-    pub text: String,
-    /// It is fixed in the publisher form.
-    pub needs_form: bool,
-}
-
-/// How sure a cause is. Surer ones are shown first.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Weight {
-    /// The claims or the index's words prove it.
-    Proof,
-    /// Something visible points to it.
-    Evidence,
-    /// It is possible.
-    Guess,
-}
-
-/// An address, and a description of the page.
-#[derive(Debug)]
-pub struct Link {
-    pub what: String,
-    pub address: String,
-}
-
-impl Cause {
-    /// A proved cause.
-    pub fn certain(text: impl Into<String>) -> Cause {
-        Cause { weight: Weight::Proof, text: text.into(), needs_form: false }
-    }
-
-    /// A cause that something points to, which the text names. It is fixed in the publisher form.
-    pub fn evidence(text: impl Into<String>) -> Cause {
-        Cause { weight: Weight::Evidence, ..Cause::certain(text).in_form() }
-    }
-
-    /// One of several possible causes.
-    pub fn possible(text: impl Into<String>) -> Cause {
-        Cause { weight: Weight::Guess, ..Cause::certain(text) }
-    }
-
-    /// The same cause, which is fixed in the publisher form.
-    pub fn in_form(self) -> Cause {
-        Cause { needs_form: true, ..self }
-    }
-
-    /// The word that is shown before it.
-    pub fn word(&self) -> &'static str {
-        match self.weight {
-            Weight::Proof => "cause",
-            Weight::Evidence => "evidence",
-            Weight::Guess => "possible cause",
-        }
-    }
 }
 
 impl Error {
@@ -172,12 +84,5 @@ impl Error {
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.explanation.fact)
-    }
-}
-
-impl fmt::Display for Reason {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let code = if self.code.is_empty() { "no code" } else { &self.code };
-        write!(f, "{code}: {}", self.description)
     }
 }

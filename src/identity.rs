@@ -1,7 +1,6 @@
 //! The CI system that issues this job's ID token, and how to get that. Each has a file below: `helper.rs` those that
 //! come with a program for it.
 
-mod fork;
 pub mod github;
 mod gitlab;
 pub mod google;

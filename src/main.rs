@@ -30,7 +30,7 @@ use cli::Command;
 use env::Env;
 use error::{Error, Result};
 use exchange::Exchange;
-use explain::{causes, messages, report};
+use explain::{causes, help, messages, report};
 use handover::command::Upload;
 use handover::{Format, Handover};
 use net::deadline::Deadline;
@@ -62,7 +62,7 @@ fn run(env: &Env) -> Result<u8> {
     let (command, given) = cli::parse(std::env::args_os().skip(1))?;
     let settings = || Settings::resolve(&given, env);
     match command {
-        Command::Help => handover::print(&cli::help(), Deadline::after(TO_PRINT))?,
+        Command::Help => handover::print(&help::text(), Deadline::after(TO_PRINT))?,
         Command::Version => handover::print(cli::VERSION, Deadline::after(TO_PRINT))?,
         Command::Mint => hand_over(&settings()?, env)?,
         Command::Run(argv) => return upload(argv, &settings()?, env),

@@ -3,7 +3,8 @@
 
 use std::fmt::Display;
 
-use crate::error::{self, Error, Kind, Reason};
+use crate::error::{self, Error, Kind};
+use crate::explain::Reason;
 use crate::explain::messages::AGAIN;
 use crate::json::Object;
 use crate::net::http::{Replied, Reply};

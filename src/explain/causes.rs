@@ -6,10 +6,11 @@
 //! owner ID, repository, workflow file and environment; only what it has found it checks claim by claim, and then it
 //! names the claim.
 
-use crate::error::{Cause, Error, Explanation, Kind, Reason, Result, Weight};
+use crate::error::{Error, Kind, Result};
 use crate::explain::job::Job;
 use crate::explain::published::Published;
 use crate::explain::publisher_form::{Provider, workflow_file, workflow_repository};
+use crate::explain::{Cause, Explanation, Reason, Weight};
 use crate::text::shown;
 
 /// The code of a refusal because a pending publisher names a project that exists.
@@ -377,7 +378,7 @@ mod tests {
     use super::*;
     use crate::claims::Claims;
     use crate::env::Env;
-    use crate::error::Link;
+    use crate::explain::Link;
     use crate::explain::job::MAX_CLAIMS;
     use crate::index::Index;
 

@@ -1,10 +1,10 @@
 //! What points at a cause: what the index publishes of the project, and what is in the checkout. No proof, but the
 //! first thing to look at.
 
-use crate::error::{Cause, Weight};
 use crate::explain::job::Job;
 use crate::explain::published::{Published, Release};
 use crate::explain::publisher_form::{ENVIRONMENT_NAME, Field, Form, Provider, WORKFLOW_NAME, workflow_file};
+use crate::explain::{Cause, Weight};
 use crate::os::file;
 use crate::text::shown;
 

@@ -1,6 +1,6 @@
 //! What is wrong with an ID token by itself, whatever is registered.
 
-use crate::error::Cause;
+use crate::explain::Cause;
 use crate::explain::job::Job;
 use crate::explain::publisher_form::is_taken_by_pypi;
 use crate::text::shown;

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use crate::claims::Claims;
 use crate::env::Env;
-use crate::error::Link;
+use crate::explain::Link;
 use crate::explain::published::Published;
 use crate::explain::publisher_form::{ENVIRONMENT_NAME, Form, Provider};
 use crate::index::Index;

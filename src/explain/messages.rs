@@ -7,9 +7,10 @@
 use std::fmt::Display;
 use std::io;
 
-use crate::cli;
 use crate::env::Env;
-use crate::error::{Error, Explanation, Kind};
+use crate::error::{Error, Kind};
+use crate::explain::Explanation;
+use crate::explain::help::with_inputs;
 use crate::explain::spelling::did_you_mean;
 use crate::text::shown;
 
@@ -55,7 +56,7 @@ pub fn worded(mut explanation: Explanation, env: &Env) -> Explanation {
         let Explanation { fact, causes, hints, .. } = &mut explanation;
         let causes = causes.iter_mut().map(|cause| &mut cause.text);
         for text in [fact].into_iter().chain(causes).chain(hints) {
-            *text = cli::with_inputs(text);
+            *text = with_inputs(text);
         }
     }
     explanation

@@ -6,7 +6,7 @@ use std::io::{self, Write};
 use std::path::Path;
 
 use crate::env::Env;
-use crate::error::{Explanation, Link};
+use crate::explain::{Explanation, Link};
 use crate::os::file;
 use crate::os::log;
 use crate::text::{harmless, markdown, prose};
@@ -133,11 +133,12 @@ pub fn page(explanation: &Explanation) -> String {
 mod tests {
     use super::*;
     use crate::claims::Claims;
-    use crate::error::{Cause, Error, Kind, Reason};
+    use crate::error::{Error, Kind};
     use crate::explain::causes::{explain_claims, explain_refusal};
     use crate::explain::job::Job;
     use crate::explain::messages;
     use crate::explain::published::{self, Published, Release};
+    use crate::explain::{Cause, Reason};
     use crate::identity::github;
     use crate::index::Index;
     use crate::index_api::{BURN, MINT};

@@ -5,8 +5,8 @@
 use super::{Source, text};
 use crate::env::{Env, REQUEST_TOKEN, REQUEST_URL};
 use crate::error::{Kind, Result};
+use crate::explain::fork;
 use crate::explain::messages;
-use crate::identity::fork;
 use crate::net::http::{Http, Replied};
 use crate::net::url::Url;
 use crate::requests::{Endpoint, Request};

@@ -11,7 +11,7 @@ mod tests {
 
     use crate::claims::Claims;
     use crate::env::Env;
-    use crate::error::Explanation;
+    use crate::explain::Explanation;
     use crate::explain::causes::{explain_claims, explain_refusal};
     use crate::explain::job::Job;
     use crate::explain::published::{self, Published, Release};

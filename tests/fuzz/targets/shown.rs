@@ -2,7 +2,8 @@
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 
-use crate::error::{Error, Explanation, Link};
+use crate::error::Error;
+use crate::explain::{Explanation, Link};
 use crate::explain::report;
 use crate::os::log;
 
