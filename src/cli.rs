@@ -86,7 +86,7 @@ pub enum Command {
 }
 
 /// The values that were given, by the options' names. The value of a switch is empty.
-pub type Given = BTreeMap<&'static str, OsString>;
+pub type Options = BTreeMap<&'static str, OsString>;
 
 /// The argument at this position is not an option. `name` may be one letter of `word`.
 fn no_option(position: usize, name: &str, word: &str) -> Error {
@@ -119,8 +119,8 @@ fn no_command(position: usize, word: &str) -> Error {
 /// # Errors
 /// Wrong usage, in which a word that may be a secret is not repeated. Never where `--help` or `--version` was read
 /// first.
-pub fn parse(argv: impl IntoIterator<Item = OsString>) -> Result<(Command, Given)> {
-    let mut given = Given::new();
+pub fn parse(argv: impl IntoIterator<Item = OsString>) -> Result<(Command, Options)> {
+    let mut options = Options::new();
     let mut command = None;
     let mut argv = argv.into_iter().zip(1..);
     while let Some((word, position)) = argv.next() {
@@ -155,8 +155,8 @@ pub fn parse(argv: impl IntoIterator<Item = OsString>) -> Result<(Command, Given
             let row = row.ok_or_else(|| no_option(position, &name, &text))?;
             let name = row.name;
             let value = match (name, row.value) {
-                ("--help", _) => return Ok((Command::Help, given)),
-                ("--version", _) => return Ok((Command::Version, given)),
+                ("--help", _) => return Ok((Command::Help, options)),
+                ("--version", _) => return Ok((Command::Version, options)),
                 (_, "") if joined.is_some() => {
                     return Err(Error::usage(format!("{name} takes no value"), "leave out = and what follows it"));
                 }
@@ -167,22 +167,22 @@ pub fn parse(argv: impl IntoIterator<Item = OsString>) -> Result<(Command, Given
                     next.filter(|value| !value.is_empty()).ok_or_else(missing)?
                 }
             };
-            if given.insert(name, value).is_some() {
+            if options.insert(name, value).is_some() {
                 return Err(Error::usage(format!("{name} was given twice"), "leave one of the two out"));
             }
         }
     }
     let (name, command) = command.unwrap_or((MINT, Command::Mint));
-    if given.contains_key("--quiet") && given.contains_key("--verbose") {
+    if options.contains_key("--quiet") && options.contains_key("--verbose") {
         return Err(Error::usage("--quiet and --verbose contradict each other", "leave one of the two out"));
     }
     // An option that the command does not take was meant for another command.
-    match OPTIONS.iter().find(|row| given.contains_key(row.name) && !row.commands.contains(&name)) {
+    match OPTIONS.iter().find(|row| options.contains_key(row.name) && !row.commands.contains(&name)) {
         Some(row) => Err(Error::usage(
             format!("{} can't be used with {name}", row.name),
             format!("leave it out; it is for {}", row.commands.join(", ")),
         )),
-        None => Ok((command, given)),
+        None => Ok((command, options)),
     }
 }
 
@@ -213,7 +213,7 @@ fn is_plain(word: &str) -> bool {
 mod tests {
     use super::*;
 
-    fn words(line: &str) -> Result<(Command, Given)> {
+    fn words(line: &str) -> Result<(Command, Options)> {
         parse(line.split_whitespace().map(|word| if word == "''" { OsString::new() } else { word.into() }))
     }
 
@@ -242,9 +242,9 @@ mod tests {
         for row in OPTIONS.iter().filter(|row| !["--help", "--version"].contains(&row.name)) {
             let name = row.name;
             let value = |option: String| {
-                let (_, given) = words(&with(row, &option)).expect(&option);
-                assert_eq!(given.len(), 1, "{option}");
-                given[name].clone()
+                let (_, options) = words(&with(row, &option)).expect(&option);
+                assert_eq!(options.len(), 1, "{option}");
+                options[name].clone()
             };
             let twice = |option: &str| assert_refused(option, &format!("{name} was given twice"), "leave one");
             if row.value.is_empty() {
@@ -276,8 +276,8 @@ mod tests {
 
     #[test]
     fn letters_can_be_joined() {
-        let (_, given) = words("-v --keep-identity -- true").unwrap();
-        assert_eq!(given.keys().copied().collect::<Vec<_>>(), ["--keep-identity", "--verbose"]);
+        let (_, options) = words("-v --keep-identity -- true").unwrap();
+        assert_eq!(options.keys().copied().collect::<Vec<_>>(), ["--keep-identity", "--verbose"]);
         for line in ["-vq", "-q -v", "--verbose --quiet"] {
             assert_refused(line, "--quiet and --verbose contradict each other", "leave one");
         }
@@ -301,8 +301,8 @@ mod tests {
     #[test]
     fn a_command_may_come_before_its_options_or_after_them() {
         for line in ["claims -q", "-q claims"] {
-            let (command, given) = words(line).unwrap();
-            assert_eq!((command, given.len()), (Command::Claims, 1), "{line}");
+            let (command, options) = words(line).unwrap();
+            assert_eq!((command, options.len()), (Command::Claims, 1), "{line}");
         }
         assert_eq!(words("").unwrap().0, Command::Mint);
         assert_eq!(words("burn").unwrap().0, Command::Burn);
@@ -316,11 +316,11 @@ mod tests {
     #[test]
     fn what_follows_two_dashes_is_the_command_and_is_left_alone() {
         let run = |line: &str| match words(line) {
-            Ok((Command::Run(argv), given)) => (given, argv),
+            Ok((Command::Run(argv), options)) => (options, argv),
             other => panic!("{line}: {other:?}"),
         };
-        let (given, argv) = run("-q --keep-identity -- twine upload --help -- -q");
-        assert_eq!(given.len(), 2);
+        let (options, argv) = run("-q --keep-identity -- twine upload --help -- -q");
+        assert_eq!(options.len(), 2);
         assert_eq!(argv, ["twine", "upload", "--help", "--", "-q"]);
         assert_eq!(run("-- check").1, ["check"]);
         assert_refused("--", "the command to run is missing after --", "token-mint -- twine");
@@ -422,10 +422,10 @@ mod tests {
     fn a_value_that_is_not_utf8_is_kept_for_whoever_needs_it() {
         use std::os::unix::ffi::OsStringExt;
         let bytes = |bytes: &[u8]| OsString::from_vec(bytes.to_vec());
-        let (_, given) = parse(["--index".into(), bytes(b"\xff")]).unwrap();
-        assert_eq!(given["--index"], bytes(b"\xff"));
-        let (_, given) = parse([bytes(b"--index=\xff")]).unwrap();
-        assert_eq!(given["--index"], bytes(b"--index=\xff"));
+        let (_, options) = parse(["--index".into(), bytes(b"\xff")]).unwrap();
+        assert_eq!(options["--index"], bytes(b"\xff"));
+        let (_, options) = parse([bytes(b"--index=\xff")]).unwrap();
+        assert_eq!(options["--index"], bytes(b"--index=\xff"));
         assert_eq!(parse([bytes(b"-p\xffsecret")]).unwrap_err().to_string(), "there is no option -p");
         assert_eq!(parse([bytes(b"\xff")]).unwrap_err().to_string(), "argument 1 is neither a command nor an option");
     }

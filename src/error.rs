@@ -5,7 +5,7 @@ use std::fmt;
 use std::time::Duration;
 
 use crate::explain::Explanation;
-use crate::net::deadline::Deadline;
+use crate::os::deadline::Deadline;
 use crate::os::signals;
 
 /// The result of whatever a run attempts.

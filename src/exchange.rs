@@ -13,8 +13,8 @@ use crate::explain::report;
 use crate::handover;
 use crate::identity::{self, Source};
 use crate::index_api::{MintReply, Minted};
-use crate::net::deadline::Deadline;
 use crate::net::http::Http;
+use crate::os::deadline::Deadline;
 use crate::os::log::Log;
 use crate::retry::Retry;
 use crate::secret::IdToken;
@@ -131,7 +131,7 @@ impl Exchange<'_> {
         let index = &self.settings.index;
         let (http, retry) = (self.http.until(deadline), Retry { deadline, ..self.retry });
         let validity = || validity(expires_unix_secs);
-        let revoked = retry.run(|_| index.burn(token, &http));
+        let revoked = retry.run(|_| index.revoke(token, &http));
         match &revoked {
             Ok(true) => self.log.line(&format!("{} has accepted the API token for revocation", index.name())),
             Ok(false) => self.log.line(&format!("{} can't revoke API tokens; {}", index.name(), validity())),
@@ -213,7 +213,7 @@ impl Drop for LiveToken<'_> {
 }
 
 fn time_to_revoke() -> Deadline {
-    Deadline::after(REVOCATION_TIMEOUT).despite_signals()
+    Deadline::after(REVOCATION_TIMEOUT).ignoring_signals()
 }
 
 /// Until when an API token is valid, in words.

@@ -13,7 +13,7 @@ use crate::error::{Error, Result};
 use crate::explain::messages;
 use crate::index::Index;
 use crate::index_api::Minted;
-use crate::net::deadline::Deadline;
+use crate::os::deadline::Deadline;
 use crate::os::file;
 use crate::os::log;
 use crate::os::stdio;
@@ -63,7 +63,7 @@ impl Handover {
             let file = file.map_err(|error| messages::step_output_not_opened(&shown(&path), &error))?;
             return Ok(Handover::StepOutput { path, file });
         }
-        if stdio::leads_nowhere(io::stdout()) {
+        if stdio::is_discarded(io::stdout()) {
             return Err(messages::no_stdout());
         }
         Ok(Handover::Stdout(format.unwrap_or(Format::Token)))
@@ -112,7 +112,7 @@ pub fn mask(token: &str, env: &Env) -> Result<()> {
 
 /// Checks that the runner can read masks, if they are needed. Call it before any request.
 pub fn check_masks(env: &Env) -> Result<()> {
-    if env.on_github() && stdio::leads_nowhere(io::stderr()) {
+    if env.on_github() && stdio::is_discarded(io::stderr()) {
         return Err(messages::no_masks("stderr is closed, not open for writing, or /dev/null"));
     }
     Ok(())

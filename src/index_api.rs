@@ -9,7 +9,7 @@ use crate::error::{Kind, Result};
 use crate::explain::messages::AGAIN;
 use crate::index::Index;
 use crate::json::{self, Object};
-use crate::net::http::{Http, Replied, Reply};
+use crate::net::http::{Http, HttpResult, Reply};
 use crate::net::http_error::HttpError;
 use crate::requests::{Endpoint, Request};
 use crate::secret::{ApiToken, IdToken, UnusableToken, redact, redact_tokens};
@@ -44,7 +44,7 @@ pub const MINT: Endpoint = Endpoint {
 };
 
 /// To revoke an API token.
-pub const BURN: Endpoint = Endpoint {
+pub const REVOKE: Endpoint = Endpoint {
     asking: "asking the index to revoke the API token",
     refusal: (Kind::Refused, "refused to revoke the API token"),
     hint: |_, is_refusal| {
@@ -95,7 +95,7 @@ impl Index {
     }
 
     /// Reads the reply to that.
-    pub fn read_audience(&self, replied: &Replied) -> Result<String> {
+    pub fn read_audience(&self, replied: &HttpResult) -> Result<String> {
         let request = self.request(&AUDIENCE);
         let audience = request.member(replied, "audience", redact_tokens)?;
         if !is_audience(&audience) {
@@ -110,7 +110,7 @@ impl Index {
     }
 
     /// Reads the reply to that.
-    pub fn read_minted(&self, replied: &Replied, id_token: &IdToken) -> MintReply {
+    pub fn read_minted(&self, replied: &HttpResult, id_token: &IdToken) -> MintReply {
         let request = self.request(&MINT);
         let token = request.member(replied, "token", |text| id_token.redact(text));
         let token = token.and_then(|token| request.usable(ApiToken::new(token)));
@@ -136,17 +136,17 @@ impl Index {
 
     /// Asks the index to revoke an API token. True if the index accepted the request; PyPI says no more. False if it
     /// has no such endpoint, like older ones.
-    pub fn burn(&self, token: &str, http: &Http) -> Result<bool> {
-        self.read_burnt(&self.post_token(BURN_PATH, token, http), token)
+    pub fn revoke(&self, token: &str, http: &Http) -> Result<bool> {
+        self.read_revoked(&self.post_token(BURN_PATH, token, http), token)
     }
 
     /// Reads the reply to that.
-    pub fn read_burnt(&self, replied: &Replied, token: &str) -> Result<bool> {
-        let request = self.request(&BURN);
+    pub fn read_revoked(&self, replied: &HttpResult, token: &str) -> Result<bool> {
+        let request = self.request(&REVOKE);
         Ok(request.accepted(replied, &[202, 404], |text| redact(text, token))?.status == 202)
     }
 
-    fn post_token(&self, path: &str, token: &str, http: &Http) -> Replied {
+    fn post_token(&self, path: &str, token: &str, http: &Http) -> HttpResult {
         http.post_json(&self.at(path), &[], format!("{{\"token\":{}}}", json::quoted(token)))
     }
 

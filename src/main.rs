@@ -33,8 +33,8 @@ use exchange::Exchange;
 use explain::{causes, help, messages, report};
 use handover::command::Upload;
 use handover::{Format, Handover};
-use net::deadline::Deadline;
 use net::http::{self, Http};
+use os::deadline::Deadline;
 use os::{memory, signals};
 use retry::Retry;
 use settings::Settings;
@@ -59,8 +59,8 @@ fn main() -> ExitCode {
 
 /// Does what the command line asks for, and returns the exit status.
 fn run(env: &Env) -> Result<u8> {
-    let (command, given) = cli::parse(std::env::args_os().skip(1))?;
-    let settings = || Settings::resolve(&given, env);
+    let (command, options) = cli::parse(std::env::args_os().skip(1))?;
+    let settings = || Settings::resolve(&options, env);
     match command {
         Command::Help => handover::print(&help::text(), Deadline::after(TO_PRINT))?,
         Command::Version => handover::print(cli::VERSION, Deadline::after(TO_PRINT))?,
@@ -136,7 +136,7 @@ fn burn(settings: &Settings, env: &Env) -> Result<()> {
         return Err(messages::token_of_other_index(index, &other, &other.known_audience().unwrap_or_default()));
     }
     let (http, retry) = (Http::new(deadline, log, settings.proxies.clone()), Retry { deadline, log });
-    match retry.run(|_| index.burn(token.reveal(), &http))? {
+    match retry.run(|_| index.revoke(token.reveal(), &http))? {
         true => log.line(&format!("{index} has accepted the API token for revocation")),
         false => log.line(&format!("{index} can't revoke API tokens; this one expires by itself")),
     }

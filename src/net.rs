@@ -1,7 +1,6 @@
 //! The network: where a request may go, its connection, and the reply.
 
 pub mod connection;
-pub mod deadline;
 pub mod http;
 pub mod http1;
 pub mod http_error;

@@ -1,5 +1,6 @@
-//! What depends on the operating system: signals, streams, files, the log and memory.
+//! What this program does through the operating system: waits, signals, streams, files and memory.
 
+pub mod deadline;
 pub mod file;
 pub mod log;
 pub mod memory;

@@ -7,7 +7,7 @@ use crate::error::{self, Error, Kind};
 use crate::explain::Reason;
 use crate::explain::messages::AGAIN;
 use crate::json::Object;
-use crate::net::http::{Replied, Reply};
+use crate::net::http::{HttpResult, Reply};
 use crate::net::http_error::{Fault, HttpError};
 use crate::text::message;
 
@@ -46,7 +46,7 @@ impl Request {
     /// The reply, if it has one of these statuses. `redact` removes secrets that the server sends back.
     pub fn accepted<'a>(
         &self,
-        replied: &'a Replied,
+        replied: &'a HttpResult,
         statuses: &[u16],
         redact: impl Fn(&str) -> String,
     ) -> error::Result<&'a Reply> {
@@ -58,7 +58,7 @@ impl Request {
     }
 
     /// A text in the JSON object that was asked for. `redact` is as for [`Request::accepted`].
-    pub fn member(&self, replied: &Replied, key: &str, redact: impl Fn(&str) -> String) -> error::Result<String> {
+    pub fn member(&self, replied: &HttpResult, key: &str, redact: impl Fn(&str) -> String) -> error::Result<String> {
         let reply = self.accepted(replied, &[200], redact)?;
         let member = Object::read(&reply.body).and_then(|object| object.get(key));
         member.map_err(|error| match self.endpoint.mints {
@@ -91,7 +91,7 @@ impl Request {
         let is_absent = error.fault == Fault::Unreachable && self.endpoint.may_be_absent;
         let failure = Error {
             is_transient: error.is_transient() && !is_absent,
-            may_have_reached_server: error.fault == Fault::Broken,
+            may_have_reached_server: error.fault == Fault::NoReply,
             ..self.failed(&error.text)
         };
         let hints = match error.fault {
@@ -101,7 +101,7 @@ impl Request {
             Fault::ProxyRefused => &[
                 "the proxy does not let this job connect to that server: ask whoever runs the proxy, or name the server in no_proxy",
             ][..],
-            Fault::Unreachable | Fault::Broken => self.endpoint.without_reply,
+            Fault::Unreachable | Fault::NoReply => self.endpoint.without_reply,
         };
         hints.iter().fold(failure, |failure, hint| failure.hint(*hint))
     }

@@ -5,7 +5,7 @@ use std::hash::{BuildHasher, Hasher};
 use std::time::Duration;
 
 use crate::error::{Error, Result};
-use crate::net::deadline::Deadline;
+use crate::os::deadline::Deadline;
 use crate::os::log::Log;
 
 const MAX_ATTEMPTS: u32 = 4;

@@ -3,7 +3,7 @@
 use std::ffi::OsStr;
 use std::time::Duration;
 
-use crate::cli::{self, Given};
+use crate::cli::{self, Options};
 use crate::env::{Env, NOT_UTF8};
 use crate::error::Result;
 use crate::explain::messages;
@@ -38,9 +38,9 @@ pub struct Settings {
 impl Settings {
     /// # Errors
     /// They name the option or variable that is wrong.
-    pub fn resolve(given: &Given, env: &Env) -> Result<Settings> {
-        let setting = |name| Setting::find(name, given, env);
-        let is_given = |name| given.contains_key(name);
+    pub fn resolve(options: &Options, env: &Env) -> Result<Settings> {
+        let setting = |name| Setting::find(name, options, env);
+        let is_given = |name| options.contains_key(name);
         // GitHub's debug logging.
         let debug = env.on_github() && env.get("RUNNER_DEBUG").is_some_and(|value| value == "1");
         Ok(Settings {
@@ -73,10 +73,10 @@ struct Setting<'a> {
 }
 
 impl<'a> Setting<'a> {
-    fn find(name: &'static str, given: &'a Given, env: &'a Env) -> Setting<'a> {
+    fn find(name: &'static str, options: &'a Options, env: &'a Env) -> Setting<'a> {
         let row = cli::OPTIONS.iter().find(|row| row.name == name);
         let (variable, default) = row.map_or(("", ""), |row| (row.variable, row.default));
-        match given.get(name) {
+        match options.get(name) {
             Some(value) => Setting { place: name, value },
             None => Setting { place: variable, value: env.get(variable).unwrap_or(OsStr::new(default)) },
         }
@@ -127,7 +127,7 @@ mod tests {
 
     fn resolve(line: &[&str], env: &Env) -> std::result::Result<Settings, String> {
         let settings = cli::parse(line.iter().map(|word| (*word).into()));
-        let settings = settings.and_then(|(_, given)| Settings::resolve(&given, env));
+        let settings = settings.and_then(|(_, options)| Settings::resolve(&options, env));
         settings.map_err(|error| format!("{error}; {}", error.explanation.hints.join("; ")))
     }
 
@@ -241,7 +241,7 @@ mod tests {
         let mut errors = 0;
         let mut check = |line: &[&std::ffi::OsString]| {
             let settings = cli::parse(line.iter().map(|word| (*word).clone()));
-            if let Err(error) = settings.and_then(|(_, given)| Settings::resolve(&given, &env)) {
+            if let Err(error) = settings.and_then(|(_, options)| Settings::resolve(&options, &env)) {
                 let explanation = &error.explanation;
                 let said = format!("{error} {} {}", explanation.fact, explanation.hints.join(" "));
                 assert!(!said.contains(SECRET) && !said.to_lowercase().contains("ageic"), "{line:?}: {said}");

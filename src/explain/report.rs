@@ -141,7 +141,7 @@ mod tests {
     use crate::explain::{Cause, Reason};
     use crate::identity::github;
     use crate::index::Index;
-    use crate::index_api::{BURN, MINT};
+    use crate::index_api::{MINT, REVOKE};
     use crate::net::http::Reply;
     use crate::net::http_error::{Fault, HttpError};
     use crate::requests::Request;
@@ -165,7 +165,7 @@ mod tests {
             request(&github::ENDPOINT).unexpected(&reply(403), str::to_owned),
             request(&MINT).unexpected(&reply(500), str::to_owned),
             request(&MINT).no_reply(&HttpError::new(Fault::Unreachable, text())),
-            request(&BURN).no_reply(&HttpError::new(Fault::Certificate, text())),
+            request(&REVOKE).no_reply(&HttpError::new(Fault::Certificate, text())),
             messages::step_output_not_opened(HOSTILE, &io()),
             messages::lost(HOSTILE, &io()),
             messages::no_masks(io()),

@@ -14,7 +14,7 @@ use crate::explain::messages;
 use crate::handover::upload_clients;
 use crate::index::Index;
 use crate::index_api::Minted;
-use crate::net::deadline::{Deadline, POLL};
+use crate::os::deadline::{Deadline, POLL};
 use crate::os::log::Log;
 use crate::os::signals::{self, Spawned};
 use crate::text::shown;

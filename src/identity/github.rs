@@ -7,7 +7,7 @@ use crate::env::{Env, REQUEST_TOKEN, REQUEST_URL};
 use crate::error::{Kind, Result};
 use crate::explain::fork;
 use crate::explain::messages;
-use crate::net::http::{Http, Replied};
+use crate::net::http::{Http, HttpResult};
 use crate::net::url::Url;
 use crate::requests::{Endpoint, Request};
 use crate::secret::{IdToken, RequestToken};
@@ -50,7 +50,7 @@ pub fn id_token(url: &Url, request_token: &RequestToken, audience: &str, http: &
 }
 
 /// Reads the endpoint's reply.
-pub fn read_id_token(replied: &Replied, url: &Url, request_token: &RequestToken) -> Result<IdToken> {
+pub fn read_id_token(replied: &HttpResult, url: &Url, request_token: &RequestToken) -> Result<IdToken> {
     let request = Request { endpoint: &ENDPOINT, server: url.origin().to_owned(), name: NAME.to_owned() };
     request.usable(IdToken::new(request.member(replied, "value", |text| request_token.redact(text))?))
 }

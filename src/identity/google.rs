@@ -9,7 +9,7 @@ use crate::env::Env;
 use crate::error::{Kind, Result};
 use crate::explain::messages;
 use crate::json;
-use crate::net::http::{Http, Replied};
+use crate::net::http::{Http, HttpResult};
 use crate::net::url::Url;
 use crate::os::file;
 use crate::requests::{Endpoint, Request};
@@ -92,20 +92,20 @@ fn request(endpoint: &'static Endpoint, server: &str) -> Request {
 }
 
 /// Reads the metadata server's reply, which is the ID token alone.
-pub fn read_id_token(replied: &Replied) -> Result<IdToken> {
+pub fn read_id_token(replied: &HttpResult) -> Result<IdToken> {
     let request = request(&METADATA_ENDPOINT, Url::google_metadata().origin());
     let reply = request.accepted(replied, &[200], redact_tokens)?;
     request.usable(IdToken::new(String::from_utf8_lossy(&reply.body).trim().to_owned()))
 }
 
 /// Reads the metadata server's reply to a request for an access token.
-pub fn read_access_token(replied: &Replied) -> Result<RequestToken> {
+pub fn read_access_token(replied: &HttpResult) -> Result<RequestToken> {
     let request = request(&METADATA_ENDPOINT, Url::google_metadata().origin());
     request.usable(RequestToken::new(&request.member(replied, "access_token", redact_tokens)?))
 }
 
 /// Reads IAM's reply.
-pub fn read_generated(replied: &Replied, access_token: &RequestToken) -> Result<IdToken> {
+pub fn read_generated(replied: &HttpResult, access_token: &RequestToken) -> Result<IdToken> {
     let request = request(&IAM_ENDPOINT, IAM);
     request.usable(IdToken::new(request.member(replied, "token", |text| access_token.redact(text))?))
 }

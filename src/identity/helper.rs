@@ -8,7 +8,7 @@ use std::time::Duration;
 use crate::error::{Error, Kind, Result};
 use crate::explain::messages;
 use crate::json;
-use crate::net::deadline::{Background, Deadline, Ended};
+use crate::os::deadline::{Background, Deadline, WaitError};
 use crate::os::signals;
 use crate::secret::{IdToken, redact_tokens};
 use crate::text::{self, MAX_MESSAGE_CHARS};
@@ -44,7 +44,7 @@ fn id_token(provider: &str, program: &str, arguments: &[&str], deadline: Deadlin
     let status = deadline.wait(|| child.process.try_wait().ok().flatten()).map_err(|ended| {
         child.kill();
         match ended {
-            Ended::Signal(signal) => Error::signal(signal),
+            WaitError::Signal(signal) => Error::signal(signal),
             late => failed(Kind::Trouble, format!("did not end: {late}"), messages::AGAIN),
         }
     })?;

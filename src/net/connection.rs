@@ -12,11 +12,11 @@ use std::time::Duration;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 
-use crate::net::deadline::{Background, Deadline};
 use crate::net::http_error::{Fault, HttpError};
 use crate::net::http1;
 use crate::net::proxy::Proxy;
 use crate::net::url::Url;
+use crate::os::deadline::{Background, Deadline};
 use crate::text::shown;
 
 /// The most that is read of a proxy's answer to CONNECT.
@@ -24,7 +24,7 @@ const MAX_HEAD_BYTES: u64 = 16 * 1024;
 /// How long to wait for one of a host's addresses before trying the next.
 const ADDRESS_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long to wait for a server on the machine's own network: a slower one is not there.
-const NEXT_DOOR_TIMEOUT: Duration = Duration::from_secs(1);
+const METADATA_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// A connection that is being made, by a thread that knows no deadline: to look up a name can't be interrupted. Whoever
 /// waits for it does.
@@ -54,8 +54,8 @@ impl Connection {
     /// # Errors
     /// [`HttpError`]; nothing was sent.
     pub fn wait(self, deadline: Deadline) -> Result<TcpStream, HttpError> {
-        let is_next_door = self.origin == Url::google_metadata().origin();
-        let deadline = if is_next_door { deadline.within(NEXT_DOOR_TIMEOUT) } else { deadline };
+        let is_metadata = self.origin == Url::google_metadata().origin();
+        let deadline = if is_metadata { deadline.within(METADATA_TIMEOUT) } else { deadline };
         let connected = deadline.result_of(self.connecting);
         connected.unwrap_or_else(|ended| Err(unreachable(&format!("no connection: {ended}"))))
     }

@@ -22,12 +22,12 @@ use std::time::{Duration, Instant};
 
 use crate::json::Object;
 use crate::net::connection::Connection;
-use crate::net::deadline::{Background, Deadline};
 use crate::net::http_error::{Fault, HttpError};
 use crate::net::http1;
 use crate::net::proxy::Proxies;
 use crate::net::relay::Relay;
 use crate::net::url::Url;
+use crate::os::deadline::{Background, Deadline};
 use crate::os::log::{self, Log};
 use crate::text;
 use crate::time;
@@ -71,7 +71,7 @@ pub struct Http {
 }
 
 /// A reply of any status, or why there is none that is whole.
-pub type Replied = Result<Reply, HttpError>;
+pub type HttpResult = Result<Reply, HttpError>;
 
 /// What a server answered, with the whole body.
 pub struct Reply {
@@ -128,7 +128,7 @@ impl Http {
     ///
     /// # Errors
     /// [`HttpError`]; a reply of any status is no error here.
-    pub fn get(&self, url: &Url, headers: &[(&str, String)]) -> Replied {
+    pub fn get(&self, url: &Url, headers: &[(&str, String)]) -> HttpResult {
         self.send("GET", url, headers, minreq::get(url.to_string()))
     }
 
@@ -136,11 +136,11 @@ impl Http {
     ///
     /// # Errors
     /// As for [`Http::get`].
-    pub fn post_json(&self, url: &Url, headers: &[(&str, String)], json: String) -> Replied {
+    pub fn post_json(&self, url: &Url, headers: &[(&str, String)], json: String) -> HttpResult {
         self.send("POST", url, headers, minreq::post(url.to_string()).with_header("Content-Type", JSON).with_body(json))
     }
 
-    fn send(&self, method: &str, url: &Url, headers: &[(&str, String)], request: minreq::Request) -> Replied {
+    fn send(&self, method: &str, url: &Url, headers: &[(&str, String)], request: minreq::Request) -> HttpResult {
         let start = Instant::now();
         let accept = headers.iter().all(|(name, _)| *name != "Accept").then(|| ("Accept", JSON.to_owned()));
         let result = self.exchange(url, request.with_headers(headers.iter().cloned().chain(accept)));
@@ -154,7 +154,7 @@ impl Http {
         result
     }
 
-    fn exchange(&self, url: &Url, request: minreq::Request) -> Replied {
+    fn exchange(&self, url: &Url, request: minreq::Request) -> HttpResult {
         let deadline = self.deadline.within(REQUEST_TIMEOUT);
         let early = self.early.borrow_mut().take_if(|early| early.origin == url.origin());
         let early = early.map_or(Ok(None), |early| early.wait_if_usable(deadline))?;
@@ -178,7 +178,7 @@ impl Http {
         let exchanging = Background::spawn(move || reply_to(request, max_body_bytes))?;
         let relayed = relay.run(&remote, max_body_bytes + MAX_AROUND_BYTES, deadline);
         drop((relay, remote)); // so minreq notices at once, if it did not end this
-        let reaction = Deadline::after(REACTION_TIMEOUT).despite_signals();
+        let reaction = Deadline::after(REACTION_TIMEOUT).ignoring_signals();
         let exchanged = reaction.result_of(exchanging).unwrap_or_else(|_| Err(HttpError::cut_off()));
         match (relayed, exchanged) {
             (Err(error), Ok(reply)) if !reply.is_surely_whole => Err(error.with_part(reply.status, reply.body)),
@@ -206,7 +206,7 @@ pub fn install_panic_hook() {
 }
 
 /// Sends a request, and reads its reply.
-fn reply_to(request: minreq::Request, max_body_bytes: usize) -> Replied {
+fn reply_to(request: minreq::Request, max_body_bytes: usize) -> HttpResult {
     let mut response = request.send_lazy()?;
     if response.reason_phrase == NO_STATUS_LINE {
         return Err(HttpError::no_reply());
@@ -242,7 +242,7 @@ fn reply_to(request: minreq::Request, max_body_bytes: usize) -> Replied {
         (Err(error), _) => error.into(),
         (Ok(()), _) if came > max_body_bytes => HttpError::too_long(max_body_bytes),
         (Ok(()), Some(announced)) if came < announced => {
-            HttpError::new(Fault::Broken, format!("its reply was cut off: {came} of {announced} bytes came"))
+            HttpError::new(Fault::NoReply, format!("its reply was cut off: {came} of {announced} bytes came"))
         }
         // Perhaps the header was cut off, too.
         (Ok(()), None) if came == 0 && !is_chunked && headers.is_empty() => HttpError::no_reply(),

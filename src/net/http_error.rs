@@ -3,7 +3,7 @@
 use std::fmt::Display;
 use std::io::{self, ErrorKind};
 
-use crate::net::deadline::Ended;
+use crate::os::deadline::WaitError;
 use crate::text::shown;
 
 /// How rustls begins each of its complaints about a certificate (`Display` in its src/error.rs).
@@ -22,7 +22,7 @@ pub struct HttpError {
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Fault {
     /// The connection broke, or the reply is late, not complete or not HTTP. Only here may the server have the request.
-    Broken,
+    NoReply,
     /// No connection could be made.
     Unreachable,
     /// The proxy refused with a 4xx status: the fault is in the request.
@@ -38,22 +38,22 @@ impl HttpError {
 
     /// Nothing, or nothing like HTTP, came in reply.
     pub fn no_reply() -> HttpError {
-        HttpError::new(Fault::Broken, "it gave no HTTP reply")
+        HttpError::new(Fault::NoReply, "it gave no HTTP reply")
     }
 
     /// The connection was closed, or a bound was reached, before the reply was complete.
     pub fn cut_off() -> HttpError {
-        HttpError::new(Fault::Broken, "no complete reply came")
+        HttpError::new(Fault::NoReply, "no complete reply came")
     }
 
     /// The reply breaks HTTP's rules.
     pub fn malformed(how: &impl Display) -> HttpError {
-        HttpError::new(Fault::Broken, format!("its reply is not proper HTTP: {}", shown(&how.to_string())))
+        HttpError::new(Fault::NoReply, format!("its reply is not proper HTTP: {}", shown(&how.to_string())))
     }
 
     /// The reply is longer than this.
     pub fn too_long(bytes: usize) -> HttpError {
-        HttpError::new(Fault::Broken, format!("its reply is longer than {} KiB", bytes / 1024))
+        HttpError::new(Fault::NoReply, format!("its reply is longer than {} KiB", bytes / 1024))
     }
 
     /// The same with what came of a reply.
@@ -63,13 +63,13 @@ impl HttpError {
 
     /// True if another attempt may succeed.
     pub fn is_transient(&self) -> bool {
-        matches!(self.fault, Fault::Broken | Fault::Unreachable)
+        matches!(self.fault, Fault::NoReply | Fault::Unreachable)
     }
 }
 
-impl From<Ended> for HttpError {
-    fn from(ended: Ended) -> HttpError {
-        HttpError::new(Fault::Broken, format!("no whole answer: {ended}"))
+impl From<WaitError> for HttpError {
+    fn from(ended: WaitError) -> HttpError {
+        HttpError::new(Fault::NoReply, format!("no whole answer: {ended}"))
     }
 }
 
@@ -101,7 +101,7 @@ impl From<io::Error> for HttpError {
             }
             _ => "network trouble",
         };
-        HttpError::new(Fault::Broken, format!("{what}: {text}"))
+        HttpError::new(Fault::NoReply, format!("{what}: {text}"))
     }
 }
 

@@ -14,8 +14,8 @@ use base64::engine::general_purpose::STANDARD;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 
-use crate::net::deadline::{Deadline, POLL};
 use crate::net::http_error::{Fault, HttpError};
+use crate::os::deadline::{Deadline, POLL};
 
 /// The most that a caller may send before the password.
 const MAX_GREETING_BYTES: u64 = 1024;

@@ -6,7 +6,7 @@ use std::io::{self, Read};
 use std::path::Path;
 use std::time::Duration;
 
-use crate::net::deadline::Deadline;
+use crate::os::deadline::Deadline;
 
 /// How long a file is waited for that only serves an explanation.
 const READ_TIMEOUT: Duration = Duration::from_secs(1);
@@ -33,7 +33,7 @@ pub fn names(folder: &Path) -> Vec<String> {
 }
 
 fn soon<T: Send + 'static>(work: impl FnOnce() -> io::Result<T> + Send + 'static) -> Option<T> {
-    Deadline::after(READ_TIMEOUT).despite_signals().wait_for(work).ok()?.ok() // a signal has to be explained, too
+    Deadline::after(READ_TIMEOUT).ignoring_signals().wait_for(work).ok()?.ok() // a signal has to be explained, too
 }
 
 /// Opens a file that is there, to append to it.

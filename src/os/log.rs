@@ -16,7 +16,7 @@ use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use crate::net::deadline::Deadline;
+use crate::os::deadline::Deadline;
 use crate::os::stdio;
 use crate::text::{self, harmless};
 
@@ -95,7 +95,7 @@ pub fn rendered(message: &str) -> String {
 
 fn write(text: &str) -> io::Result<()> {
     let timeout = if NOBODY_READS.load(Ordering::SeqCst) { Duration::ZERO } else { WRITE_TIMEOUT };
-    let written = stdio::write(io::stderr(), text, Deadline::after(timeout).despite_signals());
+    let written = stdio::write(io::stderr(), text, Deadline::after(timeout).ignoring_signals());
     AT_LINE_START.store(written.is_ok(), Ordering::SeqCst);
     if written.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::TimedOut) {
         NOBODY_READS.store(true, Ordering::SeqCst);

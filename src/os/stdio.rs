@@ -4,7 +4,7 @@
 //! This is not std's way to write: std takes a stream that is not open for writing for a success (`handle_ebadf` in
 //! library/std/src/io/stdio.rs).
 
-pub use platform::{leads_nowhere, write};
+pub use platform::{is_discarded, write};
 
 #[cfg(unix)]
 mod platform {
@@ -16,7 +16,7 @@ mod platform {
     use rustix::io::Errno;
     use rustix::pipe::PIPE_BUF;
 
-    use crate::net::deadline::Deadline;
+    use crate::os::deadline::Deadline;
 
     /// Writes the whole text.
     ///
@@ -48,7 +48,7 @@ mod platform {
 
     /// True where the stream can't be written to, or is /dev/null. Rust opens that where the caller closed the stream
     /// (library/std/src/sys/pal/unix), so that writing there would look like a success.
-    pub fn leads_nowhere(stream: impl AsFd) -> bool {
+    pub fn is_discarded(stream: impl AsFd) -> bool {
         let place = |stat: Stat| (stat.st_dev, stat.st_ino);
         let written_to = rustix::io::write(&stream, &[]).and_then(|_| fstat(&stream)).map(place);
         written_to.is_err() || written_to == stat("/dev/null").map(place)
@@ -61,7 +61,7 @@ mod platform {
     use std::io::{self, IsTerminal, Write};
     use std::os::windows::io::AsHandle;
 
-    use crate::net::deadline::Deadline;
+    use crate::os::deadline::Deadline;
 
     /// Writes the whole text.
     ///
@@ -81,7 +81,7 @@ mod platform {
 
     /// True where the stream can't be written to, or is NUL: there is no other device but for consoles that programs
     /// are given.
-    pub fn leads_nowhere(stream: impl AsHandle + IsTerminal) -> bool {
+    pub fn is_discarded(stream: impl AsHandle + IsTerminal) -> bool {
         let written_to = file(&stream).and_then(|mut file| file.write(&[]).and_then(|_| winapi_util::file::typ(&file)));
         !stream.is_terminal() && !written_to.is_ok_and(|place| !place.is_char())
     }

@@ -12,7 +12,7 @@ use crate::harness::{
     NOWHERE, SLACK, ScriptedServer, Step, at_once, send, spawned, started, status, wait_until, wrapped,
 };
 use crate::stand_in::{Setup, StandIn};
-use crate::upload::{assert_burned_after, running};
+use crate::upload::{assert_revoked_after, running};
 
 /// As a container's first process.
 const FIRST: &[&str] = &["unshare", "--pid", "--fork", "--kill-child"];
@@ -155,7 +155,7 @@ fn a_token_minted_during_a_signal_is_revoked_unused() {
         let mut stdout = String::new();
         child.stdout.take().unwrap().read_to_string(&mut stdout).unwrap();
         assert_eq!((stdout.as_str(), step.dir.path().join("ran").exists()), ("", false), "{args:?}, {place:?}");
-        assert_burned_after(&servers, None);
+        assert_revoked_after(&servers, None);
     });
 }
 
@@ -176,7 +176,7 @@ fn a_signal_reaches_the_command_and_the_token_is_revoked_after_it_has_ended() {
         send(&format!("-{signal}"), &child.id().to_string());
         assert_eq!(status(&mut child), Some(42), "{signal}");
         let ended = fs::metadata(step.dir.path().join("ended")).unwrap().modified().unwrap();
-        assert_burned_after(&servers, Some(ended));
+        assert_revoked_after(&servers, Some(ended));
     }
 }
 
@@ -190,7 +190,7 @@ fn a_signal_reaches_what_the_command_has_started() {
     send("-TERM", &child.id().to_string());
     assert_eq!(status(&mut child), Some(143));
     let ended = fs::metadata(step.dir.path().join("ended")).unwrap().modified().unwrap();
-    assert_burned_after(&servers, Some(ended));
+    assert_revoked_after(&servers, Some(ended));
 }
 
 #[test]
@@ -218,7 +218,7 @@ fn a_hand_over_that_waits_for_ever_can_be_ended() {
     thread::sleep(Duration::from_millis(200));
     send("-TERM", &child.id().to_string());
     assert_eq!(status(&mut child), Some(143));
-    assert_burned_after(&servers, None);
+    assert_revoked_after(&servers, None);
     drop(reader);
 }
 
@@ -229,7 +229,7 @@ fn the_status_tells_that_a_signal_ended_the_command() {
     let (mut child, _stdout) = started(&step, &[]);
     send("-TERM", &child.id().to_string());
     assert_eq!(status(&mut child), Some(143));
-    assert_burned_after(&servers, None);
+    assert_revoked_after(&servers, None);
 }
 
 #[test]
@@ -239,7 +239,7 @@ fn a_signal_that_is_ignored_stays_ignored() {
     let output = step.command_in_shell("trap '' HUP; exec \"$0\" \"$@\"").output().unwrap();
     assert_eq!(String::from_utf8_lossy(&output.stdout), "alive\n");
     assert_eq!(output.status.code(), Some(0));
-    assert_burned_after(&servers, None);
+    assert_revoked_after(&servers, None);
 }
 
 /// GitHub sends SIGINT, SIGTERM 7.5 seconds later, and SIGKILL 2.5 seconds after that.
@@ -253,7 +253,7 @@ fn a_command_that_does_not_heed_a_signal_loses_its_token_and_is_not_waited_for()
     assert_eq!(status(&mut child), Some(130));
     let took = start.elapsed();
     assert!(took > Duration::from_secs(6) && took < Duration::from_millis(7500) + SLACK, "{took:?}");
-    assert_burned_after(&servers, None);
+    assert_revoked_after(&servers, None);
 }
 
 #[test]
@@ -276,7 +276,7 @@ fn a_second_signal_has_the_token_revoked_at_once() {
     let start = Instant::now();
     assert_eq!(status(&mut child), Some(130));
     assert!(start.elapsed() < SLACK);
-    assert_burned_after(&servers, None);
+    assert_revoked_after(&servers, None);
     let mut said = vec![0; 4096];
     let length = child.stderr.take().unwrap().read(&mut said).unwrap();
     let said = String::from_utf8_lossy(&said[..length]).into_owned();
@@ -295,7 +295,7 @@ fn what_outlives_a_command_that_was_told_to_end_does_not_keep_the_token_alive() 
     assert_eq!(status(&mut child), Some(3));
     let took = start.elapsed();
     assert!(took > Duration::from_secs(6) && took < Duration::from_secs(9), "{took:?}");
-    assert_burned_after(&servers, None);
+    assert_revoked_after(&servers, None);
 }
 
 /// What has ended is no straggler, even where the first process waits for nobody, as in a job's container on GitHub.
@@ -336,7 +336,7 @@ fn a_command_that_is_stopped_is_told_to_end_too() {
         wait_until(|| fs::read_to_string(&path).unwrap().contains("State:\tT"));
         send("-TERM", &child.id().to_string());
         assert_eq!(status(&mut child), Some(42));
-        assert_burned_after(&servers, None);
+        assert_revoked_after(&servers, None);
     }
 }
 
@@ -365,13 +365,13 @@ fn no_other_signal_leaves_a_token_behind_either() {
         wait_for_the_exchange(&servers);
         send(&option, &number);
         assert_eq!(status(&mut child), wanted, "{signal:?}");
-        assert_burned_after(&servers, None);
+        assert_revoked_after(&servers, None);
 
         let servers = StandIn::start(Setup::default());
         let (mut child, _stdout) = started(&running(&servers, "echo ready; exec sleep 15"), &[]);
         send(&option, &child.id().to_string());
         assert_eq!(status(&mut child), wanted, "{signal:?}");
-        assert_burned_after(&servers, None);
+        assert_revoked_after(&servers, None);
     });
 }
 

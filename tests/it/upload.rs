@@ -19,7 +19,7 @@ pub fn running(servers: &StandIn, script: &str) -> Step {
 
 /// The one API token that was minted is revoked, and was not before COMMAND wrote the file `ended`.
 #[track_caller]
-pub fn assert_burned_after(servers: &StandIn, ended: Option<SystemTime>) {
+pub fn assert_revoked_after(servers: &StandIn, ended: Option<SystemTime>) {
     let burned = servers.burned();
     let tokens: Vec<&String> = burned.iter().map(|(token, _)| token).collect();
     assert_eq!(tokens, servers.api_tokens().iter().collect::<Vec<_>>());
@@ -74,7 +74,7 @@ fn the_command_gets_the_token_and_the_index_and_nobody_else_does() {
     }
     assert_eq!(outcome.step_output, "");
     assert!(outcome.masks().contains(&token.as_str()), "{outcome}");
-    assert_burned_after(&servers, None);
+    assert_revoked_after(&servers, None);
 }
 
 #[test]
@@ -120,7 +120,7 @@ fn the_commands_status_is_ours_and_the_token_is_revoked_after_it_has_ended() {
             annotations.iter().all(|text| text.starts_with("the upload failed: sh ") && text.contains(said)),
             "{outcome}"
         );
-        assert_burned_after(&servers, Some(fs::metadata(ended).unwrap().modified().unwrap()));
+        assert_revoked_after(&servers, Some(fs::metadata(ended).unwrap().modified().unwrap()));
     }
 }
 
@@ -170,7 +170,7 @@ fn a_hand_over_that_waits_for_ever_ends_at_the_deadline() {
     let step = Step::of(&servers).args(&["--format", "token", "--timeout", "2"]);
     let (code, stderr) = said_by(step.command().stdout(full));
     assert!(code == Some(6) && stderr.contains("can't be written to stdout"), "{stderr}");
-    assert_burned_after(&servers, None);
+    assert_revoked_after(&servers, None);
     drop(reader);
 }
 
@@ -206,7 +206,7 @@ fn a_status_is_not_lost_where_children_are_ignored() {
     let step = running(&servers, "exit 5");
     let output = output(&mut step.command_in_shell("exec env --ignore-signal=CHLD \"$0\" \"$@\""));
     assert_eq!(output.status.code(), Some(5), "{}", String::from_utf8_lossy(&output.stderr));
-    assert_burned_after(&servers, None);
+    assert_revoked_after(&servers, None);
 }
 
 #[test]
@@ -303,7 +303,7 @@ fn a_command_that_can_not_be_started_has_its_token_revoked() {
     let step = Step::of(&servers).args(&["--", "./tool"]);
     write_tool(&step, "tool", 0o755, "\x7fELF");
     step.run_with(&servers).assert_failed(6, &["./tool can't be run", "It was not used"]);
-    assert_burned_after(&servers, None);
+    assert_revoked_after(&servers, None);
 }
 
 #[test]
@@ -446,7 +446,7 @@ fn a_token_that_can_not_be_masked_is_revoked_and_used_by_nobody() {
     drop(stderr);
     assert_eq!(status(&mut child), Some(6));
     assert!(!step.dir.path().join("ran").exists());
-    assert_burned_after(&servers, None);
+    assert_revoked_after(&servers, None);
 }
 
 /// An API token of the stand-in's.
@@ -571,7 +571,7 @@ fn check_mints_and_revokes() {
     let last = outcome.stderr.lines().last().unwrap();
     assert!(last.starts_with("token-mint: if its publisher was pending, "), "{outcome}");
     assert_eq!((outcome.stdout.as_str(), outcome.step_output.as_str()), ("", ""));
-    assert_burned_after(&servers, None);
+    assert_revoked_after(&servers, None);
     // It needs no place for a token.
     Step::of(&servers).without("GITHUB_OUTPUT").args(&["check"]).run_with(&servers).assert_done();
 }

@@ -21,8 +21,8 @@ use crate::identity::{self, github, google};
 use crate::index::Index;
 use crate::index_api::MintReply;
 use crate::json::Object;
-use crate::net::deadline::Deadline;
-use crate::net::http::{Http, Replied, Reply};
+use crate::os::deadline::Deadline;
+use crate::net::http::{Http, HttpResult, Reply};
 use crate::net::http_error::HttpError;
 use crate::net::proxy::Proxies;
 use crate::net::url::Url;
@@ -51,7 +51,7 @@ pub fn fuzz(input: &[u8]) {
         0 => audience(&index, &reply(""), &secrets),
         1 => mint(&index, *leg, status, rest, &secrets),
         2 => {
-            check(index.read_burnt(&reply(&secrets.api), &secrets.api), &secrets);
+            check(index.read_revoked(&reply(&secrets.api), &secrets.api), &secrets);
         }
         3 => {
             let read = github::read_id_token(&reply(own), &server, &RequestToken::new(own).unwrap());
@@ -79,7 +79,7 @@ pub fn fuzz(input: &[u8]) {
 }
 
 /// A reply that may be cut off, or is, as the first byte of an input has it.
-fn reply(leg: u8, status: u16, body: Vec<u8>) -> Replied {
+fn reply(leg: u8, status: u16, body: Vec<u8>) -> HttpResult {
     if leg & 0x80 != 0 {
         return Err(HttpError::cut_off().with_part(status, body));
     }
@@ -121,19 +121,19 @@ fn check<T>(read: Result<T, Error>, Secrets { own, api, jwt }: &Secrets) -> Opti
 }
 
 /// A text that was read, as another decoder sees it.
-fn member(reply: &Replied, name: &str) -> String {
+fn member(reply: &HttpResult, name: &str) -> String {
     let value: Value = serde_json::from_slice(&reply.as_ref().ok().unwrap().body).unwrap();
     value[name].as_str().unwrap().to_owned()
 }
 
-fn check_id_token(read: Result<IdToken, Error>, reply: &Replied, name: &str, secrets: &Secrets) {
+fn check_id_token(read: Result<IdToken, Error>, reply: &HttpResult, name: &str, secrets: &Secrets) {
     if let Some(id_token) = check(read, secrets) {
         assert_eq!(member(reply, name), id_token.reveal());
     }
 }
 
 /// The audience, and what is said where GitLab has no ID token for it.
-fn audience(index: &Index, reply: &Replied, secrets: &Secrets) {
+fn audience(index: &Index, reply: &HttpResult, secrets: &Secrets) {
     let Some(audience) = check(index.read_audience(reply), secrets) else { return };
     assert_eq!(member(reply, "audience"), audience);
     let env: Env = [("GITLAB_CI".into(), "true".into())].into_iter().collect();

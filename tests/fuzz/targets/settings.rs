@@ -7,12 +7,12 @@ use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt;
 
 use super::shown::{check_error, unguessable};
-use crate::cli::{self, Command, Given};
+use crate::cli::{self, Command, Options};
 use crate::env::Env;
 use crate::error::Result;
 use crate::handover::upload_clients;
 use crate::identity;
-use crate::net::deadline::Deadline;
+use crate::os::deadline::Deadline;
 use crate::net::http::Http;
 use crate::os::log::Log;
 use crate::settings::Settings;
@@ -42,11 +42,11 @@ fn planted(bytes: &[u8], api: &str) -> OsString {
 
 /// What the program does before it sends anything, in the same order.
 fn prepare(words: Vec<OsString>, env: &Env) -> Result<()> {
-    let (command, given) = cli::parse(words)?;
+    let (command, options) = cli::parse(words)?;
     if matches!(command, Command::Help | Command::Version) {
         return Ok(());
     }
-    let settings = resolve(&given, env)?;
+    let settings = resolve(&options, env)?;
     upload_clients::check_index(&settings.index, env)?;
     let identity = identity::recognise(settings.id_token_env.as_deref(), env)?;
     let audience = settings.audience.clone().unwrap_or_default();
@@ -61,8 +61,8 @@ fn prepare(words: Vec<OsString>, env: &Env) -> Result<()> {
     Ok(())
 }
 
-fn resolve(given: &Given, env: &Env) -> Result<Settings> {
-    let settings = Settings::resolve(given, env)?;
+fn resolve(options: &Options, env: &Env) -> Result<Settings> {
+    let settings = Settings::resolve(options, env)?;
     assert!((1..=3600).contains(&settings.timeout.as_secs()));
     let bare = |text: &String| text.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b));
     assert!(settings.project.as_ref().is_none_or(bare) && settings.id_token_env.as_ref().is_none_or(bare));

@@ -25,7 +25,7 @@ pub struct Deadline {
 
 /// Why a wait ended before what it waited for came.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Ended {
+pub enum WaitError {
     /// The time was up; the seconds that were given.
     TimedOut(u64),
     /// This signal asked the program to end.
@@ -44,7 +44,7 @@ impl Deadline {
     }
 
     /// The same deadline, which no signal ends: for what has to be done because of the signal.
-    pub fn despite_signals(self) -> Deadline {
+    pub fn ignoring_signals(self) -> Deadline {
         Deadline { grace: None, ..self }
     }
 
@@ -69,20 +69,20 @@ impl Deadline {
     }
 
     /// Why it has ended, if it has.
-    pub fn ended(&self) -> Option<Ended> {
-        self.remaining().is_zero().then(|| self.signal().map_or(self.timed_out(), Ended::Signal))
+    pub fn ended(&self) -> Option<WaitError> {
+        self.remaining().is_zero().then(|| self.signal().map_or(self.timed_out(), WaitError::Signal))
     }
 
-    fn timed_out(&self) -> Ended {
-        Ended::TimedOut(self.timeout.as_secs())
+    fn timed_out(&self) -> WaitError {
+        WaitError::TimedOut(self.timeout.as_secs())
     }
 
     /// What `look` finds, asked again and again: every now and then, and when [`Background`] work is done that this
     /// thread began.
     ///
     /// # Errors
-    /// [`Ended`], if the deadline came first.
-    pub fn wait<T>(&self, mut look: impl FnMut() -> Option<T>) -> Result<T, Ended> {
+    /// [`WaitError`], if the deadline came first.
+    pub fn wait<T>(&self, mut look: impl FnMut() -> Option<T>) -> Result<T, WaitError> {
         loop {
             if let Some(found) = look() {
                 return Ok(found);
@@ -97,8 +97,8 @@ impl Deadline {
     /// What a thread works out, once it is there.
     ///
     /// # Errors
-    /// [`Ended`], if the deadline came first; also where the thread has not even started by [`START_TIMEOUT`].
-    pub fn result_of<T>(&self, work: Background<T>) -> Result<T, Ended> {
+    /// [`WaitError`], if the deadline came first; also where the thread has not even started by [`START_TIMEOUT`].
+    pub fn result_of<T>(&self, work: Background<T>) -> Result<T, WaitError> {
         let result = self.wait(|| match work.result.lock().ok()?.take() {
             None if work.has_started.load(Ordering::SeqCst) || work.spawned_at.elapsed() < START_TIMEOUT => None,
             result => Some(result),
@@ -109,8 +109,8 @@ impl Deadline {
     /// What `work` gives, in a thread of its own.
     ///
     /// # Errors
-    /// [`Ended`], if the deadline came first; also where no thread can be made.
-    pub fn wait_for<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> Result<T, Ended> {
+    /// [`WaitError`], if the deadline came first; also where no thread can be made.
+    pub fn wait_for<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> Result<T, WaitError> {
         self.result_of(Background::spawn(work).map_err(|_| self.timed_out())?)
     }
 }
@@ -148,18 +148,18 @@ impl<T: Send + 'static> Background<T> {
     }
 }
 
-impl Display for Ended {
+impl Display for WaitError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Ended::TimedOut(1) => f.write_str("the timeout of 1 second passed"),
-            Ended::TimedOut(secs) => write!(f, "the timeout of {secs} seconds passed"),
-            Ended::Signal(signal) => write!(f, "{} asked token-mint to end", signals::name(*signal)),
+            WaitError::TimedOut(1) => f.write_str("the timeout of 1 second passed"),
+            WaitError::TimedOut(secs) => write!(f, "the timeout of {secs} seconds passed"),
+            WaitError::Signal(signal) => write!(f, "{} asked token-mint to end", signals::name(*signal)),
         }
     }
 }
 
-impl From<Ended> for io::Error {
-    fn from(ended: Ended) -> io::Error {
+impl From<WaitError> for io::Error {
+    fn from(ended: WaitError) -> io::Error {
         io::Error::new(io::ErrorKind::TimedOut, ended.to_string())
     }
 }
