@@ -18,8 +18,8 @@ pub struct Error {
     pub explanation: Box<Explanation>,
     /// Another attempt may succeed.
     pub is_transient: bool,
-    /// A byte of the request left for the server.
-    pub may_have_reached_server: bool,
+    /// No byte of the request has left for the server.
+    pub nothing_was_sent: bool,
     /// The pause that the server asks for.
     pub retry_after: Option<Duration>,
 }
@@ -45,7 +45,7 @@ impl Error {
     /// A failure that is final and says no more than this.
     pub fn new(kind: Kind, fact: impl Into<String>) -> Error {
         let explanation = Box::new(Explanation { fact: fact.into(), ..Explanation::default() });
-        Error { kind, explanation, is_transient: false, may_have_reached_server: true, retry_after: None }
+        Error { kind, explanation, is_transient: false, nothing_was_sent: false, retry_after: None }
     }
 
     pub fn usage(fact: impl Into<String>, hint: impl Into<String>) -> Error {
@@ -58,7 +58,7 @@ impl Error {
         self
     }
 
-    /// This signal came before an API token was handed over, or before `burn` revoked one.
+    /// This signal came before the command's work was done.
     pub fn signal(signal: i32) -> Error {
         let fact = format!("{} asked token-mint to end, so this is not done", signals::name(signal));
         Error::new(Kind::Signal(signal), fact)

@@ -12,11 +12,10 @@ use crate::explain::pyproject;
 use crate::explain::report;
 use crate::handover;
 use crate::identity::{self, Source};
-use crate::index_api::{MintReply, Minted};
+use crate::index_api::{self, MintReply, Minted};
 use crate::net::http::Http;
 use crate::os::deadline::Deadline;
-use crate::os::log::Log;
-use crate::retry::Retry;
+use crate::retry;
 use crate::secret::IdToken;
 use crate::settings::Settings;
 use crate::text::shown;
@@ -28,9 +27,7 @@ const MINT_GRACE: Duration = Duration::from_secs(5);
 /// The time for the revocation, which is the last thing to do.
 const REVOCATION_TIMEOUT: Duration = Duration::from_secs(10);
 
-const BAD_EXPIRY: &str = "the time in the index's reply at which the token expires makes no sense";
-
-/// The audience of an ID token for `claims`, where the index has one that only it could tell.
+/// The audience that `claims` requests if only the index knows its own.
 const NO_AUDIENCE: &str = "token-mint-claims";
 
 /// One run's exchange.
@@ -38,89 +35,94 @@ pub struct Exchange<'a> {
     settings: &'a Settings,
     env: &'a Env,
     identity: Source,
-    http: Http,
-    retry: Retry,
-    pub log: Log,
+    /// It has the deadline for everything, and the log.
+    pub http: Http,
 }
 
-/// An ID token, and the audience that was requested for it.
-pub struct Proof {
-    id_token: IdToken,
-    audience: String,
-    /// The audience that the index accepts, if it is known. An audience that the user names says nothing about that.
-    expected: Option<String>,
+/// The audience of this run's ID tokens.
+pub struct Audience {
+    requested: String,
+    /// The audience that the index accepts. `None`: the user named one, and the index was not asked.
+    accepted: Option<String>,
 }
 
 impl Exchange<'_> {
     /// Recognises the CI system, and starts the clock. Nothing is sent.
+    ///
+    /// # Errors
+    /// There is no known CI system, or stderr can't carry the masks that it needs.
     pub fn prepare<'a>(settings: &'a Settings, env: &'a Env) -> Result<Exchange<'a>> {
-        let (log, deadline) = (settings.log, Deadline::after(settings.timeout));
-        let http = Http::new(deadline, log, settings.proxies.clone());
+        let http = settings.http();
         let identity = identity::recognise(settings.id_token_env.as_deref(), env)?;
         handover::check_masks(env)?;
-        Ok(Exchange { settings, env, identity, http, retry: Retry { deadline, log }, log })
+        Ok(Exchange { settings, env, identity, http })
     }
 
-    /// Requests an ID token that the index accepts, and masks it.
-    pub fn request_id_token(&self) -> Result<Proof> {
+    /// The audience to request. The index is asked for it if the user names none and it is not known.
+    pub fn audience(&self) -> Result<Audience> {
         let Settings { index, audience, .. } = self.settings;
-        self.log.line(&format!("version {}, index {index}", env!("CARGO_PKG_VERSION")));
-        let (audience, expected) = match audience {
-            Some(audience) => (audience.clone(), index.known_audience()),
+        self.http.log.line(&format!("version {}, index {index}", env!("CARGO_PKG_VERSION")));
+        let audience = match audience {
+            Some(requested) => Audience { requested: requested.clone(), accepted: index.known_audience() },
             None => {
-                let audience = self.retry.run(|_| index.audience(&self.http))?;
-                (audience.clone(), Some(audience))
+                let accepted = retry::run(&self.http, |_| index_api::audience(index, &self.http))?;
+                Audience { requested: accepted.clone(), accepted: Some(accepted) }
             }
         };
+        self.http.log.line(&format!("{}, audience {}", self.identity.how(), shown(&audience.requested)));
         if self.identity.can_reissue() {
-            self.http.connect_early(&index.at("/"));
+            self.http.connect_early(&index.at("/")); // while the CI system answers
         }
-        self.log.line(&format!("{}, audience {}", self.identity.how(), shown(&audience)));
-        self.retry.run(|_| self.prove(&audience, &expected))
+        Ok(audience)
     }
 
-    /// Requests an ID token that the index never gets. Nothing is sent to the index.
-    pub fn request_id_token_to_look_at(&self) -> Result<Proof> {
+    /// The audience for an ID token that the index never gets. Nothing is sent.
+    pub fn audience_without_asking(&self) -> Audience {
         let Settings { index, audience, .. } = self.settings;
-        let expected = index.known_audience();
-        let audience = audience.clone().or_else(|| expected.clone()).unwrap_or_else(|| NO_AUDIENCE.to_owned());
-        self.retry.run(|_| self.prove(&audience, &expected))
+        let accepted = index.known_audience();
+        let requested = audience.clone().or_else(|| accepted.clone()).unwrap_or_else(|| NO_AUDIENCE.to_owned());
+        Audience { requested, accepted }
     }
 
-    fn prove(&self, audience: &str, expected: &Option<String>) -> Result<Proof> {
-        let id_token = self.identity.id_token(audience, self.env, &self.http)?;
+    /// Requests an ID token, and masks it.
+    pub fn request_id_token(&self, audience: &Audience) -> Result<IdToken> {
+        retry::run(&self.http, |_| self.request_once(audience))
+    }
+
+    fn request_once(&self, audience: &Audience) -> Result<IdToken> {
+        let id_token = self.identity.id_token(&audience.requested, self.env, &self.http)?;
         handover::mask(id_token.reveal(), self.env)?;
-        Ok(Proof { id_token, audience: audience.to_owned(), expected: expected.clone() })
+        Ok(id_token)
     }
 
     /// Exchanges the ID token for an API token, and masks that. The index marks an ID token as used before it makes an
     /// API token. So a second attempt needs a new ID token, unless nothing was sent at the first.
     ///
     /// # Errors
-    /// Also if a signal came meanwhile; then the API token is revoked.
-    pub fn mint(&self, mut proof: Proof) -> Result<LiveToken<'_>> {
-        let deadline = self.retry.deadline.with_grace(MINT_GRACE);
-        let http = self.http.until(deadline);
-        let minted = Retry { deadline, ..self.retry }.run(|failed| {
+    /// Also if a signal came meanwhile, or the API token can't be masked; then it is revoked.
+    pub fn mint(&self, mut id_token: IdToken, audience: &Audience) -> Result<LiveToken<'_>> {
+        let http = self.http.until(self.http.deadline.with_grace(MINT_GRACE));
+        let outcome = retry::run(&http, |failed| {
             if failed > 0 {
-                proof = self.prove(&proof.audience, &proof.expected)?;
+                id_token = self.request_once(audience)?;
             }
-            let MintReply { unusable, minted } = self.settings.index.mint(&proof.id_token, &http);
-            let deadline = time_to_revoke(); // one for all of them
+            let MintReply { unusable, minted } = index_api::mint(&self.settings.index, &id_token, &http);
+            let deadline = revocation_deadline(); // one for all of them
             for token in unusable {
                 self.revoke(token.reveal(), None, deadline);
             }
             let minted = minted.map_err(|error| {
-                let may_retry = self.identity.can_reissue() || !error.may_have_reached_server;
+                let may_retry = self.identity.can_reissue() || error.nothing_was_sent;
                 Error { is_transient: error.is_transient && may_retry, ..error }
             })?;
             Ok(LiveToken { minted, exchange: self, has_ended: false })
         });
-        let live = minted.map_err(|error| self.explained(error, &proof))?;
-        Error::if_signal_came(deadline)?;
-        handover::mask(live.minted.token.reveal(), self.env)?; // where it can't be hidden, it is not used
+        let live = outcome.map_err(|error| self.with_causes(error, &id_token, audience))?;
+        Error::if_signal_came(http.deadline)?;
+        handover::mask(live.minted.token.reveal(), self.env)?;
         if live.minted.has_bad_expiry {
-            report::warning(&format!("{}; {}", BAD_EXPIRY, validity(live.minted.expires_unix_secs)), self.env);
+            let what = "the time in the index's reply at which the token expires makes no sense";
+            report::warning(&format!("{what}; {}", time::validity(live.minted.expires_unix_secs)), self.env);
         }
         Ok(live)
     }
@@ -129,12 +131,12 @@ impl Exchange<'_> {
     /// by itself.
     fn revoke(&self, token: &str, expires_unix_secs: Option<u64>, deadline: Deadline) -> bool {
         let index = &self.settings.index;
-        let (http, retry) = (self.http.until(deadline), Retry { deadline, ..self.retry });
-        let validity = || validity(expires_unix_secs);
-        let revoked = retry.run(|_| index.revoke(token, &http));
+        let http = self.http.until(deadline);
+        let validity = || time::validity(expires_unix_secs);
+        let revoked = retry::run(&http, |_| index_api::revoke(index, token, &http));
         match &revoked {
-            Ok(true) => self.log.line(&format!("{} has accepted the API token for revocation", index.name())),
-            Ok(false) => self.log.line(&format!("{} can't revoke API tokens; {}", index.name(), validity())),
+            Ok(true) => http.log.line(&format!("{} has accepted the API token for revocation", index.name())),
+            Ok(false) => http.log.line(&format!("{} can't revoke API tokens; {}", index.name(), validity())),
             Err(error) => {
                 report::warning(&format!("the API token could not be revoked; {}: {error}", validity()), self.env);
             }
@@ -143,20 +145,15 @@ impl Exchange<'_> {
     }
 
     /// The variables that COMMAND must not inherit, because they hold the job's identity.
-    pub fn identity_variables(&self, proof: &Proof) -> Vec<String> {
+    pub fn identity_variables(&self, audience: &Audience) -> Vec<String> {
         let Settings { keep_identity, id_token_env, .. } = self.settings;
-        if *keep_identity { vec![] } else { identity::variables(id_token_env.as_deref(), &proof.audience) }
+        if *keep_identity { vec![] } else { identity::variables(id_token_env.as_deref(), &audience.requested) }
     }
 
-    /// The deadline for everything.
-    pub fn deadline(&self) -> Deadline {
-        self.retry.deadline
-    }
-
-    /// A refusal with its causes.
-    fn explained(&self, mut error: Error, proof: &Proof) -> Error {
+    /// The same error. A refusal gets its causes, for which the index may be asked what it publishes.
+    fn with_causes(&self, mut error: Error, id_token: &IdToken, audience: &Audience) -> Error {
         if error.kind == Kind::Refused
-            && let Some(job) = self.job(proof)
+            && let Some(job) = self.job(id_token, audience)
         {
             causes::explain_refusal(&mut error.explanation, job, |project| self.published(project));
         }
@@ -169,28 +166,30 @@ impl Exchange<'_> {
         if *offline { Published::NotAsked } else { Published::of(project, index, &self.http) }
     }
 
-    /// The job that the ID token describes; `None` if the token has no claims.
-    pub fn job(&self, proof: &Proof) -> Option<Job<'_>> {
+    /// The job that the ID token describes; `None` if the token has no claims. It has no secret.
+    pub fn job(&self, id_token: &IdToken, audience: &Audience) -> Option<Job<'_>> {
         let Settings { index, project, id_token_env, .. } = self.settings;
-        let job = Job::of(Claims::of(&proof.id_token)?, index, self.env);
-        let (audience, id_token_env) = (proof.expected.clone(), id_token_env.clone());
+        let job = Job::of(Claims::of(id_token)?, index, self.env);
+        let (audience, id_token_env) = (audience.accepted.clone(), id_token_env.clone());
         Some(Job { audience, id_token_env, projects: pyproject::known(project.as_deref()), ..job })
     }
 }
 
-/// An API token that was minted. It ends in one of two ways: kept by the program that it was handed over to, or
-/// revoked when this is dropped.
+/// An API token that was minted. It ends in one of two ways: handed over, or revoked, at the latest when this is
+/// dropped. A panic or SIGKILL ends this program without revocation.
 pub struct LiveToken<'a> {
     pub minted: Minted,
     exchange: &'a Exchange<'a>,
-    /// It was kept, or sent for revocation.
+    /// It was handed over, or sent for revocation.
     has_ended: bool,
 }
 
 impl LiveToken<'_> {
-    /// The token was handed over.
-    pub fn keep(mut self) {
+    /// Hands the token over. What `deliver` returns; its error revokes the token.
+    pub fn hand_over<T>(mut self, deliver: impl FnOnce(&Minted) -> Result<T>) -> Result<T> {
+        let delivered = deliver(&self.minted)?;
         self.has_ended = true;
+        Ok(delivered)
     }
 
     /// Sends the token for revocation. True if the index has accepted it.
@@ -200,7 +199,7 @@ impl LiveToken<'_> {
     }
 
     fn send_for_revocation(&self) -> bool {
-        self.exchange.revoke(self.minted.token.reveal(), self.minted.expires_unix_secs, time_to_revoke())
+        self.exchange.revoke(self.minted.token.reveal(), self.minted.expires_unix_secs, revocation_deadline())
     }
 }
 
@@ -212,14 +211,6 @@ impl Drop for LiveToken<'_> {
     }
 }
 
-fn time_to_revoke() -> Deadline {
+fn revocation_deadline() -> Deadline {
     Deadline::after(REVOCATION_TIMEOUT).ignoring_signals()
-}
-
-/// Until when an API token is valid, in words.
-pub fn validity(expires_unix_secs: Option<u64>) -> String {
-    match expires_unix_secs {
-        Some(expires) => format!("it is valid until {}", time::describe(expires, time::now_unix_secs())),
-        None => "the index does not say until when it is valid (PyPI's tokens live 15 minutes)".to_owned(),
-    }
 }

@@ -6,7 +6,7 @@ use crate::net::url::Url;
 
 const UPLOAD_PATH: &str = "/legacy/";
 
-/// An index whose audience is fixed, so that it need not be asked for it.
+/// An index whose audience is fixed.
 #[derive(Debug)]
 struct WellKnown {
     name: &'static str,
@@ -30,7 +30,7 @@ static WELL_KNOWN: [WellKnown; 2] = [
 #[derive(Clone, Debug)]
 pub struct Index {
     url: Url,
-    /// Where it has its pages for everybody.
+    /// The address of its web pages.
     pages: Url,
     well_known: Option<&'static WellKnown>,
 }
@@ -48,12 +48,13 @@ impl Index {
         Ok(Index { url, pages, well_known })
     }
 
-    /// An endpoint of its own. `path` begins with `/`.
+    /// The URL of an endpoint. `path` begins with `/`.
     pub fn at(&self, path: &str) -> Url {
         self.url.with_path(path)
     }
 
-    /// A page for everybody. PyPI has those at one of its addresses, and its endpoints at both. `path` begins with `/`.
+    /// The URL of a public page. PyPI has its endpoints at both of its addresses, and its pages only at one. `path` begins
+    /// with `/`.
     pub fn page(&self, path: &str) -> Url {
         self.pages.with_path(path)
     }
@@ -68,7 +69,7 @@ impl Index {
         self.url.origin()
     }
 
-    /// The upload URL: the URL that was given if it has a path; else PyPI's path.
+    /// PyPI's or TestPyPI's own upload URL; else the URL that was given, with PyPI's path if it has none.
     pub fn upload_url(&self) -> String {
         match self.well_known {
             Some(known) => format!("{}{UPLOAD_PATH}", known.upload_origin),

@@ -11,6 +11,7 @@ use crate::index::Index;
 use crate::json::{self, Object};
 use crate::net::http::{Http, HttpResult, Reply};
 use crate::net::http_error::HttpError;
+use crate::net::url::Url;
 use crate::requests::{Endpoint, Request};
 use crate::secret::{ApiToken, IdToken, UnusableToken, redact, redact_tokens};
 use crate::time::LATEST_UNIX_SECS;
@@ -19,7 +20,7 @@ const AUDIENCE_PATH: &str = "/_/oidc/audience";
 const MINT_PATH: &str = "/_/oidc/mint-token";
 const BURN_PATH: &str = "/_/oidc/burn-token";
 
-/// For an audience.
+/// The request for the audience.
 const AUDIENCE: Endpoint = Endpoint {
     asking: "asking the index for its audience",
     refusal: (Kind::Refused, "does not say which audience it expects"),
@@ -28,13 +29,13 @@ const AUDIENCE: Endpoint = Endpoint {
         404 => Some(NO_TRUSTED_PUBLISHING),
         _ => None,
     },
-    without_reply: &[AGAIN],
+    hints_without_reply: &[AGAIN],
     nonsense: "a package index with trusted publishing answers in another form: is this a web page, or another service? Check --index",
     mints: false,
     may_be_absent: false,
 };
 
-/// For an API token.
+/// The request for an API token.
 pub const MINT: Endpoint = Endpoint {
     asking: "asking the index for an API token",
     refusal: (Kind::Refused, "refused to mint an API token"),
@@ -43,7 +44,7 @@ pub const MINT: Endpoint = Endpoint {
     ..AUDIENCE
 };
 
-/// To revoke an API token.
+/// The request to revoke an API token.
 pub const REVOKE: Endpoint = Endpoint {
     asking: "asking the index to revoke the API token",
     refusal: (Kind::Refused, "refused to revoke the API token"),
@@ -55,7 +56,7 @@ pub const REVOKE: Endpoint = Endpoint {
             false => STILL_VALID,
         })
     },
-    without_reply: &[STILL_VALID],
+    hints_without_reply: &[STILL_VALID],
     ..AUDIENCE
 };
 
@@ -72,7 +73,7 @@ pub struct Minted {
     pub token: ApiToken,
     /// When it expires, in Unix seconds. An older index does not say.
     pub expires_unix_secs: Option<u64>,
-    /// What it says makes no sense.
+    /// The reply has a time of expiry that is none, or is after the year 9999.
     pub has_bad_expiry: bool,
 }
 
@@ -85,74 +86,72 @@ pub struct MintReply {
     pub minted: Result<Minted>,
 }
 
-impl Index {
-    /// The audience that an ID token for this index has to have. It takes a request, except for PyPI and TestPyPI.
-    pub fn audience(&self, http: &Http) -> Result<String> {
-        if let Some(audience) = self.known_audience() {
-            return Ok(audience);
-        }
-        self.read_audience(&http.get(&self.at(AUDIENCE_PATH), &[]))
+/// The audience that an ID token for this index has to have. It takes a request, except for PyPI and TestPyPI.
+pub fn audience(index: &Index, http: &Http) -> Result<String> {
+    match index.known_audience() {
+        Some(audience) => Ok(audience),
+        None => read_audience(index, &http.get(&index.at(AUDIENCE_PATH), &[])),
     }
+}
 
-    /// Reads the reply to that.
-    pub fn read_audience(&self, replied: &HttpResult) -> Result<String> {
-        let request = self.request(&AUDIENCE);
-        let audience = request.member(replied, "audience", redact_tokens)?;
-        if !is_audience(&audience) {
-            return Err(request.nonsense("the audience in its reply is empty, or has a control character"));
-        }
-        Ok(audience)
+/// Reads the reply to that.
+pub fn read_audience(index: &Index, result: &HttpResult) -> Result<String> {
+    let request = request(index, &AUDIENCE);
+    let audience = request.member(result, "audience", redact_tokens)?;
+    if !is_audience(&audience) {
+        return Err(request.nonsense("the audience in its reply is empty, or has a control character"));
     }
+    Ok(audience)
+}
 
-    /// Exchanges an ID token for an API token. The ID token is used up, even if the reply is lost.
-    pub fn mint(&self, id_token: &IdToken, http: &Http) -> MintReply {
-        self.read_minted(&self.post_token(MINT_PATH, id_token.reveal(), http), id_token)
-    }
+/// Exchanges an ID token for an API token. The ID token is used up, even if the reply is lost.
+pub fn mint(index: &Index, id_token: &IdToken, http: &Http) -> MintReply {
+    read_minted(index, &post_token(&index.at(MINT_PATH), id_token.reveal(), http), id_token)
+}
 
-    /// Reads the reply to that.
-    pub fn read_minted(&self, replied: &HttpResult, id_token: &IdToken) -> MintReply {
-        let request = self.request(&MINT);
-        let token = request.member(replied, "token", |text| id_token.redact(text));
-        let token = token.and_then(|token| request.usable(ApiToken::new(token)));
-        let body = match replied {
-            Ok(Reply { status: 200..=299, body, .. }) | Err(HttpError { body, .. }) => body,
-            Ok(_) => &vec![],
-        };
-        let found = if token.is_err() { json::strings_after("token", body) } else { vec![] };
-        let unusable = found.into_iter().filter(|token| !token.is_empty() && token != id_token.reveal());
-        // A token with a bad time of expiry is valid all the same. One after the year 9999 is a mistake.
-        let object = Object::read(body).ok();
-        let expires = object.filter(|object| !matches!(object.json("expires"), None | Some("null")));
-        let expires = expires.map(|object| object.get("expires").ok().filter(|secs| *secs <= LATEST_UNIX_SECS));
-        MintReply {
-            unusable: unusable.take(MAX_UNUSABLE).map(UnusableToken::new).collect(),
-            minted: token.map(|token| Minted {
-                token,
-                expires_unix_secs: expires.flatten(),
-                has_bad_expiry: expires == Some(None),
-            }),
-        }
+/// Reads the reply to that.
+pub fn read_minted(index: &Index, result: &HttpResult, id_token: &IdToken) -> MintReply {
+    let request = request(index, &MINT);
+    let token = request.member(result, "token", |text| id_token.redact(text));
+    let token = token.and_then(|token| request.usable(ApiToken::new(token)));
+    let body = match result {
+        Ok(Reply { status: 200..=299, body, .. }) | Err(HttpError { body, .. }) => body,
+        Ok(_) => &vec![],
+    };
+    let found = if token.is_err() { json::strings_after("token", body) } else { vec![] };
+    let unusable = found.into_iter().filter(|token| !token.is_empty() && token != id_token.reveal());
+    // A token with a bad time of expiry is valid all the same. One after the year 9999 is a mistake.
+    let object = Object::read(body).ok();
+    let expires = object.as_ref().and_then(|object| object.json("expires")).filter(|json| *json != "null");
+    let expires_unix_secs = expires.and_then(|json| json.parse().ok()).filter(|secs| *secs <= LATEST_UNIX_SECS);
+    MintReply {
+        unusable: unusable.take(MAX_UNUSABLE).map(UnusableToken::new).collect(),
+        minted: token.map(|token| Minted {
+            token,
+            expires_unix_secs,
+            has_bad_expiry: expires.is_some() && expires_unix_secs.is_none(),
+        }),
     }
+}
 
-    /// Asks the index to revoke an API token. True if the index accepted the request; PyPI says no more. False if it
-    /// has no such endpoint, like older ones.
-    pub fn revoke(&self, token: &str, http: &Http) -> Result<bool> {
-        self.read_revoked(&self.post_token(BURN_PATH, token, http), token)
-    }
+/// Asks the index to revoke an API token. True if the index accepted the request; PyPI says no more. False if it has no
+/// such endpoint, like older ones.
+pub fn revoke(index: &Index, token: &str, http: &Http) -> Result<bool> {
+    read_revoked(index, &post_token(&index.at(BURN_PATH), token, http), token)
+}
 
-    /// Reads the reply to that.
-    pub fn read_revoked(&self, replied: &HttpResult, token: &str) -> Result<bool> {
-        let request = self.request(&REVOKE);
-        Ok(request.accepted(replied, &[202, 404], |text| redact(text, token))?.status == 202)
-    }
+/// Reads the reply to that.
+pub fn read_revoked(index: &Index, result: &HttpResult, token: &str) -> Result<bool> {
+    let request = request(index, &REVOKE);
+    Ok(request.accepted(result, &[202, 404], |text| redact(text, token))?.status == 202)
+}
 
-    fn post_token(&self, path: &str, token: &str, http: &Http) -> HttpResult {
-        http.post_json(&self.at(path), &[], format!("{{\"token\":{}}}", json::quoted(token)))
-    }
+fn post_token(url: &Url, token: &str, http: &Http) -> HttpResult {
+    http.post_json(url, &[], format!("{{\"token\":{}}}", json::quoted(token)))
+}
 
-    fn request(&self, endpoint: &'static Endpoint) -> Request {
-        Request { endpoint, server: self.origin().to_owned(), name: self.to_string() }
-    }
+fn request(index: &Index, endpoint: &'static Endpoint) -> Request {
+    Request { endpoint, server: index.origin().to_owned(), name: index.to_string() }
 }
 
 /// True for text that can be passed on as an audience. A program's argument can't contain a zero byte.

@@ -1,5 +1,5 @@
-//! What comes of a request: which reply is taken, what is tried again, and what is said of all else. What a status
-//! means to one endpoint stands where that is asked, as an [`Endpoint`].
+//! Turns a reply, or its absence, into a value or an error: which status is accepted, what may be tried again, and the
+//! messages. What is special about one endpoint is an [`Endpoint`], beside the code that asks there.
 
 use std::fmt::Display;
 
@@ -18,13 +18,13 @@ const MAX_REASONS: usize = 20;
 pub struct Endpoint {
     /// `asking GitHub for an ID token`
     pub asking: &'static str,
-    /// What its refusal is, and in words: `refused to issue an ID token`. A CI system refuses ([`Kind::NoIdentity`]) by
+    /// The kind of its refusal, and the refusal in words: `refused to issue an ID token`. A CI system refuses ([`Kind::NoIdentity`]) by
     /// 401 and 403, an index ([`Kind::Refused`]) by each 4xx that does not mean "later".
     pub refusal: (Kind, &'static str),
-    /// What to do about a status, where that is this endpoint's own. True: it is a refusal.
+    /// What to do about a status, if that is special to this endpoint. It gets the status, and whether that is a refusal.
     pub hint: fn(u16, bool) -> Option<&'static str>,
-    /// What to do where no reply came.
-    pub without_reply: &'static [&'static str],
+    /// What to do if no reply came.
+    pub hints_without_reply: &'static [&'static str],
     /// What to do about a reply that is not the protocol's.
     pub nonsense: &'static str,
     /// It makes API tokens, so a request is not repeated once there may be one.
@@ -61,14 +61,15 @@ impl Request {
     pub fn member(&self, replied: &HttpResult, key: &str, redact: impl Fn(&str) -> String) -> error::Result<String> {
         let reply = self.accepted(replied, &[200], redact)?;
         let member = Object::read(&reply.body).and_then(|object| object.get(key));
-        member.map_err(|error| match self.endpoint.mints {
-            // It is probably incomplete.
-            true if error.is_malformed && !reply.is_surely_whole => self.no_reply(&HttpError::cut_off()),
+        member.map_err(|error| {
+            let mints = self.endpoint.mints;
+            if mints && error.is_malformed && !reply.is_surely_whole {
+                return self.no_reply(&HttpError::cut_off()); // probably
+            }
             // After half a text or a web page, another attempt may help.
-            mints => Error {
-                is_transient: error.is_malformed && !mints,
-                ..self.nonsense(format!("its reply is not what was asked for: {}", error.fault))
-            },
+            let is_transient = error.is_malformed && !mints;
+            let how = format!("its reply is not what was asked for: {}", error.fault);
+            Error { is_transient, ..self.nonsense(how) }
         })
     }
 
@@ -91,7 +92,7 @@ impl Request {
         let is_absent = error.fault == Fault::Unreachable && self.endpoint.may_be_absent;
         let failure = Error {
             is_transient: error.is_transient() && !is_absent,
-            may_have_reached_server: error.fault == Fault::NoReply,
+            nothing_was_sent: error.fault != Fault::NoReply,
             ..self.failed(&error.text)
         };
         let hints = match error.fault {
@@ -101,7 +102,7 @@ impl Request {
             Fault::ProxyRefused => &[
                 "the proxy does not let this job connect to that server: ask whoever runs the proxy, or name the server in no_proxy",
             ][..],
-            Fault::Unreachable | Fault::NoReply => self.endpoint.without_reply,
+            Fault::Unreachable | Fault::NoReply => self.endpoint.hints_without_reply,
         };
         hints.iter().fold(failure, |failure, hint| failure.hint(*hint))
     }
@@ -129,17 +130,17 @@ impl Request {
         if failure.kind == Kind::Refused {
             failure.explanation.reasons = reasons(reply, redact);
         }
-        let hint = match (self.endpoint.hint)(status, is_refusal) {
-            _ if self.endpoint.mints && !failure.explanation.reasons.is_empty() => {
-                "the index's own documentation says what its reasons mean"
-            }
-            Some(hint) => hint,
-            None if matches!(status, 301 | 302 | 303 | 307 | 308) => {
-                "redirects are not followed, so that no token reaches a server that was not named. Use the address that it \
-                 redirects to, if you trust it"
-            }
-            None if is_transient => AGAIN,
-            None => self.endpoint.nonsense,
+        let hint = if self.endpoint.mints && !failure.explanation.reasons.is_empty() {
+            "the index's own documentation says what its reasons mean"
+        } else if let Some(hint) = (self.endpoint.hint)(status, is_refusal) {
+            hint
+        } else if matches!(status, 301 | 302 | 303 | 307 | 308) {
+            "redirects are not followed, so that no token reaches a server that was not named. Use the address that it \
+             redirects to, if you trust it"
+        } else if is_transient {
+            AGAIN
+        } else {
+            self.endpoint.nonsense
         };
         Error { is_transient, retry_after, ..failure }.hint(hint)
     }

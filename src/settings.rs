@@ -12,7 +12,9 @@ use crate::explain::spelling::nearest;
 use crate::handover::Format;
 use crate::index::Index;
 use crate::index_api::is_audience;
+use crate::net::http::Http;
 use crate::net::proxy::Proxies;
+use crate::os::deadline::Deadline;
 use crate::os::log::Log;
 
 const MAX_TIMEOUT_SECS: u64 = 3600;
@@ -63,6 +65,11 @@ impl Settings {
             },
             proxies: Proxies::of(env).map_err(|(variable, error)| messages::bad_proxy(variable, error))?,
         })
+    }
+
+    /// A client for requests, whose deadline begins now.
+    pub fn http(&self) -> Http {
+        Http::new(Deadline::after(self.timeout), self.log, self.proxies.clone())
     }
 }
 

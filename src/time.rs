@@ -10,6 +10,14 @@ pub fn now_unix_secs() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
 }
 
+/// Until when an API token is valid, in words.
+pub fn validity(expires_unix_secs: Option<u64>) -> String {
+    match expires_unix_secs {
+        Some(expires) => format!("it is valid until {}", describe(expires, now_unix_secs())),
+        None => "the index does not say until when it is valid (PyPI's tokens live 15 minutes)".to_owned(),
+    }
+}
+
 /// `Mon, 21 Sep 2026 14:13:20 GMT (15 minutes left)`. `now` and `expires` are Unix seconds.
 pub fn describe(expires: u64, now: u64) -> String {
     let left = match expires.checked_sub(now) {

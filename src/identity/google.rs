@@ -74,7 +74,7 @@ const METADATA_ENDPOINT: Endpoint = Endpoint {
     asking: "asking Google Cloud for an ID token",
     refusal: (Kind::NoIdentity, "refused to issue an ID token"),
     hint: |status, is_refusal| if status == 404 { Some(METADATA) } else { is_refusal.then_some(ROLE) },
-    without_reply: &[METADATA, messages::AGAIN],
+    hints_without_reply: &[METADATA, messages::AGAIN],
     nonsense: messages::OTHER_PROVIDER,
     mints: false,
     may_be_absent: true,
@@ -82,7 +82,7 @@ const METADATA_ENDPOINT: Endpoint = Endpoint {
 
 const IAM_ENDPOINT: Endpoint = Endpoint {
     hint: |status, is_refusal| (is_refusal || status == 404).then_some(ROLE),
-    without_reply: &[messages::AGAIN],
+    hints_without_reply: &[messages::AGAIN],
     may_be_absent: false,
     ..METADATA_ENDPOINT
 };

@@ -17,6 +17,7 @@ mod tests {
     use crate::explain::published::{self, Published, Release};
     use crate::explain::report;
     use crate::index::Index;
+    use crate::index_api;
     use crate::net::http::Reply;
     use crate::os::log;
     use crate::secret::IdToken;
@@ -80,7 +81,10 @@ mod tests {
         let errors = json!({"message": "Token request failed", "errors": [{"code": code, "description": description}]});
         let body = errors.to_string().into_bytes();
         let reply = Reply { status: 422, body, retry_after: None, is_surely_whole: true };
-        let error = index.read_minted(&Ok(reply), &IdToken::new("a.b.c".to_owned()).unwrap()).minted.err().unwrap();
+        let error = index_api::read_minted(&index, &Ok(reply), &IdToken::new("a.b.c".to_owned()).unwrap())
+            .minted
+            .err()
+            .unwrap();
         let mut explanation = *error.explanation;
         explain_refusal(&mut explanation, job, |_| published);
         explanation

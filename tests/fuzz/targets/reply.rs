@@ -19,7 +19,7 @@ use crate::explain::job::Job;
 use crate::explain::published::Published;
 use crate::identity::{self, github, google};
 use crate::index::Index;
-use crate::index_api::MintReply;
+use crate::index_api::{self, MintReply};
 use crate::json::Object;
 use crate::os::deadline::Deadline;
 use crate::net::http::{Http, HttpResult, Reply};
@@ -51,7 +51,7 @@ pub fn fuzz(input: &[u8]) {
         0 => audience(&index, &reply(""), &secrets),
         1 => mint(&index, *leg, status, rest, &secrets),
         2 => {
-            check(index.read_revoked(&reply(&secrets.api), &secrets.api), &secrets);
+            check(index_api::read_revoked(&index, &reply(&secrets.api), &secrets.api), &secrets);
         }
         3 => {
             let read = github::read_id_token(&reply(own), &server, &RequestToken::new(own).unwrap());
@@ -134,7 +134,7 @@ fn check_id_token(read: Result<IdToken, Error>, reply: &HttpResult, name: &str, 
 
 /// The audience, and what is said where GitLab has no ID token for it.
 fn audience(index: &Index, reply: &HttpResult, secrets: &Secrets) {
-    let Some(audience) = check(index.read_audience(reply), secrets) else { return };
+    let Some(audience) = check(index_api::read_audience(index, reply), secrets) else { return };
     assert_eq!(member(reply, "audience"), audience);
     let env: Env = [("GITLAB_CI".into(), "true".into())].into_iter().collect();
     let identity = identity::recognise(None, &env).unwrap();
@@ -154,7 +154,7 @@ fn mint(index: &Index, leg: u8, status: u16, rest: &[u8], secrets: &Secrets) {
     let Ok(id_token) = IdToken::new(id_token) else { return };
     let body = secrets.planted(body, id_token.reveal());
     let value: Value = serde_json::from_slice(&body).unwrap_or_default();
-    let MintReply { unusable, minted } = index.read_minted(&reply(leg, status, body.clone()), &id_token);
+    let MintReply { unusable, minted } = index_api::read_minted(index, &reply(leg, status, body.clone()), &id_token);
     check_unusable(&unusable, &body, &value, &id_token, minted.is_err() && (200..300).contains(&status));
     let minted = minted.map_err(|mut error| {
         if let (Kind::Refused, Some(claims)) = (error.kind, Claims::of(&id_token)) {
