@@ -12,10 +12,10 @@ mod stand_in;
 
 mod act;
 mod bom;
+mod environments;
 mod faults;
 mod install;
 mod job;
-mod places;
 mod publish;
 mod readme;
 mod release;

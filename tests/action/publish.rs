@@ -74,7 +74,7 @@ fn assert_published(pypi: bool, times: usize) {
     let name = wheel.as_ref().unwrap().file_name();
     assert_eq!(uploads.len(), times, "{outcome}");
     assert!(uploads.iter().all(|upload| *upload.file_name == *name), "{outcome}");
-    assert_eq!((job.servers.api_tokens().len(), job.servers.burned().len()), (times, times), "{outcome}");
+    assert_eq!((job.servers.api_tokens().len(), job.servers.revoked().len()), (times, times), "{outcome}");
 }
 
 #[test]

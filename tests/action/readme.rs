@@ -59,7 +59,7 @@ fn run_workflow(workflow: &str) -> (Job, String) {
     assert!(outcome.green, "{outcome}");
     let log = fs::read_to_string(log).unwrap();
     assert_eq!(job.servers.api_tokens().len(), 1);
-    assert_eq!(job.servers.burned().len(), 1, "{outcome}");
+    assert_eq!(job.servers.revoked().len(), 1, "{outcome}");
     (job, log)
 }
 

@@ -91,7 +91,7 @@ fn a_read_only_copy_that_is_wrong_does_not_hide_a_right_one() {
 /// A job that would have to do without a download.
 fn on_path(job: Job, bin: &Path) -> Job {
     let path = format!("{}:{}", bin.display(), std::env::var("PATH").unwrap());
-    job.path(path.as_ref()).env("TOKEN_MINT_RELEASES", crate::harness::NOWHERE)
+    job.path(path.as_ref()).env("TOKEN_MINT_RELEASES", crate::harness::UNREACHABLE_URL)
 }
 
 #[test]

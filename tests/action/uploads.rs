@@ -28,7 +28,7 @@ fn commands_run_with_the_token_which_is_revoked_after_them_and_is_no_output() {
     let token = &job.servers.api_tokens()[0];
     let upload_url = job.servers.index.url("/legacy/");
     assert_eq!(fs::read_to_string(seen).unwrap(), format!("{token} {upload_url} "));
-    assert_eq!(&job.servers.burned()[0].0, token);
+    assert_eq!(&job.servers.revoked()[0].0, token);
     assert_eq!(job.servers.requests().last().unwrap(), "POST /_/oidc/burn-token");
     assert!(outcome.log.contains("its a 2"), "{outcome}");
 }
@@ -41,7 +41,7 @@ fn a_command_that_fails_ends_the_step_and_the_token() {
     let outcome = job.run();
     assert!(!outcome.green && outcome.outcome == "failure", "{outcome}");
     assert!(!marker.exists(), "{outcome}");
-    assert_eq!(job.servers.burned().len(), 1);
+    assert_eq!(job.servers.revoked().len(), 1);
 }
 
 #[test]
@@ -51,7 +51,7 @@ fn commands_run_where_there_is_only_busybox() {
     let job = job.path(&path);
     let outcome = job.run();
     assert!(outcome.green && outcome.log.contains("uploaded"), "{outcome}");
-    assert_eq!(job.servers.burned().len(), 1);
+    assert_eq!(job.servers.revoked().len(), 1);
 }
 
 /// A runner that cancels a job sends its signals to the step's first process: that has to be token-mint by now.
@@ -114,7 +114,7 @@ fn a_release_can_be_rehearsed() {
     let outcome = job.run();
     assert!(outcome.green && outcome.log.contains("a release from it would work"), "{outcome}");
     assert_eq!([&*outcome.outcome, &outcome.api_token, &outcome.expires], ["success", "", ""], "{outcome}");
-    assert_eq!((job.servers.api_tokens().len(), job.servers.burned().len()), (1, 1), "{outcome}");
+    assert_eq!((job.servers.api_tokens().len(), job.servers.revoked().len()), (1, 1), "{outcome}");
 }
 
 #[test]
@@ -160,7 +160,7 @@ fn minting_and_burning(mint: bool) -> (Job, Outcome) {
 fn a_last_step_revokes_the_token_though_the_upload_failed() {
     let (job, outcome) = minting_and_burning(true);
     assert!(!outcome.green, "{outcome}");
-    assert_eq!((job.servers.api_tokens().len(), job.servers.burned().len()), (1, 1), "{outcome}");
+    assert_eq!((job.servers.api_tokens().len(), job.servers.revoked().len()), (1, 1), "{outcome}");
     assert!(outcome.log.contains("has accepted the API token for revocation"), "{outcome}");
 }
 

@@ -48,7 +48,7 @@ impl Relay {
         let state = Arc::new(Mutex::new(State::default()));
         let device = || File::from(io::stdin().as_fd().try_clone_to_owned().unwrap());
         let (mut far, mut near) = (device(), device());
-        let (keep, kept) = mpsc::channel();
+        let (sender, receiver) = mpsc::channel();
         let reader = Arc::clone(&state);
         thread::spawn(move || {
             before_all_others();
@@ -59,14 +59,14 @@ impl Relay {
                 // IPv4 only: the kernel looks for neighbours with IPv6 by itself.
                 if packet[0] >> 4 == 4 {
                     packet[12..20].rotate_left(4);
-                    keep.send((due, packet[..length].to_vec())).unwrap();
+                    sender.send((due, packet[..length].to_vec())).unwrap();
                 }
             }
         });
         let writer = Arc::clone(&state);
         thread::spawn(move || {
             before_all_others();
-            for (due, packet) in kept {
+            for (due, packet) in receiver {
                 thread::sleep(due.saturating_duration_since(Instant::now()));
                 near.write_all(&packet).unwrap();
                 writer.lock().unwrap().late.push(due.elapsed());

@@ -3,8 +3,8 @@
 use std::net::{TcpListener, TcpStream};
 use std::time::Duration;
 
-use crate::harness::{Step, said_by};
-use crate::machine::with_files;
+use crate::harness::{Step, run_for_stderr};
+use crate::mounts::with_files;
 use crate::stand_in::tls::HOST;
 use crate::stand_in::{Setup, StandIn};
 
@@ -21,13 +21,13 @@ fn dead(port: u16) -> (TcpListener, Vec<TcpStream>) {
 #[test]
 fn an_address_that_does_not_answer_is_skipped() {
     let servers = StandIn::start(Setup { tls: true, ..Setup::default() });
-    let step = Step::of(&servers).out_of_reach_of(&servers);
+    let step = Step::of(&servers).by_host_name(&servers);
     let ports =
         [servers.github.url(""), servers.index.url("")].map(|url| url.rsplit(':').next().unwrap().parse().unwrap());
     let _dead = ports.map(dead);
     let hosts = step.dir.path().join("hosts");
     std::fs::write(&hosts, format!("::1 {HOST}\n127.0.0.1 {HOST}\n")).unwrap();
-    let (status, stderr) = said_by(&mut with_files(&step.command(), &[("/etc/hosts", &hosts)]));
+    let (status, stderr) = run_for_stderr(&mut with_files(&step.command(), &[("/etc/hosts", &hosts)]));
     assert_eq!(status, Some(0), "{stderr}");
     assert!(!stderr.contains("trying again"), "{stderr}");
     assert_eq!(servers.api_tokens().len(), 1);

@@ -37,7 +37,7 @@ fn a_signal_from_the_keyboard_reaches_the_command_once() {
     let seen = String::from_utf8_lossy(&output.stdout);
     assert!(seen.contains("status 3"), "{output:?}");
     assert_eq!(seen.matches("interrupted").count(), 1, "{seen}");
-    assert_eq!(servers.burned().len(), 1);
+    assert_eq!(servers.revoked().len(), 1);
 }
 
 /// As in a bare folder: the command would be stopped at its first read if it were not taken for a terminal's.
@@ -51,7 +51,7 @@ fn a_terminal_is_read_from_where_there_is_no_dev_tty_too() {
     let output = wrapped(&words, &step.command()).output().unwrap();
     let seen = String::from_utf8_lossy(&output.stdout);
     assert!(seen.contains("got word") && seen.contains("status 3"), "{output:?}");
-    assert_eq!(servers.burned().len(), 1);
+    assert_eq!(servers.revoked().len(), 1);
 }
 
 /// A container's first process gets no signal that it has not asked for.
@@ -72,6 +72,6 @@ fn as_first_process_it_passes_signals_on() {
         let kill = Command::new("kill").args([&format!("-{signal}"), first.trim()]).status().unwrap();
         assert!(kill.success());
         assert_eq!(container.wait().unwrap().code(), Some(status), "{signal}");
-        assert_eq!(servers.burned().len(), 1);
+        assert_eq!(servers.revoked().len(), 1);
     }
 }

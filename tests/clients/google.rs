@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use serde_json::json;
 
 use crate::harness::Step;
-use crate::machine::with_files;
+use crate::mounts::with_files;
 use crate::stand_in::http::{Request, Response, Server};
 use crate::stand_in::tls::Identity;
 use crate::stand_in::{Setup, StandIn};

@@ -15,10 +15,10 @@ mod addresses;
 mod container;
 #[cfg(feature = "system-roots")]
 mod google;
-mod machine;
+mod mounts;
+mod os_faults;
 #[cfg(feature = "system-roots")]
 mod other_index;
-mod places;
 #[cfg(feature = "system-roots")]
 mod proxy;
 mod shells;

@@ -7,7 +7,7 @@ use std::process::Output;
 use std::sync::atomic::{AtomicU8, Ordering};
 
 use crate::harness::Step;
-use crate::machine::with_files;
+use crate::mounts::with_files;
 use crate::stand_in::tls::{PYPI_HOSTS, TESTPYPI_HOST};
 use crate::stand_in::{Setup, StandIn};
 use crate::uploads::{WHEEL, client, in_project};
@@ -79,17 +79,17 @@ impl Indexes {
         let [minted, other] = [&self.servers[index], &self.servers[1 - index]];
         let uploads =
             |servers: &StandIn| servers.requests().iter().filter(|request| *request == "POST /legacy/").count();
-        let before = [minted.uploads().len(), minted.burned().len(), uploads(other)];
+        let before = [minted.uploads().len(), minted.revoked().len(), uploads(other)];
         let output = self.publish(index, name, arguments);
-        let after = [minted.uploads().len(), minted.burned().len(), uploads(other)];
-        let [published, burned, refused] = [0, 1, 2].map(|at| after[at] - before[at]);
+        let after = [minted.uploads().len(), minted.revoked().len(), uploads(other)];
+        let [published, revoked, refused] = [0, 1, 2].map(|at| after[at] - before[at]);
         let seen = match (published, refused) {
             (1, 0) => Published,
             (0, 1..) => RefusedByTheOther,
             (0, 0) => NotSent,
             _ => panic!("{after:?}: {output:?}"),
         };
-        assert_eq!((seen, burned), (fate, 1), "{name} {arguments:?}: {output:?}");
+        assert_eq!((seen, revoked), (fate, 1), "{name} {arguments:?}: {output:?}");
         assert_eq!(other.uploads().len() + other.api_tokens().len(), 0, "{output:?}");
     }
 }

@@ -6,7 +6,7 @@ use std::process::{Child, Command, Stdio};
 use rustix::net::{AddressFamily, SocketType};
 
 use crate::harness::{Step, wait_until};
-use crate::machine::with_files;
+use crate::mounts::with_files;
 use crate::stand_in::tls::HOST;
 use crate::stand_in::{Setup, StandIn};
 
@@ -44,7 +44,7 @@ impl Drop for Tinyproxy {
 }
 
 fn step(servers: &StandIn, credentials: &str, proxy: &Tinyproxy) -> Step {
-    let step = Step::of(servers).out_of_reach_of(servers).secret("s3cret");
+    let step = Step::of(servers).by_host_name(servers).secret("s3cret");
     step.env("HTTPS_PROXY", &format!("http://{credentials}127.0.0.1:{}", proxy.port))
 }
 
@@ -52,7 +52,7 @@ fn step(servers: &StandIn, credentials: &str, proxy: &Tinyproxy) -> Step {
 fn a_token_is_minted_and_revoked_through_tinyproxy() {
     let (servers, proxy) = (StandIn::start(Setup { tls: true, ..Setup::default() }), Tinyproxy::start());
     step(&servers, "me:s3cret%2Dx@", &proxy).args(&["check"]).run_with(&servers).assert_done();
-    assert_eq!(servers.burned().len(), 1);
+    assert_eq!(servers.revoked().len(), 1);
     for credentials in ["", "me:wrong@"] {
         let outcome = step(&servers, credentials, &proxy).run_with(&servers);
         outcome.assert_failed(5, &["asking the index for its audience", "the proxy "]);

@@ -53,7 +53,7 @@ fn publish(name: &str, arguments: &[&str], user_agent: &str) {
     let step = in_project(Step::of(&servers)).args(&["--", client(name).to_str().unwrap()]).args(arguments);
     let outcome = step.run_with(&servers);
     assert_uploaded(&servers, &outcome, user_agent);
-    assert_eq!(servers.burned().len(), 1, "{outcome}");
+    assert_eq!(servers.revoked().len(), 1, "{outcome}");
     assert_eq!(servers.requests().last().unwrap(), "POST /_/oidc/burn-token");
 }
 
@@ -153,5 +153,5 @@ fn an_upload_that_fails_has_its_status_and_its_token_revoked() {
     let step = in_project(Step::of(&servers)).args(&["--", twine.to_str().unwrap(), "upload", "dist/missing.whl"]);
     let outcome = step.run_with(&servers);
     assert_eq!(outcome.status, 1, "{outcome}");
-    assert_eq!((servers.uploads().len(), servers.burned().len()), (0, 1));
+    assert_eq!((servers.uploads().len(), servers.revoked().len()), (0, 1));
 }

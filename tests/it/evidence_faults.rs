@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use serde_json::json;
 
 use crate::evidence::{assert_first_is_evidence, lines, servers, step};
-use crate::harness::{Outcome, SLACK, ScriptedServer, Step, at_once, send, spawned, status, wait_until};
+use crate::harness::{Outcome, SLACK, ScriptedServer, Step, in_parallel, send, spawned, status, wait_until};
 use crate::stand_in::http::Request;
 use crate::stand_in::published::Project;
 use crate::stand_in::{Setup, StandIn};
@@ -58,7 +58,7 @@ fn whatever_fails_is_left_out_without_a_word_but_those_of_verbose() {
         (200, "{\"info\":{\"version\":\"1\"}"),
     ]
     .map(|(status, body)| (status, body.to_owned()));
-    at_once(&bodies, |(status, body)| {
+    in_parallel(&bodies, |(status, body)| {
         let (status, body) = (*status, body.clone());
         let index = refusing(move |_, stream| reply(stream, status, body.as_bytes()));
         let outcome = refused_by(&index);
@@ -100,19 +100,19 @@ fn hostile_names_are_harmless_and_few() {
     let target = &index.requests()[2].target;
     assert_eq!(target, "/integrity/sampleproject/1%3A%3Aerror%3A%3Ax/..%2F%0D%0AX%3A%20y%3F%23%F0%9F%98%80/provenance");
     assert!(outcome.stderr.contains("and 95 more own sampleproject"), "{outcome}");
-    assert!(outcome.said().len() < 12_000 && outcome.summary.len() < 12_000, "{outcome}");
-    for line in outcome.said().lines() {
+    assert!(outcome.messages().len() < 12_000 && outcome.summary.len() < 12_000, "{outcome}");
+    for line in outcome.messages().lines() {
         assert!(!line.trim_start().starts_with("::"), "{outcome}");
     }
     for bad in ["##[", "\r", "\x1b", "\u{202e}"] {
-        assert!(!outcome.said().contains(bad) && !outcome.summary.contains(bad), "{bad:?} in {outcome}");
+        assert!(!outcome.messages().contains(bad) && !outcome.summary.contains(bad), "{bad:?} in {outcome}");
     }
 }
 
 #[test]
 fn an_index_that_says_nothing_more_costs_three_seconds_and_a_slow_one_six() {
     let patience = Duration::from_secs(20);
-    at_once(&[0, 2], |slow| {
+    in_parallel(&[0, 2], |slow| {
         let slow = *slow;
         let index = refusing(move |request, stream| {
             if slow > 0 && request.path() == "/pypi/sampleproject/json" {

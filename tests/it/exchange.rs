@@ -118,14 +118,14 @@ fn an_index_that_tells_no_expiry_is_fine() {
 fn stderr_names_the_system_the_index_and_the_expiry_unless_quiet() {
     let servers = StandIn::start(Setup::default());
     let outcome = Step::of(&servers).run_with(&servers);
-    let said = outcome.said();
+    let said = outcome.messages();
     assert_eq!(said.lines().count(), 4, "{outcome}");
     assert!(said.lines().all(|line| line.starts_with("token-mint: ")), "{outcome}");
     for piece in [env!("CARGO_PKG_VERSION"), &servers.index.url(""), "audience pypi", " GMT (15 minutes left)"] {
         assert!(said.contains(piece), "no {piece} in {outcome}");
     }
-    assert_eq!(Step::of(&servers).args(&["-q"]).run_with(&servers).said(), "");
-    let verbose = Step::of(&servers).args(&["-v"]).run_with(&servers).said();
+    assert_eq!(Step::of(&servers).args(&["-q"]).run_with(&servers).messages(), "");
+    let verbose = Step::of(&servers).args(&["-v"]).run_with(&servers).messages();
     for piece in ["GET http://", "/idtoken/77: status 200, ", "POST http://", "/_/oidc/mint-token: status 200, "] {
         assert!(verbose.contains(piece), "no {piece} in {verbose}");
     }
@@ -137,7 +137,7 @@ fn stderr_names_the_system_the_index_and_the_expiry_unless_quiet() {
 fn githubs_debug_logging_shows_each_request_unless_the_command_line_says_otherwise() {
     let servers = StandIn::start(Setup::default());
     let step = |debug: &str| Step::of(&servers).env("RUNNER_DEBUG", debug);
-    let shows_requests = |step: Step| step.run_with(&servers).said().contains("/_/oidc/mint-token: status 200, ");
+    let shows_requests = |step: Step| step.run_with(&servers).messages().contains("/_/oidc/mint-token: status 200, ");
     assert!(shows_requests(step("1")));
     assert!(!shows_requests(step("1").args(&["-q"])));
     assert!(!shows_requests(step("0")));

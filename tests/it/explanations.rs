@@ -4,7 +4,7 @@ use std::io::Write;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use crate::harness::{NOWHERE, Outcome, SLACK, ScriptedServer, Step, blocked, said_by};
+use crate::harness::{Outcome, SLACK, ScriptedServer, Step, UNREACHABLE_URL, blocked, run_for_stderr};
 use crate::stand_in::github::Job;
 use crate::stand_in::{Setup, StandIn};
 
@@ -37,7 +37,7 @@ fn a_refusal_is_explained_on_stderr_in_one_annotation_and_on_the_summary_page() 
     }
     let quiet = Step::of(&servers).args(&["-q"]).run_with(&servers);
     assert_eq!((quiet.annotations(), &quiet.summary), (outcome.annotations(), &outcome.summary));
-    assert!(quiet.said().starts_with("token-mint: error: "), "{quiet}");
+    assert!(quiet.messages().starts_with("token-mint: error: "), "{quiet}");
 }
 
 #[test]
@@ -73,7 +73,7 @@ fn every_failure_has_its_annotation_and_a_success_two_lines_on_the_summary_page(
 #[test]
 fn outside_github_there_is_stderr_alone() {
     let servers = StandIn::start(Setup { publisher: None, ..Setup::default() });
-    let outcome = Step::elsewhere(&servers).run_with(&servers);
+    let outcome = Step::outside_ci(&servers).run_with(&servers);
     outcome.assert_failed(4, &["Workflow name"]);
     assert_eq!((outcome.annotations().len(), &outcome.summary[..]), (0, ""), "{outcome}");
 }
@@ -132,7 +132,7 @@ fn a_file_that_can_not_be_opened_is_not_waited_for() {
     };
     let ends_in = |secs: u64, step: &Step, status: i32, piece: &str| {
         let start = Instant::now();
-        let (code, stderr) = said_by(&mut step.command());
+        let (code, stderr) = run_for_stderr(&mut step.command());
         assert!(code == Some(status) && stderr.contains(piece), "{stderr}");
         assert!(start.elapsed() < Duration::from_secs(secs) + SLACK, "{piece}: {:?}", start.elapsed());
     };
@@ -200,9 +200,9 @@ fn a_hostile_claim_is_harmless_and_short_wherever_it_is_shown() {
     let servers = StandIn::start(Setup { job, publisher: None, ..Setup::default() });
     for args in [&[][..], &["claims"]] {
         let outcome = Step::of(&servers).args(args).run_with(&servers);
-        assert!(outcome.said().len() < 6_000 && outcome.summary.len() < 6_000, "{outcome}");
+        assert!(outcome.messages().len() < 6_000 && outcome.summary.len() < 6_000, "{outcome}");
         assert_eq!(outcome.masks().len(), 1, "no mask but our own: {outcome}");
-        for line in outcome.said().lines() {
+        for line in outcome.messages().lines() {
             assert!(!line.trim_start().starts_with("::"), "{outcome}");
         }
         for text in [&outcome.stderr, &outcome.summary] {
@@ -266,7 +266,7 @@ fn claims_shows_the_identity_and_asks_the_index_for_nothing() {
     assert_eq!((&outcome.stdout[..], &outcome.step_output[..]), ("", ""));
     assert_eq!(servers.index.requests().len(), 0);
     assert_eq!(outcome.masks().len(), 1);
-    assert!(outcome.said().contains("    Workflow name     release.yml\n"), "{outcome}");
+    assert!(outcome.messages().contains("    Workflow name     release.yml\n"), "{outcome}");
     assert!(outcome.summary.contains("| Workflow name | release\\.yml |"), "{outcome}");
     assert_eq!(outcome.annotations().len(), 0);
 }
@@ -308,6 +308,6 @@ fn claims_as_json_are_the_claims_of_the_id_token() {
         let outcome = Step::of(&servers).args(&["claims", "--format", format]).run_with(&servers);
         outcome.assert_failed(2, &["--format (TOKEN_MINT_FORMAT): with claims, it can be json only"]);
     }
-    let unreachable = Step::of(&servers).env("ACTIONS_ID_TOKEN_REQUEST_URL", NOWHERE).args(&["claims"]);
+    let unreachable = Step::of(&servers).env("ACTIONS_ID_TOKEN_REQUEST_URL", UNREACHABLE_URL).args(&["claims"]);
     unreachable.run_with(&servers).assert_failed(5, &["asking GitHub for an ID token"]);
 }

@@ -4,7 +4,7 @@ use std::fs::File;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use crate::harness::{SLACK, Step, blocked, full_pipe, output, said_by, spawned, status_within};
+use crate::harness::{SLACK, Step, blocked, full_pipe, output, run_for_stderr, spawned, status_within};
 use crate::stand_in::{Setup, StandIn};
 
 #[test]
@@ -74,7 +74,7 @@ fn a_write_that_fails_halfway_is_no_success_and_leaves_no_half_token() {
     assert_eq!(output.status.code(), Some(6), "{stderr}");
     assert!(stderr.contains("step output can't be written") && !stderr.contains("handed over as"), "{stderr}");
     assert_eq!(std::fs::read_to_string(step.step_output_path()).unwrap(), before);
-    assert_eq!((servers.api_tokens().len(), servers.burned().len()), (1, 1));
+    assert_eq!((servers.api_tokens().len(), servers.revoked().len()), (1, 1));
 }
 
 #[test]
@@ -87,10 +87,10 @@ fn stdout_that_can_not_be_written_to_is_no_success() {
     let file = File::create(step.dir.path().join("file")).unwrap();
     let limited = || step.command_in_shell("ulimit -f 0; exec \"$0\" \"$@\"");
     for (mut command, stdout) in [(step.command(), Stdio::from(writer)), (limited(), Stdio::from(file))] {
-        let (status, stderr) = said_by(command.stdout(stdout));
+        let (status, stderr) = run_for_stderr(command.stdout(stdout));
         assert_eq!(status, Some(6), "{stderr}");
     }
-    assert_eq!((servers.api_tokens().len(), servers.burned().len()), (2, 2));
+    assert_eq!((servers.api_tokens().len(), servers.revoked().len()), (2, 2));
 }
 
 #[test]
@@ -124,7 +124,7 @@ fn masks_that_nobody_would_read_are_noticed_before_anything_is_sent() {
         assert_eq!(servers.requests(), [""; 0]);
         // Where no masks are due, all is well.
         let elsewhere = StandIn::start(Setup::default());
-        let output = shell(&Step::elsewhere(&elsewhere));
+        let output = shell(&Step::outside_ci(&elsewhere));
         let token = format!("{}\n", elsewhere.api_tokens()[0]);
         assert_eq!((output.status.code(), output.stdout), (Some(0), token.into_bytes()), "{redirected}");
     }
@@ -138,7 +138,7 @@ fn a_token_is_revoked_whether_it_can_be_masked_or_not() {
     let token = outcome.output("api-token").unwrap();
     let step = Step::of(&servers).args(&["burn"]).env("TOKEN_MINT_API_TOKEN", token);
     let output = output(&mut step.command_in_shell("exec \"$0\" \"$@\" 2>/dev/full"));
-    assert_eq!((output.status.code(), servers.burned().len()), (Some(0), 1));
+    assert_eq!((output.status.code(), servers.revoked().len()), (Some(0), 1));
 }
 
 #[test]
@@ -146,7 +146,7 @@ fn a_token_is_revoked_whether_it_can_be_masked_or_not() {
 fn a_mask_begins_a_line_even_after_half_a_line_of_somebody_else() {
     let servers = StandIn::start(Setup::default());
     let step = Step::of(&servers).args(&["-q"]);
-    let (_, stderr) = said_by(&mut step.command_in_shell("printf 'publishing ' >&2; exec \"$0\" \"$@\""));
+    let (_, stderr) = run_for_stderr(&mut step.command_in_shell("printf 'publishing ' >&2; exec \"$0\" \"$@\""));
     assert_eq!(stderr.lines().filter(|line| line.starts_with("::add-mask::")).count(), 2);
 }
 
@@ -171,7 +171,7 @@ fn a_step_output_that_can_not_be_opened_at_once_is_given_up() {
     let step = Step::of(&servers);
     let _blocked = blocked(&step.step_output_path());
     let start = Instant::now();
-    let (status, stderr) = said_by(&mut step.command());
+    let (status, stderr) = run_for_stderr(&mut step.command());
     assert_eq!(status, Some(6), "{stderr}");
     assert!(stderr.contains("the step output can't be written to"), "{stderr}");
     assert!(start.elapsed() < SLACK);
@@ -190,7 +190,7 @@ fn a_stdout_that_nobody_reads_is_given_up_at_the_deadline_and_at_a_signal() {
         let mut child = with_stdout(&step);
         assert_eq!(status_within(Duration::from_secs(1) + SLACK, &mut child), Some(6));
     }
-    assert_eq!((servers.api_tokens().len(), servers.burned().len()), (1, 1));
+    assert_eq!((servers.api_tokens().len(), servers.revoked().len()), (1, 1));
     for step in [claims(), Step::on_github().args(&["--help"])] {
         let mut child = with_stdout(&step);
         std::thread::sleep(Duration::from_millis(500));
@@ -209,7 +209,7 @@ fn a_stderr_that_nobody_reads_holds_it_for_a_second() {
         let child = step.command().stdout(Stdio::null()).stderr(full.try_clone().unwrap()).spawn();
         status_within(Duration::from_secs(1) + SLACK, &mut child.unwrap())
     };
-    assert_eq!(status_of(Step::elsewhere(&servers).env("PATH", "/bin").args(&["--", "true"])), Some(0));
+    assert_eq!(status_of(Step::outside_ci(&servers).env("PATH", "/bin").args(&["--", "true"])), Some(0));
     // On GitHub, the masks would be lost, so nothing is minted.
     assert_eq!(status_of(Step::of(&servers)), Some(6));
     assert_eq!(servers.api_tokens().len(), 1);
@@ -218,7 +218,7 @@ fn a_stderr_that_nobody_reads_holds_it_for_a_second() {
 #[test]
 fn outside_github_the_token_is_alone_on_stdout_and_nothing_is_masked() {
     let servers = StandIn::start(Setup::default());
-    let outcome = Step::elsewhere(&servers).run_with(&servers);
+    let outcome = Step::outside_ci(&servers).run_with(&servers);
     outcome.assert_done();
     assert_eq!(outcome.stdout, format!("{}\n", servers.api_tokens()[0]));
     assert_eq!((outcome.masks().len(), outcome.step_output.as_str()), (0, ""), "{outcome}");

@@ -6,18 +6,18 @@ use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use crate::harness::{
-    NOWHERE, Outcome, SLACK, ScriptedServer, Step, output, said_by, send, spawned, status, wait_until,
+    Outcome, SLACK, ScriptedServer, Step, UNREACHABLE_URL, output, run_for_stderr, send, spawned, status, wait_until,
 };
 use crate::stand_in::{Setup, StandIn};
 
 /// A step of no CI system, with the stand-in as its index.
-fn elsewhere(servers: &StandIn) -> Step {
+fn bare_with_index(servers: &StandIn) -> Step {
     Step::bare().env("TOKEN_MINT_INDEX", &servers.index.url("/legacy/"))
 }
 
 /// What GitLab's runner sets, as far as it may matter.
 fn on_gitlab(servers: &StandIn) -> Step {
-    elsewhere(servers).env("CI", "true").env("GITLAB_CI", "true").env("CI_PROJECT_PATH", "group/project")
+    bare_with_index(servers).env("CI", "true").env("GITLAB_CI", "true").env("CI_PROJECT_PATH", "group/project")
 }
 
 fn assert_token_on_stdout(outcome: &Outcome, servers: &StandIn) {
@@ -40,8 +40,8 @@ fn gitlabs_id_token_is_exchanged() {
 fn an_id_token_in_a_variable_that_is_named_is_exchanged() {
     let servers = StandIn::start(Setup::default());
     for step in [
-        elsewhere(&servers).args(&["--id-token-env", "MY_OIDC"]),
-        elsewhere(&servers).env("TOKEN_MINT_ID_TOKEN_ENV", "MY_OIDC"),
+        bare_with_index(&servers).args(&["--id-token-env", "MY_OIDC"]),
+        bare_with_index(&servers).env("TOKEN_MINT_ID_TOKEN_ENV", "MY_OIDC"),
         // It counts before the system that is recognised.
         on_gitlab(&servers).env("PYPI_ID_TOKEN", "not.it.x").args(&["--id-token-env=MY_OIDC"]),
     ] {
@@ -69,7 +69,9 @@ fn an_id_token_in_a_variable_does_not_reach_the_command() {
     let path = "/usr/bin:/bin";
     for step in [
         on_gitlab(&servers).env("PYPI_ID_TOKEN", &servers.id_token("pypi")),
-        elsewhere(&servers).env("PYPI_ID_TOKEN", &servers.id_token("pypi")).args(&["--id-token-env", "PYPI_ID_TOKEN"]),
+        bare_with_index(&servers)
+            .env("PYPI_ID_TOKEN", &servers.id_token("pypi"))
+            .args(&["--id-token-env", "PYPI_ID_TOKEN"]),
         // Nor does GitHub's, though it was not asked.
         Step::of(&servers).env("PYPI_ID_TOKEN", &servers.id_token("pypi")).args(&["--id-token-env", "PYPI_ID_TOKEN"]),
     ] {
@@ -94,7 +96,7 @@ fn a_helper_programs_id_token_is_exchanged() {
         let said = folder.path().join("arguments");
         let id_token = servers.id_token("pypi");
         let script = format!("printf '%s\\n' \"$@\" >'{}'; echo noise >&2; echo {id_token}", said.display());
-        let step = elsewhere(&servers).env(variable, "true").with_program(program, &script);
+        let step = bare_with_index(&servers).env(variable, "true").with_program(program, &script);
         let outcome = step.run_with(&servers);
         assert_token_on_stdout(&outcome, &servers);
         assert!(outcome.stderr.contains(&format!("asking {system} for an ID token")), "{outcome}");
@@ -108,7 +110,8 @@ fn a_helper_programs_id_token_is_exchanged() {
 fn an_audience_can_not_leave_its_place_in_circlecis_claims() {
     let servers = StandIn::start(Setup::default());
     let hostile = "a\", \"x\": \"b\\";
-    let step = elsewhere(&servers).env("CIRCLECI", "true").with_program("circleci", "printf %s \"$6\" >&2; exit 1");
+    let step =
+        bare_with_index(&servers).env("CIRCLECI", "true").with_program("circleci", "printf %s \"$6\" >&2; exit 1");
     let outcome = step.args(&["--audience", hostile]).run_with(&servers);
     outcome.assert_failed(3, &[r#"{"aud": "a\", \"x\": \"b\\"}"#]);
 }
@@ -120,7 +123,7 @@ fn a_helper_that_fails_is_quoted_harmlessly() {
     let script =
         "printf '::error::x\\n\\033[2J##[group]y eyJhbGciOi.eyJzdWIi.c2ln\\n' >&2; echo eyJ.secret.stdout; exit 4";
     for (system, variable, program, _) in HELPERS {
-        let step = elsewhere(&servers).env(variable, "true").with_program(program, script);
+        let step = bare_with_index(&servers).env(variable, "true").with_program(program, script);
         let outcome = step.secret("eyJzdWIi").secret("eyJ.secret.stdout").run_with(&servers);
         outcome.assert_failed(3, &[system, program, "(exit status: 4)", ":\u{b7}:error:\u{b7}:x"]);
         assert!(!outcome.stderr.contains('\x1b') && !outcome.stderr.contains("##["), "{outcome}");
@@ -132,7 +135,7 @@ fn a_helper_that_is_missing_is_an_error_about_its_system() {
     let servers = StandIn::start(Setup::default());
     for (system, variable, program, _) in HELPERS {
         // What looks like the next system is no way out.
-        let step = elsewhere(&servers).env(variable, "true").env("GOOGLE_SERVICE_ACCOUNT_NAME", "a@b");
+        let step = bare_with_index(&servers).env(variable, "true").env("GOOGLE_SERVICE_ACCOUNT_NAME", "a@b");
         let outcome = step.env("PATH", "/nonexistent").run_with(&servers);
         outcome.assert_failed(3, &[&format!("{system} gave no ID token: {program} can't be run"), "--id-token-env"]);
     }
@@ -144,7 +147,7 @@ fn a_helper_that_is_missing_is_an_error_about_its_system() {
 fn a_helper_that_prints_no_id_token_is_an_error() {
     let servers = StandIn::start(Setup::default());
     for script in ["true", "echo hello-hello-hello", "echo a.b.c d", "yes | head -c 1000000"] {
-        let step = elsewhere(&servers).env("BUILDKITE", "true").with_program("buildkite-agent", script);
+        let step = bare_with_index(&servers).env("BUILDKITE", "true").with_program("buildkite-agent", script);
         step.secret("hello-hello-hello").run_with(&servers).assert_failed(5, &["printed no ID token"]);
     }
 }
@@ -153,7 +156,7 @@ fn a_helper_that_prints_no_id_token_is_an_error() {
 #[cfg_attr(windows, ignore = "it runs scripts for sh")]
 fn a_helper_that_does_not_end_is_stopped_at_the_deadline() {
     for script in ["sleep 20", "exec sleep 20", "yes", "yes >&2", "trap '' TERM INT; sleep 20"] {
-        let step = Step::bare().env("TOKEN_MINT_INDEX", NOWHERE).env("TOKEN_MINT_AUDIENCE", "pypi");
+        let step = Step::bare().env("TOKEN_MINT_INDEX", UNREACHABLE_URL).env("TOKEN_MINT_AUDIENCE", "pypi");
         let step = step.env("BUILDKITE", "true").with_program("buildkite-agent", script);
         let outcome = step.args(&["--timeout", "1"]).run();
         outcome.assert_failed(5, &["buildkite-agent did not end: the timeout of 1 second passed"]);
@@ -163,7 +166,7 @@ fn a_helper_that_does_not_end_is_stopped_at_the_deadline() {
 
 /// A step on Buildkite with this script as its helper.
 fn with_helper(script: &str) -> Step {
-    let step = Step::bare().env("TOKEN_MINT_INDEX", NOWHERE).env("TOKEN_MINT_AUDIENCE", "pypi");
+    let step = Step::bare().env("TOKEN_MINT_INDEX", UNREACHABLE_URL).env("TOKEN_MINT_AUDIENCE", "pypi");
     step.env("BUILDKITE", "true").with_program("buildkite-agent", script)
 }
 
@@ -172,7 +175,7 @@ fn with_helper(script: &str) -> Step {
 fn what_a_late_helper_has_started_is_ended_with_it() {
     let step = with_helper("sleep 100 & echo $! >pid; wait").args(&["--timeout", "1"]);
     let status = {
-        let (code, said) = said_by(&mut step.command());
+        let (code, said) = run_for_stderr(&mut step.command());
         assert_eq!(code, Some(5), "{said}");
         let number = fs::read_to_string(step.dir.path().join("pid")).unwrap();
         format!("/proc/{}/status", number.trim())
@@ -212,7 +215,7 @@ fn a_helper_that_can_not_be_killed_is_not_waited_for() {
 fn what_a_helper_leaves_behind_holds_nothing_up() {
     let servers = StandIn::start(Setup::default());
     let script = format!("sleep 20 & printf %s {}", servers.id_token("pypi"));
-    let step = elsewhere(&servers).env("BUILDKITE", "true").with_program("buildkite-agent", &script);
+    let step = bare_with_index(&servers).env("BUILDKITE", "true").with_program("buildkite-agent", &script);
     let outcome = step.run_with(&servers);
     assert_token_on_stdout(&outcome, &servers);
     assert!(outcome.elapsed < SLACK, "{outcome}");
@@ -240,8 +243,10 @@ fn a_signal_ends_a_helpers_second_run_at_once() {
 #[test]
 #[cfg_attr(not(target_os = "linux"), ignore = "ulimit -v")]
 fn what_a_helper_prints_is_not_all_kept() {
-    let step =
-        Step::bare().env("TOKEN_MINT_INDEX", NOWHERE).env("TOKEN_MINT_AUDIENCE", "pypi").env("BUILDKITE", "true");
+    let step = Step::bare()
+        .env("TOKEN_MINT_INDEX", UNREACHABLE_URL)
+        .env("TOKEN_MINT_AUDIENCE", "pypi")
+        .env("BUILDKITE", "true");
     let step = step.with_program("buildkite-agent", "exec head -c 2000000000 /dev/zero");
     let output = output(&mut step.command_in_shell("ulimit -v 1000000; exec \"$0\" \"$@\""));
     let stderr = String::from_utf8_lossy(&output.stderr);
@@ -253,7 +258,7 @@ fn what_a_helper_prints_is_not_all_kept() {
 fn a_helper_does_not_eat_the_commands_stdin() {
     let servers = StandIn::start(Setup::default());
     let script = format!("cat; echo {}", servers.id_token("pypi"));
-    let step = elsewhere(&servers).env("BUILDKITE", "true").with_program("buildkite-agent", &script);
+    let step = bare_with_index(&servers).env("BUILDKITE", "true").with_program("buildkite-agent", &script);
     let step = step.args(&["--", "cat"]);
     let mut child = spawned(step.command().stdin(Stdio::piped()).stdout(Stdio::piped()));
     child.stdin.take().unwrap().write_all(b"for the command\n").unwrap();
@@ -263,7 +268,7 @@ fn a_helper_does_not_eat_the_commands_stdin() {
 
 #[test]
 fn in_an_unknown_ci_system_it_says_which_are_known() {
-    let outcome = Step::bare().env("CI", "true").env("TOKEN_MINT_INDEX", NOWHERE).run();
+    let outcome = Step::bare().env("CI", "true").env("TOKEN_MINT_INDEX", UNREACHABLE_URL).run();
     let signs =
         ["GITHUB_ACTIONS=true", "GITLAB_CI=true", "BUILDKITE=true", "CIRCLECI=true", "GOOGLE_SERVICE_ACCOUNT_NAME"];
     outcome.assert_failed(3, &signs);

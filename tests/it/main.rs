@@ -18,14 +18,14 @@ mod hostile_servers;
 mod house;
 mod identity;
 #[cfg(target_os = "linux")] // GNU's env, setpriv, /proc
-mod machine;
+mod os_faults;
 mod proxy;
 mod readme;
 mod refusals;
+mod reported_failures;
 mod retries;
 #[cfg(target_os = "linux")] // GNU's env, setsid, /proc
 mod signals;
-mod stories;
 mod tls;
 mod upload;
 mod usage;

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
 
-use crate::harness::{NOWHERE, SLACK, ScriptedServer, Step, at_once};
+use crate::harness::{SLACK, ScriptedServer, Step, UNREACHABLE_URL, in_parallel};
 use crate::stand_in::tls::HOST;
 
 /// A proxy that takes this machine for every host, and keeps what it was asked.
@@ -67,7 +67,7 @@ fn serve(mut near: TcpStream, record: &Mutex<Vec<String>>) {
 
 /// A step whose first request goes to a host that only a proxy can reach.
 fn step() -> Step {
-    Step::with_endpoints(&format!("https://{HOST}/idtoken"), NOWHERE)
+    Step::with_endpoints(&format!("https://{HOST}/idtoken"), UNREACHABLE_URL)
 }
 
 #[test]
@@ -93,7 +93,7 @@ fn a_proxy_that_refuses_or_fails_is_an_error_and_says_why() {
         (4, "HTTP/1.1 200 OK\r\n", "no complete reply came"),
         (4, "", "no complete reply came"),
     ];
-    at_once(&cases, |(attempts, answer, piece)| {
+    in_parallel(&cases, |(attempts, answer, piece)| {
         let proxy = ScriptedServer::answering(*answer);
         let outcome = step().env("https_proxy", &proxy.url()).run();
         outcome.assert_failed(5, &["asking GitHub", piece]);
@@ -143,7 +143,7 @@ fn a_proxy_that_is_not_there_is_never_bypassed() {
     let closed = ScriptedServer::refusing();
     let server = ScriptedServer::replying(200, "{}");
     let there = server.url().replace("http://127.0.0.1", "https://localhost.example.test");
-    let step = Step::with_endpoints(&there, NOWHERE).env("https_proxy", &closed.url());
+    let step = Step::with_endpoints(&there, UNREACHABLE_URL).env("https_proxy", &closed.url());
     step.run().assert_failed(5, &["the proxy can't be used"]);
     step_with_bad_proxy(
         "socks5://127.0.0.1:1",
@@ -186,7 +186,7 @@ fn a_proxys_credentials_are_decoded_and_show_nowhere() {
 #[test]
 fn a_host_in_no_proxy_is_reached_directly() {
     let proxy = ScriptedServer::answering("");
-    at_once(&["*", HOST, "example.test", ".test:443"], |list| {
+    in_parallel(&["*", HOST, "example.test", ".test:443"], |list| {
         let outcome = step().env("https_proxy", &proxy.url()).env("no_proxy", list).run();
         // There is no such host.
         outcome.assert_failed(5, &["asking GitHub", "network trouble"]);

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::path::{Component, Path, PathBuf};
 use std::{env, fs};
 
-use crate::harness::{NOWHERE, ScriptedServer, Step, output};
+use crate::harness::{ScriptedServer, Step, UNREACHABLE_URL, output};
 use crate::stand_in::{Setup, StandIn};
 
 const README: &str = include_str!("../../README.md");
@@ -26,7 +26,7 @@ fn the_docs_show_claims_as_they_are() {
         Step::of(&servers).env("TOKEN_MINT_INDEX", "pypi").args(&["claims", "--offline", "--project", "sampleproject"]);
     let outcome = step.run_with(&servers);
     outcome.assert_done();
-    let shown = format!("$ token-mint claims --offline --project sampleproject\n{}```", outcome.said());
+    let shown = format!("$ token-mint claims --offline --project sampleproject\n{}```", outcome.messages());
     assert!(CLI.contains(&shown), "{shown}");
 }
 
@@ -50,7 +50,7 @@ fn in_job(step: Step, servers: &StandIn, command: &str) {
     let told =
         format!("twine upload dist/* with {} for {}\n", servers.api_tokens().concat(), servers.index.url("/legacy/"));
     assert_eq!(String::from_utf8_lossy(&output.stdout), told, "{}", String::from_utf8_lossy(&output.stderr));
-    assert_eq!(servers.burned().len(), 1);
+    assert_eq!(servers.revoked().len(), 1);
 }
 
 fn yaml(start: &str) -> &'static str {
@@ -126,7 +126,7 @@ fn the_readmes_command_lines_work() {
 
 #[test]
 fn the_docs_list_the_ci_systems_in_their_order() {
-    let outcome = Step::bare().env("CI", "true").env("TOKEN_MINT_INDEX", NOWHERE).run();
+    let outcome = Step::bare().env("CI", "true").env("TOKEN_MINT_INDEX", UNREACHABLE_URL).run();
     let said = outcome.stderr.split("a CI system is recognised by a variable: ").nth(1).unwrap();
     let rows: Vec<&str> =
         OTHER_CI.lines().skip_while(|line| !line.starts_with("| CI system |")).skip(2).take(5).collect();
@@ -153,7 +153,7 @@ fn the_docs_list_failures_by_the_words_that_they_begin_with() {
         Step::bare().args(&["--id-token-env", "MISSING"]),
         Step::on_github().args(&["burn"]),
         Step::bare().env("GITLAB_CI", "true").args(&["--", "no-such-tool"]),
-        Step::with_endpoints(&broken.url(), NOWHERE),
+        Step::with_endpoints(&broken.url(), UNREACHABLE_URL),
         Step::with_endpoints(&github.url(), &broken.url()),
     ] {
         let outcome = step.run();

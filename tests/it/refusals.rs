@@ -1,6 +1,6 @@
 //! Refusals: a missing permission, the index's reasons, other statuses.
 
-use crate::harness::{NOWHERE, ScriptedServer, Step, at_once};
+use crate::harness::{ScriptedServer, Step, UNREACHABLE_URL, in_parallel};
 use crate::stand_in::github::Job;
 use crate::stand_in::index::Publisher;
 use crate::stand_in::{Setup, StandIn};
@@ -42,7 +42,7 @@ fn a_refusal_by_github_is_a_missing_identity() {
     let wrong = Step::of(&servers).env("ACTIONS_ID_TOKEN_REQUEST_TOKEN", "wrong-request-token");
     wrong.run_with(&servers).assert_failed(3, &["GitHub refused", "status 401", "Unauthorized"]);
     let forbidden = ScriptedServer::replying(403, "no\n::set-output name=x::y");
-    let outcome = Step::with_endpoints(&forbidden.url(), NOWHERE).run();
+    let outcome = Step::with_endpoints(&forbidden.url(), UNREACHABLE_URL).run();
     outcome.assert_failed(3, &["status 403", "no :·:set-output"]);
 }
 
@@ -132,15 +132,15 @@ fn an_index_without_trusted_publishing_is_told_apart() {
 
 #[test]
 fn a_secret_that_a_server_sends_back_is_taken_out() {
-    at_once(&[(401, 3), (500, 5)], |(status, exit)| {
+    in_parallel(&[(401, 3), (500, 5)], |(status, exit)| {
         let echo = ScriptedServer::replying(*status, "you sent bearer a-request-token-that-is-secret, did you not?");
-        let outcome = Step::with_endpoints(&echo.url(), NOWHERE).run();
+        let outcome = Step::with_endpoints(&echo.url(), UNREACHABLE_URL).run();
         outcome.assert_failed(*exit, &["you sent bearer ***, did you not?"]);
     });
     let refusal = format!(
         r#"{{"message":"got {ID_TOKEN}","errors":[{{"code":"{ID_TOKEN}","description":"signature {SIGNATURE} is bad"}}]}}"#
     );
-    at_once(&[(422, &refusal[..], 4), (500, ID_TOKEN, 5), (400, SIGNATURE, 4)], |(status, body, exit)| {
+    in_parallel(&[(422, &refusal[..], 4), (500, ID_TOKEN, 5), (400, SIGNATURE, 4)], |(status, body, exit)| {
         let index = ScriptedServer::replying(*status, body);
         let step = Step::with_endpoints(&id_token_server().url(), &index.url()).secret(SIGNATURE);
         step.run().assert_failed(*exit, &["***"]);
@@ -155,15 +155,15 @@ fn a_token_in_a_reply_with_the_wrong_status_is_not_shown() {
         step.secret("secret_secret").run().assert_failed(exit, &[piece]);
     };
     let bodies = ["pypi-AgEIsecret_secret", r#"{"message":"x pypi-AgEIsecret_secret"}"#, r#""pypi-AgEIsecret_secret""#];
-    at_once(&bodies, |body| {
-        at_once(&[(201, 5), (500, 5), (400, 4)], |(status, exit)| at_the_index(*status, body, *exit, ""))
+    in_parallel(&bodies, |body| {
+        in_parallel(&[(201, 5), (500, 5), (400, 4)], |(status, exit)| at_the_index(*status, body, *exit, ""))
     });
     // Another index's token may look like anything.
     at_the_index(201, "another-index-secret_secret", 5, "status 201");
     at_the_index(422, r#"{"errors":[{"code":"c","description":"x pypi-AgEIsecret_secret"}]}"#, 4, "c: x ***");
-    at_once(&[201, 404, 500], |status| {
+    in_parallel(&[201, 404, 500], |status| {
         let github = ScriptedServer::replying(*status, ID_TOKEN);
-        Step::with_endpoints(&github.url(), NOWHERE).secret(SIGNATURE).run().assert_failed(5, &[]);
+        Step::with_endpoints(&github.url(), UNREACHABLE_URL).secret(SIGNATURE).run().assert_failed(5, &[]);
     });
 }
 
@@ -181,7 +181,7 @@ fn reasons_are_shown_up_to_a_bound_and_an_odd_one_hides_none() {
     let odd = r#"{"errors":[{"code":"invalid-publisher","description":"d"},{"description":"e"},{"code":":"}]}"#;
     let outcome = run(odd);
     outcome.assert_failed(4, &["invalid-publisher: d", "    no code: e"]);
-    assert!(!outcome.said().contains("::"), "{outcome}");
+    assert!(!outcome.messages().contains("::"), "{outcome}");
 }
 
 #[test]
@@ -196,7 +196,7 @@ fn hostile_text_comes_out_harmless_and_short() {
     for bad in ["##[", "\r", "\x1b", "\u{202e}"] {
         assert!(!outcome.stderr.contains(bad), "{bad:?} in {outcome}");
     }
-    for line in outcome.said().lines() {
+    for line in outcome.messages().lines() {
         assert!(!line.trim_start().starts_with("::"), "{outcome}");
     }
 }

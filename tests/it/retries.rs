@@ -5,7 +5,7 @@ use std::process::Stdio;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use crate::harness::{NOWHERE, SLACK, ScriptedServer, Step, at_once, send, spawned, wait_until};
+use crate::harness::{SLACK, ScriptedServer, Step, UNREACHABLE_URL, in_parallel, send, spawned, wait_until};
 use crate::stand_in::{Setup, StandIn};
 
 /// A server that answers so at first, and then so.
@@ -18,7 +18,7 @@ fn at_first(times: usize, first: &'static str, then: &'static str) -> ScriptedSe
 }
 
 const BUSY: &str = "HTTP/1.1 503 Busy\r\nContent-Length: 4\r\n\r\nbusy";
-const GOOD: &str =
+const VALID_REPLY: &str =
     "HTTP/1.1 200 OK\r\n\r\n{\"value\":\"a.b.c\",\"audience\":\"pypi\",\"token\":\"pypi-abc\",\"expires\":1790000000}";
 
 fn retries(stderr: &str) -> Vec<&str> {
@@ -27,25 +27,26 @@ fn retries(stderr: &str) -> Vec<&str> {
 
 #[test]
 fn a_mint_whose_reply_is_lost_is_repeated_with_a_fresh_id_token() {
-    at_once(&[1, 3], |loses| {
+    in_parallel(&[1, 3], |lost_replies| {
         // The stand-in spends an ID token before it makes an API token, as PyPI does.
-        let servers = StandIn::start(Setup { loses: *loses, ..Setup::default() });
+        let servers = StandIn::start(Setup { lost_replies: *lost_replies, ..Setup::default() });
         let outcome = Step::of(&servers).run_with(&servers);
         outcome.assert_done();
         assert_eq!(outcome.output("api-token"), servers.api_tokens().last().map(String::as_str));
-        assert_eq!(servers.github.requests().len(), loses + 1);
-        assert_eq!(servers.api_tokens().len(), loses + 1);
+        assert_eq!(servers.github.requests().len(), lost_replies + 1);
+        assert_eq!(servers.api_tokens().len(), lost_replies + 1);
         // Each ID token is masked, and the one API token that came.
-        assert_eq!(outcome.masks().len(), loses + 2, "{outcome}");
-        assert_eq!(retries(&outcome.stderr).len(), *loses, "{outcome}");
+        assert_eq!(outcome.masks().len(), lost_replies + 2, "{outcome}");
+        assert_eq!(retries(&outcome.stderr).len(), *lost_replies, "{outcome}");
     });
 }
 
 #[test]
 fn each_retry_is_one_line_with_the_reason_unless_quiet_is_asked_for() {
     let run = |options: &[&str]| {
-        let github = at_first(2, BUSY, GOOD);
-        let outcome = Step::with_endpoints(&github.url(), &ScriptedServer::answering(GOOD).url()).args(options).run();
+        let github = at_first(2, BUSY, VALID_REPLY);
+        let outcome =
+            Step::with_endpoints(&github.url(), &ScriptedServer::answering(VALID_REPLY).url()).args(options).run();
         outcome.assert_done();
         (github.url(), outcome)
     };
@@ -58,16 +59,16 @@ fn each_retry_is_one_line_with_the_reason_unless_quiet_is_asked_for() {
     assert!(second.starts_with(&reason) && second.ends_with(" seconds (attempt 3 of 4)"), "{second}");
     assert!(outcome.elapsed > Duration::from_millis(1500), "{outcome}");
     let (_, quiet) = run(&["--quiet"]);
-    assert_eq!(quiet.said(), "", "{quiet}");
+    assert_eq!(quiet.messages(), "", "{quiet}");
 }
 
 #[test]
 fn the_pause_that_a_server_asks_for_is_made() {
     let soon = httpdate::fmt_http_date(std::time::SystemTime::now() + Duration::from_secs(4));
-    at_once(&[("3", 3000), (&*soon, 2000), ("0", 500)], |(retry_after, least)| {
+    in_parallel(&[("3", 3000), (&*soon, 2000), ("0", 500)], |(retry_after, least)| {
         let busy = format!("HTTP/1.1 429 X\r\nRetry-After: {retry_after}\r\nContent-Length: 0\r\n\r\n");
-        let index = at_first(1, busy.leak(), GOOD);
-        let outcome = Step::with_endpoints(&ScriptedServer::answering(GOOD).url(), &index.url()).run();
+        let index = at_first(1, busy.leak(), VALID_REPLY);
+        let outcome = Step::with_endpoints(&ScriptedServer::answering(VALID_REPLY).url(), &index.url()).run();
         outcome.assert_done();
         let [first, second] = index.connections()[..] else { panic!("{outcome}") };
         let pause = second - first;
@@ -79,7 +80,7 @@ fn the_pause_that_a_server_asks_for_is_made() {
 #[test]
 fn a_pause_that_would_outlast_the_deadline_is_not_begun() {
     let busy = ScriptedServer::answering(BUSY);
-    let outcome = Step::with_endpoints(&busy.url(), NOWHERE).args(&["--timeout", "1"]).run();
+    let outcome = Step::with_endpoints(&busy.url(), UNREACHABLE_URL).args(&["--timeout", "1"]).run();
     outcome.assert_failed(5, &["status 503"]);
     assert!(busy.requests().len() < 4 && outcome.elapsed < Duration::from_secs(1) + SLACK, "{outcome}");
 }
@@ -105,7 +106,7 @@ fn an_id_token_in_a_variable_is_sent_once() {
     }
     // Where no connection was made, it was not sent: nobody listens, or there is no such name (RFC 6761, section 6.4).
     let refusing = ScriptedServer::refusing();
-    at_once(&[refusing.url(), "https://index.invalid".to_owned()], |index| {
+    in_parallel(&[refusing.url(), "https://index.invalid".to_owned()], |index| {
         for step in step(index) {
             let outcome = step.run();
             outcome.assert_failed(5, &["network trouble"]);
@@ -136,7 +137,7 @@ fn terminated(step: &Step, index: &ScriptedServer) -> (Option<i32>, Duration) {
 #[test]
 #[cfg_attr(windows, ignore = "signals")]
 fn a_signal_ends_a_pause_at_once_and_a_wait_for_a_reply_soon() {
-    let id_tokens = ScriptedServer::answering(GOOD);
+    let id_tokens = ScriptedServer::answering(VALID_REPLY);
     let busy = ScriptedServer::answering("HTTP/1.1 429 X\r\nRetry-After: 60\r\nContent-Length: 0\r\n\r\n");
     let (status, took) = terminated(&Step::with_endpoints(&id_tokens.url(), &busy.url()), &busy);
     assert_eq!(status, Some(143));
@@ -158,10 +159,10 @@ fn a_request_has_thirty_seconds_whatever_the_deadline_is() {
             std::thread::sleep(Duration::from_millis(31_500));
             let _ = write!(stream, "HTTP/1.1 200 OK\r\n{}\n\r\n{{}}", "x".repeat(32 * 1024 - 1));
         } else {
-            let _ = stream.write_all(GOOD.as_bytes());
+            let _ = stream.write_all(VALID_REPLY.as_bytes());
         }
     });
-    let index = ScriptedServer::answering(GOOD);
+    let index = ScriptedServer::answering(VALID_REPLY);
     let step = Step::with_endpoints(&github.url(), &index.url()).env("PATH", "/usr/bin:/bin");
     let outcome = step.args(&["--", "sh", "-c", "sleep 3; exit 7"]).run_within(Duration::from_secs(50));
     assert_eq!(outcome.status, 7, "{outcome}");
@@ -178,7 +179,7 @@ fn a_signal_between_two_attempts_to_mint_keeps_the_second_one_from_being_made() 
         if asked.fetch_add(1, Ordering::SeqCst) == 1 {
             std::thread::sleep(Duration::from_secs(2));
         }
-        let _ = stream.write_all(GOOD.as_bytes());
+        let _ = stream.write_all(VALID_REPLY.as_bytes());
     });
     let index = ScriptedServer::answering(BUSY);
     let step = Step::with_endpoints(&github.url(), &index.url());
@@ -207,16 +208,16 @@ fn a_revocation_that_is_refused_is_refused_whatever_became_of_earlier_attempts()
 
 #[test]
 fn an_unusable_token_is_revoked_in_several_attempts_too() {
-    let burning = AtomicUsize::new(0);
+    let revocations = AtomicUsize::new(0);
     let index = ScriptedServer::serving_requests(move |request, stream| {
         let answer = match request.path().ends_with("burn-token") {
             false => "HTTP/1.1 201 Created\r\n\r\n{\"token\":\"pypi-\\u0022abc\"}",
-            true if burning.fetch_add(1, Ordering::SeqCst) == 0 => BUSY,
+            true if revocations.fetch_add(1, Ordering::SeqCst) == 0 => BUSY,
             true => "HTTP/1.1 202 Accepted\r\nContent-Length: 0\r\n\r\n",
         };
         let _ = stream.write_all(answer.as_bytes());
     });
-    let outcome = Step::with_endpoints(&ScriptedServer::answering(GOOD).url(), &index.url()).run();
+    let outcome = Step::with_endpoints(&ScriptedServer::answering(VALID_REPLY).url(), &index.url()).run();
     outcome.assert_failed(5, &["status 201", "has accepted the API token for revocation"]);
     assert_eq!(index.requests().len(), 3, "{outcome}");
     assert_eq!(index.requests().last().unwrap().body, br#"{"token":"pypi-\"abc"}"#);

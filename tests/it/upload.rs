@@ -7,7 +7,7 @@ use std::process::Stdio;
 use std::thread;
 use std::time::{Duration, Instant, SystemTime};
 
-use crate::harness::{Outcome, SLACK, ScriptedServer, Step, install, output, said_by, spawned, status};
+use crate::harness::{Outcome, SLACK, ScriptedServer, Step, install, output, run_for_stderr, spawned, status};
 use crate::stand_in::{Setup, StandIn};
 
 pub const PATH: &str = "/usr/local/bin:/usr/bin:/bin";
@@ -20,12 +20,12 @@ pub fn running(servers: &StandIn, script: &str) -> Step {
 /// The one API token that was minted is revoked, and was not before COMMAND wrote the file `ended`.
 #[track_caller]
 pub fn assert_revoked_after(servers: &StandIn, ended: Option<SystemTime>) {
-    let burned = servers.burned();
-    let tokens: Vec<&String> = burned.iter().map(|(token, _)| token).collect();
+    let revoked = servers.revoked();
+    let tokens: Vec<&String> = revoked.iter().map(|(token, _)| token).collect();
     assert_eq!(tokens, servers.api_tokens().iter().collect::<Vec<_>>());
     assert_eq!(tokens.len(), 1);
     if let Some(ended) = ended {
-        assert!(burned[0].1 >= ended, "revoked before the command had ended");
+        assert!(revoked[0].1 >= ended, "revoked before the command had ended");
     }
     assert_eq!(servers.requests().last().unwrap(), "POST /_/oidc/burn-token");
 }
@@ -168,7 +168,7 @@ fn a_hand_over_that_waits_for_ever_ends_at_the_deadline() {
     let (reader, mut full) = std::io::pipe().unwrap();
     full.write_all(&[0; 65_536]).unwrap();
     let step = Step::of(&servers).args(&["--format", "token", "--timeout", "2"]);
-    let (code, stderr) = said_by(step.command().stdout(full));
+    let (code, stderr) = run_for_stderr(step.command().stdout(full));
     assert!(code == Some(6) && stderr.contains("can't be written to stdout"), "{stderr}");
     assert_revoked_after(&servers, None);
     drop(reader);
@@ -182,7 +182,7 @@ fn a_log_that_nobody_reads_does_not_keep_the_token_alive() {
     let step = running(&servers, "head -c 100000 /dev/zero >&2 & sleep 0.3");
     let mut child = step.command().stderr(Stdio::piped()).spawn().unwrap();
     let start = Instant::now();
-    while servers.burned().is_empty() {
+    while servers.revoked().is_empty() {
         assert!(start.elapsed() < Duration::from_secs(10), "it is still valid");
         thread::sleep(Duration::from_millis(10));
     }
@@ -273,7 +273,7 @@ fn a_command_of_another_user_or_on_a_disk_for_data_is_noticed_before_anything_is
         install(&exe, 0o755, &fs::read(step.command().get_program()).unwrap());
         fs::set_permissions(step.dir.path(), open).unwrap();
         let at = ["sh", "-c", "shift; exec \"$0\" \"$@\"", exe.to_str().unwrap()];
-        let (status, said) = said_by(&mut wrapped(&[words, &at].concat(), &step.command()));
+        let (status, said) = run_for_stderr(&mut wrapped(&[words, &at].concat(), &step.command()));
         assert_eq!(status, Some(2), "{said}");
         assert!(said.contains(&format!("{tool} can't be run: this user may not execute it")), "{said}");
     }
@@ -337,7 +337,7 @@ fn an_option_of_the_command_is_no_reason_to_refuse() {
     let servers = StandIn::start(Setup::default());
     let script = "echo -r https://example.org/requirements.txt --repository testpypi";
     running(&servers, script).run_with(&servers).assert_done();
-    assert_eq!(servers.burned().len(), 1);
+    assert_eq!(servers.revoked().len(), 1);
 }
 
 /// What is said of the revocation.
@@ -348,7 +348,7 @@ fn said_of_revoking(outcome: &Outcome) -> String {
 #[test]
 #[cfg_attr(windows, ignore = "it runs scripts for sh")]
 fn an_index_that_can_not_revoke_is_reported_once_and_without_a_warning() {
-    let servers = StandIn::start(Setup { burns: 404, ..Setup::default() });
+    let servers = StandIn::start(Setup { revocation_status: 404, ..Setup::default() });
     let outcome = running(&servers, "exit 3").run_with(&servers);
     assert_eq!(outcome.status, 3, "{outcome}");
     let said = said_of_revoking(&outcome);
@@ -359,9 +359,9 @@ fn an_index_that_can_not_revoke_is_reported_once_and_without_a_warning() {
 #[test]
 #[cfg_attr(windows, ignore = "it runs scripts for sh")]
 fn a_token_that_is_not_revoked_is_a_warning_with_its_expiry() {
-    for burns in [200, 403, 500] {
-        let servers = StandIn::start(Setup { burns, ..Setup::default() });
-        let elsewhere = Step::elsewhere(&servers).env("PATH", PATH).args(&["--", "true"]).run_with(&servers);
+    for revocation_status in [200, 403, 500] {
+        let servers = StandIn::start(Setup { revocation_status, ..Setup::default() });
+        let elsewhere = Step::outside_ci(&servers).env("PATH", PATH).args(&["--", "true"]).run_with(&servers);
         assert!(elsewhere.stderr.contains("warning: ") && !elsewhere.stderr.contains("::warning"), "{elsewhere}");
         let outcome = running(&servers, "exit 3").run_with(&servers);
         assert_eq!(outcome.status, 3, "{outcome}");
@@ -387,8 +387,8 @@ fn an_index_that_breaks_at_the_revocation_does_not_change_the_status() {
         let token = "{\"token\": \"pypi-minted\"}";
         let index = ScriptedServer::serving_requests(move |request, stream| {
             let minted = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{token}", token.len());
-            let burning = request.path().ends_with("burn-token");
-            let _ = stream.write_all(if burning { answer.as_bytes() } else { minted.as_bytes() });
+            let revocations = request.path().ends_with("burn-token");
+            let _ = stream.write_all(if revocations { answer.as_bytes() } else { minted.as_bytes() });
         });
         let servers = StandIn::start(Setup::default());
         let step = running(&servers, "exit 7").env("TOKEN_MINT_INDEX", &index.url()).env("TOKEN_MINT_AUDIENCE", "pypi");
@@ -434,7 +434,7 @@ fn a_revocation_has_a_deadline_of_its_own() {
 #[test]
 #[cfg_attr(windows, ignore = "it runs scripts for sh")]
 fn a_token_that_can_not_be_masked_is_revoked_and_used_by_nobody() {
-    let servers = StandIn::start(Setup { minting_takes: Duration::from_millis(500), ..Setup::default() });
+    let servers = StandIn::start(Setup { mint_delay: Duration::from_millis(500), ..Setup::default() });
     let step = running(&servers, "touch ran");
     let mut child = step.command().stderr(Stdio::piped()).spawn().unwrap();
     let mut stderr = BufReader::new(child.stderr.take().unwrap());
@@ -472,8 +472,8 @@ fn burn_revokes_the_token_that_it_is_given() {
     let mut child = spawned(burn().command().stdin(Stdio::piped()));
     child.stdin.take().unwrap().write_all(format!("{on_stdin}\n").as_bytes()).unwrap();
     assert_eq!(status(&mut child), Some(0));
-    let burned: Vec<String> = servers.burned().into_iter().map(|(token, _)| token).collect();
-    assert_eq!(burned, [in_env.clone(), on_stdin]);
+    let revoked: Vec<String> = servers.revoked().into_iter().map(|(token, _)| token).collect();
+    assert_eq!(revoked, [in_env.clone(), on_stdin]);
 
     // PyPI accepts everything; another index may not.
     let again = burn().env("TOKEN_MINT_API_TOKEN", &in_env).run_with(&servers);
@@ -555,7 +555,7 @@ fn burn_reads_a_bounded_part_of_stdin() {
 
 #[test]
 fn burn_at_an_index_that_can_not_revoke_says_so_and_is_no_failure() {
-    let servers = StandIn::start(Setup { burns: 404, ..Setup::default() });
+    let servers = StandIn::start(Setup { revocation_status: 404, ..Setup::default() });
     let step = Step::of(&servers).args(&["burn"]).env("TOKEN_MINT_API_TOKEN", "pypi-x");
     let outcome = step.run_with(&servers);
     outcome.assert_done();

@@ -10,7 +10,9 @@ use std::sync::OnceLock;
 use std::thread;
 use std::time::{Duration, SystemTime};
 
-use crate::harness::{NOWHERE, Outcome, ScriptedServer, Step, at_once, output, spawned, status, wait_until};
+use crate::harness::{
+    Outcome, ScriptedServer, Step, UNREACHABLE_URL, in_parallel, output, spawned, status, wait_until,
+};
 use crate::stand_in::{Setup, StandIn};
 
 /// A step of the stand-in's job that runs this line in cmd. `PATH` is spelled as Windows does.
@@ -21,10 +23,10 @@ fn running(servers: &StandIn, line: &[&str]) -> Outcome {
 }
 
 #[track_caller]
-fn assert_burned(servers: &StandIn) {
-    let burned: Vec<String> = servers.burned().into_iter().map(|(token, _)| token).collect();
-    assert_eq!(burned, servers.api_tokens());
-    assert_eq!(burned.len(), 1);
+fn assert_revoked(servers: &StandIn) {
+    let revoked: Vec<String> = servers.revoked().into_iter().map(|(token, _)| token).collect();
+    assert_eq!(revoked, servers.api_tokens());
+    assert_eq!(revoked.len(), 1);
 }
 
 #[test]
@@ -44,7 +46,7 @@ fn the_command_gets_the_token_and_not_the_identity() {
         assert_eq!(value(name), Some(expected), "{outcome}");
     }
     assert_eq!(value("ACTIONS_ID_TOKEN_REQUEST_TOKEN"), None, "{outcome}");
-    assert_burned(&servers);
+    assert_revoked(&servers);
 }
 
 #[test]
@@ -53,7 +55,7 @@ fn the_commands_status_is_ours() {
     for (given, expected) in [("0", 0), ("3", 3), ("255", 255), ("256", 255), ("-1073741510", 130)] {
         let servers = StandIn::start(Setup::default());
         assert_eq!(running(&servers, &["exit", given]).status, expected, "{given}");
-        assert_burned(&servers);
+        assert_revoked(&servers);
     }
 }
 
@@ -70,7 +72,7 @@ fn what_is_found_is_what_runs() {
         let outcome = step.env("Path", &path).env("ComSpec", &cmd).args(&["--", name, "a b"]).run_with(&servers);
         assert_eq!(outcome.status, 5, "{outcome}");
         assert_eq!(outcome.stdout.trim_end(), format!("[{}] \"a b\"", servers.api_tokens()[0]), "{outcome}");
-        assert_burned(&servers);
+        assert_revoked(&servers);
     }
     let servers = StandIn::start(Setup::default());
     let step = Step::of(&servers);
@@ -82,7 +84,7 @@ fn what_is_found_is_what_runs() {
 
 #[test]
 fn a_variable_counts_however_its_name_is_spelled() {
-    let step = || Step::bare().env("TOKEN_MINT_INDEX", NOWHERE);
+    let step = || Step::bare().env("TOKEN_MINT_INDEX", UNREACHABLE_URL);
     step().env("Https_Proxy", "ftp://x").run().assert_failed(2, &["https_proxy"]);
     step().env("Gitlab_Ci", "true").env("token_mint_audience", "pypi").run().assert_failed(3, &["PYPI_ID_TOKEN"]);
 }
@@ -159,16 +161,16 @@ fn with_a_command_that_ends_at(number: &str, servers: &StandIn) -> (Child, BufRe
 
 /// How long after that the token was revoked.
 #[track_caller]
-fn burned_after(start: SystemTime, servers: &StandIn) -> Duration {
-    assert_burned(servers);
-    servers.burned()[0].1.duration_since(start).unwrap()
+fn time_to_revocation(start: SystemTime, servers: &StandIn) -> Duration {
+    assert_revoked(servers);
+    servers.revoked()[0].1.duration_since(start).unwrap()
 }
 
 #[test]
 fn ctrl_c_and_ctrl_break_end_the_wait_for_the_id_token() {
-    at_once(&EVENTS, |event| {
+    in_parallel(&EVENTS, |event| {
         let silent = ScriptedServer::serving(|_| thread::sleep(Duration::from_secs(60)));
-        let step = Step::with_endpoints(&silent.url(), NOWHERE);
+        let step = Step::with_endpoints(&silent.url(), UNREACHABLE_URL);
         let mut child = in_a_console(&step);
         wait_until(|| !silent.requests().is_empty());
         send(event, &child);
@@ -180,8 +182,8 @@ fn ctrl_c_and_ctrl_break_end_the_wait_for_the_id_token() {
 fn a_token_minted_during_ctrl_c_or_ctrl_break_is_revoked_unused() {
     let runs: [&[&str]; 3] = [&["--format", "token"], &["check"], &["--", console_event(), "ends", "0", "0"]];
     let all: Vec<_> = runs.iter().flat_map(|args| EVENTS.map(|event| (args, event))).collect();
-    at_once(&all, |(args, event)| {
-        let servers = StandIn::start(Setup { minting_takes: Duration::from_secs(2), ..Setup::default() });
+    in_parallel(&all, |(args, event)| {
+        let servers = StandIn::start(Setup { mint_delay: Duration::from_secs(2), ..Setup::default() });
         let step = Step::of(&servers).args(args);
         let mut child = in_a_console(&step);
         wait_until(|| servers.index.requests().iter().any(|request| request.method == "POST"));
@@ -190,25 +192,25 @@ fn a_token_minted_during_ctrl_c_or_ctrl_break_is_revoked_unused() {
         let mut stdout = String::new();
         child.stdout.take().unwrap().read_to_string(&mut stdout).unwrap();
         assert_eq!(stdout, "", "{args:?}, {event}");
-        assert_burned(&servers);
+        assert_revoked(&servers);
     });
 }
 
 #[test]
 fn the_token_is_revoked_when_ctrl_c_or_ctrl_break_has_ended_the_command() {
-    at_once(&EVENTS, |event| {
+    in_parallel(&EVENTS, |event| {
         let servers = StandIn::start(Setup::default());
         let (mut child, _stdout) = with_a_command_that_ends_at("1", &servers);
         send(event, &child);
         assert_eq!(status(&mut child), Some(42), "{event}");
-        assert_burned(&servers);
+        assert_revoked(&servers);
     });
 }
 
 /// GitHub ends all processes of a cancelled job ten seconds after Ctrl-C.
 #[test]
 fn a_command_that_goes_on_is_waited_for_seven_seconds_or_until_a_second_event() {
-    at_once(&[None, Some("c"), Some("break")], |second| {
+    in_parallel(&[None, Some("c"), Some("break")], |second| {
         let servers = StandIn::start(Setup::default());
         let (mut child, mut stdout) = with_a_command_that_ends_at("3", &servers);
         let start = SystemTime::now();
@@ -221,7 +223,7 @@ fn a_command_that_goes_on_is_waited_for_seven_seconds_or_until_a_second_event() 
             send(second, &child);
         }
         assert_eq!(status(&mut child), Some(130), "{second:?}");
-        let took = burned_after(start, &servers);
+        let took = time_to_revocation(start, &servers);
         let expected = if second.is_some() { 1500..6000 } else { 7000..10000 };
         assert!(expected.contains(&took.as_millis()), "{second:?}: {took:?}");
     });

@@ -8,7 +8,7 @@ use rcgen::{KeyPair, PKCS_RSA_SHA256};
 use serde_json::{Value, json};
 
 use super::http::{Request, Response};
-use super::{nameless, random_hex};
+use super::{random_hex, refuse_without_user_agent};
 
 pub const ISSUER: &str = "https://token.actions.githubusercontent.com";
 
@@ -123,7 +123,7 @@ pub fn answer(
     request_token: &str,
     id_tokens: &Mutex<Vec<String>>,
 ) -> Response {
-    if let Some(refusal) = nameless(request) {
+    if let Some(refusal) = refuse_without_user_agent(request) {
         return refusal;
     }
     if request.method != "GET" || request.path() != "/idtoken/77" {

@@ -131,7 +131,7 @@ impl Server {
     }
 
     /// Waits until all is done with that clients sent who are gone by now.
-    pub fn settle(&self) {
+    pub fn wait_until_idle(&self) {
         // Connections are taken in their order: once this one is, all before it are.
         let mut last = TcpStream::connect(self.address).unwrap();
         last.shutdown(Shutdown::Write).unwrap();

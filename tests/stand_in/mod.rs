@@ -33,11 +33,11 @@ pub struct Setup {
     /// Whether the index says when a token expires; older ones don't.
     pub tells_expiry: bool,
     /// What the index answers to a revocation that it would grant: 202, or 404 as older ones do, or a failure.
-    pub burns: u16,
+    pub revocation_status: u16,
     /// How many of its first replies to an exchange that it granted the index loses.
-    pub loses: usize,
+    pub lost_replies: usize,
     /// How long the index takes to mint.
-    pub minting_takes: Duration,
+    pub mint_delay: Duration,
     /// Where the servers listen.
     pub address: Ipv4Addr,
     /// Speak TLS, with a certificate of a throw-away CA.
@@ -57,9 +57,9 @@ impl Default for Setup {
             audience: "pypi",
             enabled: true,
             tells_expiry: true,
-            burns: 202,
-            loses: 0,
-            minting_takes: Duration::ZERO,
+            revocation_status: 202,
+            lost_replies: 0,
+            mint_delay: Duration::ZERO,
             address: Ipv4Addr::LOCALHOST,
             tls: false,
             index_at: None,
@@ -148,8 +148,8 @@ impl StandIn {
     }
 
     /// The API tokens that were revoked, and when.
-    pub fn burned(&self) -> Vec<(String, SystemTime)> {
-        self.state.lock().unwrap().burned.clone()
+    pub fn revoked(&self) -> Vec<(String, SystemTime)> {
+        self.state.lock().unwrap().revoked.clone()
     }
 
     /// The files that were uploaded.
@@ -182,7 +182,7 @@ pub fn random_hex(bytes: usize) -> String {
 }
 
 /// What the CDN in front of an index says to a client that does not name itself.
-fn nameless(request: &Request) -> Option<Response> {
+fn refuse_without_user_agent(request: &Request) -> Option<Response> {
     match request.header("User-Agent") {
         Some(name) if !name.is_empty() => None,
         _ => Some(Response::text(403, "Forbidden: no User-Agent")),

@@ -31,7 +31,7 @@ use nix::errno::Errno;
 use nix::libc;
 use nix::sys::signal::Signal;
 
-use runs::{KINDS, Kind, Outcome, PATIENCE};
+use runs::{KINDS, Kind, Outcome, RUN_TIMEOUT};
 use stand_in::{Setup, StandIn};
 use trace::{Call, End, Fault};
 
@@ -139,7 +139,7 @@ fn servers() -> Vec<StandIn> {
 /// All that can fail: each call that was seen in some runs without a fault.
 fn cases(servers: &[StandIn]) -> Vec<Case> {
     let runs: Vec<Kind> = KINDS.iter().flat_map(|kind| [*kind; RUNS_TO_LIST_CALLS]).collect();
-    let outcomes = by_workers(&runs, |kind, servers| runs::run(&exe(), *kind, None, servers, PATIENCE), servers);
+    let outcomes = by_workers(&runs, |kind, servers| runs::run(&exe(), *kind, None, servers, RUN_TIMEOUT), servers);
     let mut seen = BTreeSet::new();
     for (kind, Outcome { traced, broken, stderr, .. }) in runs.iter().zip(&outcomes) {
         assert!(traced.end == End::Exit(0) && broken.is_empty(), "{kind}: {:?}, {broken:?}: {stderr}", traced.end);
@@ -153,7 +153,7 @@ fn cases(servers: &[StandIn]) -> Vec<Case> {
 /// Runs a case, and again if it breaks a rule.
 fn try_it(case: &Case, servers: &StandIn) -> Tried {
     let run = || {
-        let mut outcome = runs::run(&exe(), case.kind, Some((case.call, case.fault)), servers, PATIENCE);
+        let mut outcome = runs::run(&exe(), case.kind, Some((case.call, case.fault)), servers, RUN_TIMEOUT);
         // libc and std end the process where it can't be set up. Nothing was asked for yet.
         outcome.broken.retain(|rule| outcome.traced.before_main.is_some() || *rule != runs::ENDED_BADLY);
         outcome
@@ -284,7 +284,7 @@ fn a_program_that_breaks_a_rule_is_found() {
 #[test]
 fn a_fault_happens_at_the_call_it_is_for() {
     let servers = StandIn::start(Setup::default());
-    let run = |at| runs::run(&exe(), Kind::Burn, at, &servers, PATIENCE);
+    let run = |at| runs::run(&exe(), Kind::Burn, at, &servers, RUN_TIMEOUT);
     let calls = run(None).traced.calls;
     let first = |number| *calls.iter().find(|call| call.number == number).unwrap();
     let (socket, send) = (first(libc::SYS_socket), first(libc::SYS_sendto));
@@ -304,7 +304,7 @@ fn a_fault_happens_at_the_call_it_is_for() {
 #[test]
 fn a_reply_is_lost_only_where_its_connection_fails() {
     let servers = servers();
-    let run = |at, servers: &StandIn| runs::run(&exe(), Kind::Check, at, servers, PATIENCE);
+    let run = |at, servers: &StandIn| runs::run(&exe(), Kind::Check, at, servers, RUN_TIMEOUT);
     let some_are_lost = |number| {
         let calls = run(None, &servers[0]).traced.calls;
         let calls: Vec<Call> = calls.into_iter().filter(|call| call.number == number).collect();

@@ -18,7 +18,7 @@ use crate::trace::{self, Call, End, Fault, Traced};
 /// How long a run is told that it may take.
 const TIMEOUT: &str = "5";
 /// How long it may take: what a busy machine may add is in it.
-pub const PATIENCE: Duration = Duration::from_millis(7500);
+pub const RUN_TIMEOUT: Duration = Duration::from_millis(7500);
 /// What a program prints if it ends by accident.
 const LAST_WORDS: [&str; 4] = ["something unexpected", "panicked", "fatal runtime error", "memory allocation of"];
 
@@ -76,7 +76,7 @@ pub struct Outcome {
 }
 
 /// Runs a program as a step of a job, with servers of which nobody else asks anything meanwhile.
-pub fn run(program: &Path, kind: Kind, at: Option<(Call, Fault)>, servers: &StandIn, patience: Duration) -> Outcome {
+pub fn run(program: &Path, kind: Kind, at: Option<(Call, Fault)>, servers: &StandIn, timeout: Duration) -> Outcome {
     let folder = tempfile::tempdir().unwrap();
     let file = |name: &str| folder.path().join(name);
     let mut command = Command::new(program);
@@ -93,10 +93,10 @@ pub fn run(program: &Path, kind: Kind, at: Option<(Call, Fault)>, servers: &Stan
     let asked_before = servers.index.requests().len();
 
     let streams = ["stdout", "stderr"].map(|name| File::create(file(name)).unwrap());
-    let traced = trace::run(&command, streams, at, patience);
+    let traced = trace::run(&command, streams, at, timeout);
 
-    servers.github.settle();
-    servers.index.settle();
+    servers.github.wait_until_idle();
+    servers.index.wait_until_idle();
     let text = |name: &str| String::from_utf8_lossy(&fs::read(file(name)).unwrap_or_default()).into_owned();
     let (stderr, requests) = (text("stderr"), servers.index.requests().split_off(asked_before));
     let seen = Seen {

@@ -103,7 +103,7 @@ pub struct Traced {
 
 /// Runs a command that writes to these files, with a fault at one of its calls. What it executes in a child is its own
 /// affair.
-pub fn run(command: &Command, streams: [File; 2], at: Option<(Call, Fault)>, patience: Duration) -> Traced {
+pub fn run(command: &Command, streams: [File; 2], at: Option<(Call, Fault)>, timeout: Duration) -> Traced {
     let mut gate = harness::wrapped(&["sh", "-c", GATE], command);
     let [stdout, stderr] = streams;
     let mut child = gate.stdin(Stdio::piped()).stdout(stdout).stderr(stderr).spawn().unwrap();
@@ -121,7 +121,7 @@ pub fn run(command: &Command, streams: [File; 2], at: Option<(Call, Fault)>, pat
     thread::scope(|scope| {
         let (ended, watch) = mpsc::channel::<()>();
         let watchdog = scope.spawn(move || {
-            let is_late = watch.recv_timeout(patience) == Err(RecvTimeoutError::Timeout);
+            let is_late = watch.recv_timeout(timeout) == Err(RecvTimeoutError::Timeout);
             is_late && kill(root, Signal::SIGKILL).is_ok()
         });
         let mut run = Run::of(root, command.get_program().as_ref(), at);
@@ -277,7 +277,7 @@ impl Run {
             Some(Inside::Made) => {
                 let length = registers.rax.cast_signed();
                 if [libc::SYS_read, libc::SYS_recvfrom].contains(&number(&registers)) && length > 0 {
-                    self.keep(pid, registers.rsi, length.unsigned_abs());
+                    self.record_read(pid, registers.rsi, length.unsigned_abs());
                 }
             }
             None => {
@@ -331,14 +331,14 @@ impl Run {
         }
     }
 
-    fn keep(&mut self, pid: Pid, address: u64, length: u64) {
+    fn record_read(&mut self, pid: Pid, address: u64, length: u64) {
         let mut bytes = vec![0; usize::try_from(length).unwrap()];
-        let kept = if pid == self.root { &mut self.relayed } else { &mut self.received };
-        if kept.len() < MAX_RECEIVED_BYTES
+        let read = if pid == self.root { &mut self.relayed } else { &mut self.received };
+        if read.len() < MAX_RECEIVED_BYTES
             && let Some(memory) = &self.memory
             && memory.read_exact_at(&mut bytes, address).is_ok()
         {
-            kept.append(&mut bytes);
+            read.append(&mut bytes);
         }
     }
 

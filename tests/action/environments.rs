@@ -116,7 +116,8 @@ fn no_input_is_taken_for_shell() {
     for input in ["index", "audience", "timeout"] {
         for hostile in ["$(touch MARK)", "`touch MARK`", "\"; touch MARK; \"", "'; touch MARK; '", "a[$(touch MARK)]"] {
             let hostile = hostile.replace("MARK", mark.to_str().unwrap());
-            let index = if input == "index" { String::new() } else { format!("index: {}", crate::harness::NOWHERE) };
+            let index =
+                if input == "index" { String::new() } else { format!("index: {}", crate::harness::UNREACHABLE_URL) };
             let yaml = format!("{input}: {}\n          {index}", serde_json::to_string(&hostile).unwrap());
             let job = Job::new().with(&yaml).without("ACTIONS_ID_TOKEN_REQUEST_URL");
             job.assert_fails(&["token-mint: error: "]);

@@ -6,20 +6,20 @@ use std::os::unix::fs::{FileExt, PermissionsExt};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use crate::harness::{SLACK, ScriptedServer, Step, said_by, spawned, wait_until, wrapped};
+use crate::harness::{SLACK, ScriptedServer, Step, run_for_stderr, spawned, wait_until, wrapped};
 use crate::stand_in::{Setup, StandIn};
 
 #[test]
 fn a_token_that_nobody_reads_is_revoked() {
-    let servers = StandIn::start(Setup { minting_takes: Duration::from_millis(300), ..Setup::default() });
+    let servers = StandIn::start(Setup { mint_delay: Duration::from_millis(300), ..Setup::default() });
     let step = Step::of(&servers).args(&["--format", "token"]);
     let script = "\"$0\" \"$@\" | true; exit ${PIPESTATUS[0]}";
     for words in [&["bash", "-c", script][..], &["env", "--default-signal=PIPE", "bash", "-c", script]] {
-        let (status, stderr) = said_by(&mut wrapped(words, &step.command()));
+        let (status, stderr) = run_for_stderr(&mut wrapped(words, &step.command()));
         assert_eq!(status, Some(6), "{stderr}");
         assert!(stderr.contains("can't be written to stdout: Broken pipe"), "{stderr}");
     }
-    assert_eq!((servers.api_tokens().len(), servers.burned().len()), (2, 2));
+    assert_eq!((servers.api_tokens().len(), servers.revoked().len()), (2, 2));
 }
 
 /// A step that can open this many files, whatever it has inherited from this process.
@@ -43,14 +43,14 @@ fn without_file_descriptors_it_fails_in_an_orderly_way() {
         let servers = StandIn::start(Setup::default());
         let step = Step::of(&servers).args(&["--timeout", "3"]);
         let start = Instant::now();
-        let (status, stderr) = said_by(&mut with_descriptors(free, &step));
+        let (status, stderr) = run_for_stderr(&mut with_descriptors(free, &step));
         assert!(start.elapsed() < Duration::from_secs(3) + SLACK, "{free}: {stderr}");
         assert!(!stderr.contains("unexpected") && !stderr.contains("by surprise"), "{free}: {stderr}");
         match status {
-            Some(0) => assert_eq!(servers.burned().len(), 0, "{free}: {stderr}"),
+            Some(0) => assert_eq!(servers.revoked().len(), 0, "{free}: {stderr}"),
             Some(5 | 6) if free < 64 => {
                 assert!(stderr.contains("token-mint: error: ") && stderr.contains("os error 24"), "{free}: {stderr}");
-                assert_eq!(servers.api_tokens().len(), servers.burned().len(), "{free}: {stderr}");
+                assert_eq!(servers.api_tokens().len(), servers.revoked().len(), "{free}: {stderr}");
             }
             status => panic!("{free}: status {status:?}: {stderr}"),
         }
