@@ -1,4 +1,4 @@
-//! A real proxy: tinyproxy, which looks the index's name up on a machine of its own.
+//! A real proxy: tinyproxy. It has its own `/etc/hosts`, which has the index's name.
 
 use std::net::{SocketAddr, TcpStream};
 use std::process::{Child, Command, Stdio};
@@ -19,7 +19,7 @@ struct Tinyproxy {
 impl Tinyproxy {
     fn start() -> Tinyproxy {
         let folder = tempfile::tempdir().unwrap();
-        // Nobody else is given this port while it is bound here; tinyproxy may listen there nevertheless.
+        // While this socket is bound, no other program gets the port. With SO_REUSEADDR, tinyproxy can still listen there.
         let reserved = rustix::net::socket(AddressFamily::INET, SocketType::STREAM, None).unwrap();
         rustix::net::sockopt::set_socket_reuseaddr(&reserved, true).unwrap();
         rustix::net::bind(&reserved, &SocketAddr::from(([127, 0, 0, 1], 0))).unwrap();

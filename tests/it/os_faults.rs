@@ -1,5 +1,5 @@
 //! Faults of the machine: pipes and file descriptors. Also what is left in memory. Tests that need root are in
-//! `tests/clients/places.rs`.
+//! `tests/clients/os_faults.rs`.
 
 use std::fs::File;
 use std::os::unix::fs::{FileExt, PermissionsExt};

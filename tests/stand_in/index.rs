@@ -1,5 +1,4 @@
-//! A package index with trusted publishing, which answers as PyPI does, and takes uploads with the tokens that it
-//! minted.
+//! A package index with trusted publishing. It answers as PyPI does, and accepts uploads with the tokens that it minted.
 
 use std::collections::HashSet;
 use std::sync::Mutex;
@@ -13,10 +12,10 @@ use super::github::{ISSUER, Job, Signer};
 use super::http::{Request, Response};
 use super::{Setup, published, random_hex, refuse_without_user_agent};
 
-/// How long an API token lives.
+/// How long an API token is valid.
 const API_TOKEN_SECS: u64 = 900;
 
-/// A trusted publisher: the four fields of the form, and the owner's id as it was when the form was sent.
+/// A trusted publisher: the four fields of the form, and the owner's ID at the time of its registration.
 #[derive(Clone)]
 pub struct Publisher {
     pub owner: String,
@@ -26,24 +25,23 @@ pub struct Publisher {
     pub environment: Option<String>,
 }
 
-/// What the index remembers.
 #[derive(Default)]
 pub struct IndexState {
     pub minted: Vec<String>,
-    /// The tokens that were revoked, and when.
+    /// The tokens that were revoked, and the time of each revocation.
     pub revoked: Vec<(String, SystemTime)>,
     pub uploads: Vec<Upload>,
     spent_jtis: HashSet<String>,
 }
 
-/// A file that was taken.
+/// An accepted file.
 #[derive(Clone, Debug)]
 pub struct Upload {
-    /// Its name, as the form's field `content` has it.
+    /// Its name in the form's field `content`.
     pub file_name: String,
     pub token: String,
     pub user_agent: String,
-    /// The signatures that came with it, as the form's field `attestations` has them.
+    /// Its attestations, from the form's field `attestations`.
     pub attestations: Option<String>,
 }
 
@@ -51,7 +49,7 @@ pub struct Upload {
 type Refused = (&'static str, String);
 
 impl Publisher {
-    /// One that this job matches.
+    /// A publisher that this job matches.
     pub fn of(job: &Job) -> Publisher {
         Publisher {
             owner: job.owner.clone(),
@@ -123,7 +121,7 @@ fn is_valid(token: &str, state: &IndexState) -> bool {
     state.minted.iter().any(|minted| minted == token) && !state.revoked.iter().any(|(revoked, _)| revoked == token)
 }
 
-/// Takes a file from whoever has a valid token.
+/// Accepts a file, if the request has a valid token.
 fn upload(request: &Request, state: &mut IndexState) -> Option<()> {
     let credentials = STANDARD.decode(request.header("Authorization")?.strip_prefix("Basic ")?).ok()?;
     let credentials = String::from_utf8(credentials).ok()?;
