@@ -1,5 +1,5 @@
-//! An index that publishes what it should not, much of it, slowly, or nothing: an explanation loses some evidence, and
-//! no more.
+//! An index whose published data are wrong, long, late or missing: the explanation lacks some evidence, and all else is as
+//! usual.
 
 use std::io::Write;
 use std::net::TcpStream;
@@ -15,7 +15,7 @@ use crate::stand_in::{Setup, StandIn};
 
 const REFUSAL: &str = r#"{"message":"Token request failed","errors":[{"code":"invalid-publisher","description":"valid token, but no corresponding publisher (Publisher with matching claims was not found)"}]}"#;
 
-/// An index that refuses, and does this with each further request.
+/// An index that refuses to mint. `more` answers all other requests.
 fn refusing(more: impl Fn(&Request, &mut TcpStream) + Send + Sync + 'static) -> ScriptedServer {
     ScriptedServer::serving_requests(move |request, stream| match request.path() {
         "/_/oidc/mint-token" => reply(stream, 422, REFUSAL.as_bytes()),
@@ -38,7 +38,7 @@ fn refused_by(index: &ScriptedServer) -> Outcome {
 }
 
 #[test]
-fn whatever_fails_is_left_out_without_a_word_but_those_of_verbose() {
+fn a_request_that_fails_is_mentioned_by_verbose_alone() {
     let deep = format!("{}{}", "[".repeat(10_000), "]".repeat(10_000));
     let deep = format!("{{\"info\":{{\"version\":\"1\"}},\"x\":{deep}}}");
     let long = format!("{{\"info\":{{\"version\":\"1\"}},\"x\":\"{}\"}}", "a".repeat(4 * 1024 * 1024));
@@ -70,7 +70,7 @@ fn whatever_fails_is_left_out_without_a_word_but_those_of_verbose() {
 }
 
 #[test]
-fn megabytes_are_read() {
+fn a_reply_of_megabytes_is_read() {
     let project = Project { releases: 1500, ..Project::from_github("octo-org/octo-repo", "x.yml", None) };
     let servers = servers(Some(project));
     let outcome = step(&servers).args(&["-v"]).run_with(&servers);
@@ -110,8 +110,7 @@ fn hostile_names_are_harmless_and_few() {
 }
 
 #[test]
-fn an_index_that_says_nothing_more_costs_three_seconds_and_a_slow_one_six() {
-    let patience = Duration::from_secs(20);
+fn each_request_for_evidence_takes_three_seconds_at_most() {
     in_parallel(&[0, 2], |slow| {
         let slow = *slow;
         let index = refusing(move |request, stream| {
@@ -119,7 +118,7 @@ fn an_index_that_says_nothing_more_costs_three_seconds_and_a_slow_one_six() {
                 std::thread::sleep(Duration::from_secs(slow));
                 return reply(stream, 404, b"");
             }
-            std::thread::sleep(patience);
+            std::thread::sleep(Duration::from_secs(20));
         });
         let outcome = refused_by(&index);
         outcome.assert_failed(4, &["possible cause: "]);
@@ -128,25 +127,24 @@ fn an_index_that_says_nothing_more_costs_three_seconds_and_a_slow_one_six() {
     });
 }
 
-/// A refusal is known then, and is explained; of `claims`, nothing is owed to anybody.
+/// After a refusal, the program still explains it and ends with its status. `claims` just ends.
 #[test]
 #[cfg_attr(windows, ignore = "signals")]
-fn a_signal_ends_the_questions_at_once() {
-    for (verb, ends_with) in [(&[][..], 4), (&["claims"], 143)] {
+fn a_signal_ends_the_wait_for_evidence_at_once() {
+    for (subcommand, expected) in [(&[][..], 4), (&["claims"], 143)] {
         let index = refusing(|_, _| std::thread::sleep(Duration::from_secs(20)));
         let servers = StandIn::start(Setup::default());
-        let step = Step::of(&servers).without("TOKEN_MINT_OFFLINE").args(verb);
+        let step = Step::of(&servers).without("TOKEN_MINT_OFFLINE").args(subcommand);
         let step = step.args(&["--index", &index.url(), "--audience", "pypi", "--project", "sampleproject"]);
         let mut child = spawned(&mut step.command());
         wait_until(|| index.requests().iter().any(|request| request.target.starts_with("/pypi/")));
         let start = Instant::now();
         send("-TERM", &child.id().to_string());
-        assert_eq!(status(&mut child), Some(ends_with), "{verb:?}");
-        assert!(start.elapsed() < Duration::from_secs(2), "{verb:?}: {:?}", start.elapsed());
+        assert_eq!(status(&mut child), Some(expected), "{subcommand:?}");
+        assert!(start.elapsed() < Duration::from_secs(2), "{subcommand:?}: {:?}", start.elapsed());
     }
 }
 
-/// The deadline is that of the run.
 #[test]
 fn no_evidence_is_waited_for_beyond_the_deadline() {
     let index = refusing(|_, _| std::thread::sleep(Duration::from_secs(20)));

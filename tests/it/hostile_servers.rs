@@ -1,5 +1,5 @@
-//! Replies of hostile or broken servers: they cause no hang, no crash and no leak, and are never taken for a token.
-//! Replies that only cause an error are in `faults.rs`.
+//! Replies of hostile or broken servers: they cause no hang, no crash and no leak, and nothing in them is mistaken for a
+//! token. `faults.rs` has the replies that only cause an error.
 
 use std::io::Write;
 use std::thread::sleep;
@@ -9,8 +9,7 @@ use crate::harness::{Outcome, SLACK, ScriptedServer, Step, UNREACHABLE_URL};
 
 const ID_TOKEN_BODY: &str = r#"{"value":"a.b.c"}"#;
 
-/// The outcomes with this server as GitHub's endpoint, as the index that is asked for its audience, and as the
-/// index that mints.
+/// The outcomes with this server as GitHub's endpoint, as the index's audience endpoint, and as its mint endpoint.
 fn on_each_endpoint(server: &ScriptedServer) -> [Outcome; 3] {
     let github = ScriptedServer::replying(200, ID_TOKEN_BODY);
     let asked = Step::with_endpoints(&github.url(), &server.url()).without("TOKEN_MINT_AUDIENCE");
@@ -23,17 +22,17 @@ fn on_each_endpoint(server: &ScriptedServer) -> [Outcome; 3] {
 }
 
 #[test]
-fn a_redirect_is_not_followed_and_no_token_reaches_the_second_host() {
+fn a_redirect_is_not_followed_and_no_token_reaches_its_target() {
     for status in [301, 302, 303, 307, 308] {
-        let elsewhere = ScriptedServer::replying(200, r#"{"value":"a.b.c","audience":"x","token":"pypi-abc"}"#);
+        let target = ScriptedServer::replying(200, r#"{"value":"a.b.c","audience":"x","token":"pypi-abc"}"#);
         let redirect = ScriptedServer::answering(format!(
             "HTTP/1.1 {status} Moved\r\nLocation: {}/\r\nContent-Length: 0\r\n\r\n",
-            elsewhere.url()
+            target.url()
         ));
         for outcome in on_each_endpoint(&redirect) {
             outcome.assert_failed(5, &[&format!("status {status}")]);
         }
-        assert_eq!(elsewhere.requests().len(), 0);
+        assert_eq!(target.requests().len(), 0);
     }
 }
 
@@ -52,8 +51,8 @@ fn a_body_is_read_up_to_64_kib() {
 }
 
 #[test]
-fn chunks_are_put_together() {
-    // Where both headers stand, chunks count (RFC 9112, section 6.3).
+fn a_chunked_body_is_decoded() {
+    // Transfer-Encoding overrides Content-Length (RFC 9112, section 6.3).
     let server = ScriptedServer::answering(
         "HTTP/1.1 200 OK\r\nContent-Length: 999\r\nTransfer-Encoding: chunked\r\n\r\n\
          9;ext=1\r\n{\"value\":\r\n1b\r\n\"a.b.c\",\"token\":\"pypi-abc\"\r\n1\r\n}\r\n0\r\n\r\n",
@@ -79,7 +78,7 @@ fn a_token_with_a_character_outside_its_alphabet_is_refused() {
 }
 
 #[test]
-fn a_token_is_good_whatever_is_said_of_its_expiry() {
+fn a_token_is_used_whatever_its_expiry_is() {
     let github = ScriptedServer::replying(200, ID_TOKEN_BODY);
     let run = |expires: &str| {
         let index = ScriptedServer::replying(200, &format!(r#"{{"token":"pypi-abc","expires":{expires}}}"#));
@@ -97,7 +96,7 @@ fn a_token_is_good_whatever_is_said_of_its_expiry() {
 }
 
 #[test]
-fn one_deadline_holds_over_everything() {
+fn one_deadline_is_for_all_requests_together() {
     let github = ScriptedServer::replying(200, ID_TOKEN_BODY);
     let silent = ScriptedServer::serving(|_| sleep(Duration::from_secs(20)));
     let trickle = ScriptedServer::serving(|stream| {
@@ -106,7 +105,7 @@ fn one_deadline_holds_over_everything() {
             sleep(Duration::from_millis(100));
         }
     });
-    // There is one deadline for all requests, and this request takes most of it.
+    // This reply takes most of the time of all requests.
     let slow = ScriptedServer::serving(|stream| {
         sleep(Duration::from_millis(1800));
         let _ = stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 17\r\n\r\n{\"value\":\"a.b.c\"}");

@@ -1,4 +1,4 @@
-//! The CI systems other than GitHub, in environments as their documentation has them. Google's is in `tests/clients`.
+//! The CI systems other than GitHub. The environments are those of their documentation. Google's is in `tests/clients`.
 
 use std::fs;
 use std::io::Write;
@@ -10,12 +10,12 @@ use crate::harness::{
 };
 use crate::stand_in::{Setup, StandIn};
 
-/// A step of no CI system, with the stand-in as its index.
+/// A step without any variable of a CI system. The stand-in is its index.
 fn bare_with_index(servers: &StandIn) -> Step {
     Step::bare().env("TOKEN_MINT_INDEX", &servers.index.url("/legacy/"))
 }
 
-/// What GitLab's runner sets, as far as it may matter.
+/// A step with those variables of GitLab's runner that may matter.
 fn on_gitlab(servers: &StandIn) -> Step {
     bare_with_index(servers).env("CI", "true").env("GITLAB_CI", "true").env("CI_PROJECT_PATH", "group/project")
 }
@@ -23,7 +23,7 @@ fn on_gitlab(servers: &StandIn) -> Step {
 fn assert_token_on_stdout(outcome: &Outcome, servers: &StandIn) {
     outcome.assert_done();
     assert_eq!(outcome.stdout, format!("{}\n", servers.api_tokens()[0]));
-    assert_eq!(outcome.masks(), [""; 0], "other systems know no masks");
+    assert_eq!(outcome.masks(), [""; 0], "only GitHub has masks");
 }
 
 #[test]
@@ -42,7 +42,7 @@ fn an_id_token_in_a_variable_that_is_named_is_exchanged() {
     for step in [
         bare_with_index(&servers).args(&["--id-token-env", "MY_OIDC"]),
         bare_with_index(&servers).env("TOKEN_MINT_ID_TOKEN_ENV", "MY_OIDC"),
-        // It counts before the system that is recognised.
+        // The option overrides the recognised CI system.
         on_gitlab(&servers).env("PYPI_ID_TOKEN", "not.it.x").args(&["--id-token-env=MY_OIDC"]),
     ] {
         let servers_tokens = servers.api_tokens().len();
@@ -72,7 +72,7 @@ fn an_id_token_in_a_variable_does_not_reach_the_command() {
         bare_with_index(&servers)
             .env("PYPI_ID_TOKEN", &servers.id_token("pypi"))
             .args(&["--id-token-env", "PYPI_ID_TOKEN"]),
-        // Nor does GitHub's, though it was not asked.
+        // GitHub's request token does not reach the command either, though it was not used.
         Step::of(&servers).env("PYPI_ID_TOKEN", &servers.id_token("pypi")).args(&["--id-token-env", "PYPI_ID_TOKEN"]),
     ] {
         let script = "test -z \"${PYPI_ID_TOKEN+x}${ACTIONS_ID_TOKEN_REQUEST_TOKEN+x}\"";
@@ -81,7 +81,7 @@ fn an_id_token_in_a_variable_does_not_reach_the_command() {
     }
 }
 
-/// System, variable, program, and its arguments for the audience `pypi`, a line each.
+/// CI system, its variable, its helper program, and the lines of the helper's arguments for the audience `pypi`.
 const HELPERS: [(&str, &str, &str, &str); 2] = [
     ("Buildkite", "BUILDKITE", "buildkite-agent", "oidc\nrequest-token\n--audience\npypi\n"),
     ("CircleCI", "CIRCLECI", "circleci", "run\noidc\nget\n--root-issuer\n--claims\n{\"aud\": \"pypi\"}\n"),
@@ -93,15 +93,15 @@ fn a_helper_programs_id_token_is_exchanged() {
     for (system, variable, program, arguments) in HELPERS {
         let servers = StandIn::start(Setup::default());
         let folder = tempfile::tempdir().unwrap();
-        let said = folder.path().join("arguments");
+        let arguments_file = folder.path().join("arguments");
         let id_token = servers.id_token("pypi");
-        let script = format!("printf '%s\\n' \"$@\" >'{}'; echo noise >&2; echo {id_token}", said.display());
+        let script = format!("printf '%s\\n' \"$@\" >'{}'; echo noise >&2; echo {id_token}", arguments_file.display());
         let step = bare_with_index(&servers).env(variable, "true").with_program(program, &script);
         let outcome = step.run_with(&servers);
         assert_token_on_stdout(&outcome, &servers);
         assert!(outcome.stderr.contains(&format!("asking {system} for an ID token")), "{outcome}");
         assert!(!outcome.stderr.contains("noise"), "{outcome}");
-        assert_eq!(fs::read_to_string(said).unwrap(), arguments);
+        assert_eq!(fs::read_to_string(arguments_file).unwrap(), arguments);
     }
 }
 
@@ -134,7 +134,7 @@ fn a_helper_that_fails_is_quoted_harmlessly() {
 fn a_helper_that_is_missing_is_an_error_about_its_system() {
     let servers = StandIn::start(Setup::default());
     for (system, variable, program, _) in HELPERS {
-        // What looks like the next system is no way out.
+        // The program does not try the next CI system, whose variable is set, too.
         let step = bare_with_index(&servers).env(variable, "true").env("GOOGLE_SERVICE_ACCOUNT_NAME", "a@b");
         let outcome = step.env("PATH", "/nonexistent").run_with(&servers);
         outcome.assert_failed(3, &[&format!("{system} gave no ID token: {program} can't be run"), "--id-token-env"]);
@@ -174,16 +174,14 @@ fn with_helper(script: &str) -> Step {
 #[cfg_attr(windows, ignore = "it runs scripts for sh")]
 fn what_a_late_helper_has_started_is_ended_with_it() {
     let step = with_helper("sleep 100 & echo $! >pid; wait").args(&["--timeout", "1"]);
-    let status = {
-        let (code, said) = run_for_stderr(&mut step.command());
-        assert_eq!(code, Some(5), "{said}");
-        let number = fs::read_to_string(step.dir.path().join("pid")).unwrap();
-        format!("/proc/{}/status", number.trim())
-    };
+    let (code, stderr) = run_for_stderr(&mut step.command());
+    assert_eq!(code, Some(5), "{stderr}");
+    let pid = fs::read_to_string(step.dir.path().join("pid")).unwrap();
+    let status = format!("/proc/{}/status", pid.trim());
     wait_until(|| fs::read_to_string(&status).map_or(true, |text| text.contains("State:\tZ")));
 }
 
-/// One that another user has become can't be killed. As root, who can make one.
+/// The helper changes its user ID to root's, so the program may not kill it. Only root can set this up.
 #[test]
 #[cfg(target_os = "linux")] // setpriv, mount
 fn a_helper_that_can_not_be_killed_is_not_waited_for() {
@@ -209,10 +207,10 @@ fn a_helper_that_can_not_be_killed_is_not_waited_for() {
     assert!(start.elapsed() >= Duration::from_secs(1) && start.elapsed() < Duration::from_secs(1) + SLACK);
 }
 
-/// It holds the helper's streams open.
+/// The process that is left holds the helper's stdout and stderr open.
 #[test]
 #[cfg_attr(windows, ignore = "it runs scripts for sh")]
-fn what_a_helper_leaves_behind_holds_nothing_up() {
+fn a_process_that_a_helper_leaves_behind_is_not_waited_for() {
     let servers = StandIn::start(Setup::default());
     let script = format!("sleep 20 & printf %s {}", servers.id_token("pypi"));
     let step = bare_with_index(&servers).env("BUILDKITE", "true").with_program("buildkite-agent", &script);
@@ -225,7 +223,7 @@ fn what_a_helper_leaves_behind_holds_nothing_up() {
     with_helper("sleep 20 & exit 0").run().assert_failed(5, &["printed no ID token"]);
 }
 
-/// The second ID token is asked for after the index was, but there is no API token yet that could be lost.
+/// The program asks for a second ID token after a request to mint has failed. No API token can be lost then.
 #[test]
 #[cfg_attr(windows, ignore = "signals")]
 fn a_signal_ends_a_helpers_second_run_at_once() {
@@ -242,7 +240,7 @@ fn a_signal_ends_a_helpers_second_run_at_once() {
 
 #[test]
 #[cfg_attr(not(target_os = "linux"), ignore = "ulimit -v")]
-fn what_a_helper_prints_is_not_all_kept() {
+fn only_a_bounded_part_of_a_helpers_output_is_kept_in_memory() {
     let step = Step::bare()
         .env("TOKEN_MINT_INDEX", UNREACHABLE_URL)
         .env("TOKEN_MINT_AUDIENCE", "pypi")
@@ -255,7 +253,7 @@ fn what_a_helper_prints_is_not_all_kept() {
 
 #[test]
 #[cfg_attr(windows, ignore = "it runs scripts for sh")]
-fn a_helper_does_not_eat_the_commands_stdin() {
+fn a_helper_does_not_read_the_commands_stdin() {
     let servers = StandIn::start(Setup::default());
     let script = format!("cat; echo {}", servers.id_token("pypi"));
     let step = bare_with_index(&servers).env("BUILDKITE", "true").with_program("buildkite-agent", &script);
@@ -267,10 +265,10 @@ fn a_helper_does_not_eat_the_commands_stdin() {
 }
 
 #[test]
-fn in_an_unknown_ci_system_it_says_which_are_known() {
+fn in_an_unknown_ci_system_the_error_lists_the_known_ones() {
     let outcome = Step::bare().env("CI", "true").env("TOKEN_MINT_INDEX", UNREACHABLE_URL).run();
-    let signs =
+    let variables =
         ["GITHUB_ACTIONS=true", "GITLAB_CI=true", "BUILDKITE=true", "CIRCLECI=true", "GOOGLE_SERVICE_ACCOUNT_NAME"];
-    outcome.assert_failed(3, &signs);
+    outcome.assert_failed(3, &variables);
     outcome.assert_failed(3, &["--id-token-env"]);
 }

@@ -1,4 +1,4 @@
-//! The integration tests: the built executable against servers on loopback, a module a topic.
+//! The integration tests: the executable against servers on loopback. Each module has one topic.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, dead_code)]
 
