@@ -2,8 +2,8 @@
 
 use crate::harness::BUILT_EXE;
 
-/// aws-lc's jitter entropy would take more time than the rest of the program (see .cargo/config.toml). Its functions are
-/// called `jent_…`, and the symbol table of a test build has the name of every function.
+/// aws-lc's jitter entropy would take more time than the rest of the program (see .cargo/config.toml). Its functions
+/// are called `jent_…`, and the symbol table of a test build has the name of every function.
 #[test]
 fn the_executable_has_no_jitter_entropy() {
     let bytes = std::fs::read(BUILT_EXE).unwrap();

@@ -93,7 +93,7 @@ fn a_summary_page_that_can_not_be_written_changes_nothing_else() {
     std::fs::remove_file(with_pipe.summary_path()).unwrap();
     assert!(Command::new("mkfifo").arg(with_pipe.summary_path()).status().unwrap().success());
     let pipe = with_pipe.summary_path().to_str().unwrap().to_owned();
-    // Nobody reads the pipe, so opening it would block. The step has its own path for the harness, which reads that file.
+    // Nobody reads the pipe, so opening it would block. The harness itself reads the file of the new step afterwards.
     step().env("GITHUB_STEP_SUMMARY", &pipe).run_with(&servers).assert_failed(4, &["Workflow name"]);
 
     let full = step();
@@ -201,7 +201,7 @@ fn a_hostile_claim_is_harmless_and_short_wherever_it_is_shown() {
     for args in [&[][..], &["claims"]] {
         let outcome = Step::of(&servers).args(args).run_with(&servers);
         assert!(outcome.messages().len() < 6_000 && outcome.summary.len() < 6_000, "{outcome}");
-        assert_eq!(outcome.masks().len(), 1, "no mask but our own: {outcome}");
+        assert_eq!(outcome.masks().len(), 1, "the only mask is the ID token's: {outcome}");
         for line in outcome.messages().lines() {
             assert!(!line.trim_start().starts_with("::"), "{outcome}");
         }
@@ -210,17 +210,17 @@ fn a_hostile_claim_is_harmless_and_short_wherever_it_is_shown() {
                 assert!(!text.contains(bad), "{bad:?} in {outcome}");
             }
         }
-        // The unescaped part of the page has no tag, link or code of the server's.
+        // The part of the page that is not escaped has no tag, link or code.
         let mut chars = outcome.summary.chars();
-        let mut ours = String::new();
+        let mut unescaped = String::new();
         while let Some(c) = chars.next() {
             match c {
                 '\\' => _ = chars.next(),
-                c => ours.push(c),
+                c => unescaped.push(c),
             }
         }
         for bad in ["<", "](", "`"] {
-            assert!(!ours.contains(bad), "{bad:?} in {outcome}");
+            assert!(!unescaped.contains(bad), "{bad:?} in {outcome}");
         }
         assert!(outcome.summary.contains("\\<img src\\=x\\>\\|\\`\\[x\\]\\("), "{outcome}");
     }

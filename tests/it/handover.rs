@@ -150,7 +150,8 @@ fn a_mask_begins_a_line_even_after_the_partial_line_of_another_process() {
     assert_eq!(stderr.lines().filter(|line| line.starts_with("::add-mask::")).count(), 2);
 }
 
-/// A container in a GitHub job may have the endpoint's variables, but not the runner's files. Its output goes to the log.
+/// A container in a GitHub job may have the endpoint's variables, but not the runner's files. The job's log gets its
+/// output.
 #[test]
 fn a_step_with_githubs_endpoint_alone_is_a_github_step() {
     let servers = StandIn::start(Setup::default());

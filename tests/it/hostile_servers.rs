@@ -1,5 +1,5 @@
-//! Replies of hostile or broken servers: they cause no hang, no crash and no leak, and nothing in them is mistaken for a
-//! token. `faults.rs` has the replies that only cause an error.
+//! Replies of hostile or broken servers: they cause no hang, no crash and no leak, and nothing in them is mistaken for
+//! a token. `faults.rs` has the replies that only cause an error.
 
 use std::io::Write;
 use std::thread::sleep;

@@ -107,7 +107,7 @@ fn a_proxy_that_refuses_or_fails_is_an_error_with_its_reason() {
     });
 }
 
-/// There is no second ID token if it is in a variable. But the index has not seen it if the proxy passed nothing on.
+/// An ID token from a variable can be used once. If the proxy did not pass it on, the index has not seen it.
 #[test]
 fn an_id_token_that_a_proxy_has_not_passed_on_is_sent_again() {
     for (answer, attempts) in [("HTTP/1.1 503 Busy\r\n\r\n", 4), ("", 4), ("HTTP/1.1 403 Forbidden\r\n\r\n", 1)] {

@@ -1,13 +1,13 @@
-//! Failures that people asked about in public.
+//! Failures that people reported in public issues and pull requests.
 
 use crate::evidence::{assert_first_is_evidence, step};
 use crate::stand_in::github::Job;
 use crate::stand_in::published::Project;
 use crate::stand_in::{Setup, StandIn};
 
-/// With what the index publishes of such a project: the field that was wrong comes first.
+/// The index publishes what PyPI published of the project then.
 #[test]
-fn in_failures_that_people_had_the_field_that_was_wrong_comes_first() {
+fn the_wrong_field_of_each_reported_failure_comes_first() {
     struct Report {
         /// The repository, its workflow file, and the job's environment.
         job: (&'static str, &'static str, Option<&'static str>),
@@ -45,7 +45,7 @@ fn in_failures_that_people_had_the_field_that_was_wrong_comes_first() {
             published: github("PalmSens/PalmSens_SDK", "release.yml", None),
             pieces: &["Repository name `PalmSens_SDK`, and this job has `palmsens-sdk`"],
         },
-        // marin-community/levanter, issue 1180: it moved to another organisation; its releases have no attestations.
+        // marin-community/levanter, issue 1180: the repository moved to another organisation. No release has an attestation.
         Report {
             job: ("marin-community/levanter", "publish_dev.yaml", None),
             called: None,
