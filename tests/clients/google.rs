@@ -15,7 +15,8 @@ use crate::stand_in::{Setup, StandIn};
 const ACCESS_TOKEN: &str = "ya29.an-access-token-that-is-secret";
 const ACCOUNT: &str = "release@project.iam.gserviceaccount.com";
 
-/// Runs the step with the metadata server and IAM at this address, on a machine of this product name (`/sys/class/dmi`).
+/// Runs the step with the metadata server and IAM at this address, on a machine of this product name
+/// (`/sys/class/dmi`).
 fn run(step: &Step, address: &str, product: &str) -> Output {
     let (hosts, sys) = (step.dir.path().join("hosts"), step.dir.path().join("sys"));
     std::fs::write(&hosts, format!("{address} metadata.google.internal iamcredentials.googleapis.com\n")).unwrap();

@@ -19,7 +19,8 @@ struct Tinyproxy {
 impl Tinyproxy {
     fn start() -> Tinyproxy {
         let folder = tempfile::tempdir().unwrap();
-        // While this socket is bound, no other program gets the port. With SO_REUSEADDR, tinyproxy can still listen there.
+        // While this socket is bound, no other program gets the port. With SO_REUSEADDR, tinyproxy can still listen
+        // there.
         let reserved = rustix::net::socket(AddressFamily::INET, SocketType::STREAM, None).unwrap();
         rustix::net::sockopt::set_socket_reuseaddr(&reserved, true).unwrap();
         rustix::net::bind(&reserved, &SocketAddr::from(([127, 0, 0, 1], 0))).unwrap();

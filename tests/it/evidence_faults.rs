@@ -1,5 +1,5 @@
-//! An index whose published data are wrong, long, late or missing: the explanation lacks some evidence, and nothing else
-//! changes.
+//! An index whose published data are wrong, long, late or missing: the explanation lacks some evidence, and nothing
+//! else changes.
 
 use std::io::Write;
 use std::net::TcpStream;

@@ -45,7 +45,8 @@ fn the_wrong_field_of_each_reported_failure_comes_first() {
             published: github("PalmSens/PalmSens_SDK", "release.yml", None),
             pieces: &["Repository name `PalmSens_SDK`, and this job has `palmsens-sdk`"],
         },
-        // marin-community/levanter, issue 1180: the repository moved to another organisation. No release has an attestation.
+        // marin-community/levanter, issue 1180: the repository moved to another organisation. No release has an
+        // attestation.
         Report {
             job: ("marin-community/levanter", "publish_dev.yaml", None),
             called: None,

@@ -272,9 +272,9 @@ fn a_command_of_another_user_or_on_a_disk_for_data_is_noticed_before_anything_is
         install(&exe, 0o755, &fs::read(step.command().get_program()).unwrap());
         fs::set_permissions(step.dir.path(), open).unwrap();
         let at = ["sh", "-c", "shift; exec \"$0\" \"$@\"", exe.to_str().unwrap()];
-        let (status, said) = run_for_stderr(&mut wrapped(&[words, &at].concat(), &step.command()));
-        assert_eq!(status, Some(2), "{said}");
-        assert!(said.contains(&format!("{tool} can't be run: this user may not execute it")), "{said}");
+        let (status, stderr) = run_for_stderr(&mut wrapped(&[words, &at].concat(), &step.command()));
+        assert_eq!(status, Some(2), "{stderr}");
+        assert!(stderr.contains(&format!("{tool} can't be run: this user may not execute it")), "{stderr}");
     }
     assert_eq!(servers.requests(), [""; 0]);
 }

@@ -1,7 +1,7 @@
 //! Searches everything that token-mint wrote to stderr and to summary pages in all other tests. It looks for their
 //! secrets and for anything that looks like a secret. `make test` runs it last.
 
-#![allow(clippy::unwrap_used, clippy::indexing_slicing)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::print_stdout)]
 
 use std::collections::BTreeSet;
 use std::path::Path;

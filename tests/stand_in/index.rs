@@ -1,4 +1,5 @@
-//! A package index with trusted publishing. It answers as PyPI does, and accepts uploads with the tokens that it minted.
+//! A package index with trusted publishing. It answers as PyPI does, and accepts uploads with the tokens that it
+//! minted.
 
 use std::collections::HashSet;
 use std::sync::Mutex;

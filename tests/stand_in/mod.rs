@@ -1,5 +1,5 @@
-//! Stand-ins on loopback for GitHub's ID token endpoint and releases, and for a package index. They sign and check as the
-//! real servers do, and record every request.
+//! Stand-ins on loopback for GitHub's ID token endpoint and releases, and for a package index. They sign and check as
+//! the real servers do, and record every request.
 
 pub mod github;
 pub mod http;

@@ -1,5 +1,5 @@
-//! What an index publishes of a project: its JSON, its list of files, and the provenance of a file. The replies have the
-//! form of PyPI's (pypi/warehouse, `warehouse/legacy/api/json.py`, `warehouse/api/integrity.py`).
+//! What an index publishes of a project: its JSON, its list of files, and the provenance of a file. The replies have
+//! the form of PyPI's (pypi/warehouse, `warehouse/legacy/api/json.py`, `warehouse/api/integrity.py`).
 
 use serde_json::{Value, json};
 
