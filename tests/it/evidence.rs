@@ -87,7 +87,7 @@ fn a_job_without_an_environment_is_told_the_one_of_the_last_release() {
 }
 
 #[test]
-fn no_project_and_no_release_are_told_apart() {
+fn no_project_and_no_release_have_different_explanations() {
     let none = servers(None);
     assert_first_is_evidence(
         &step(&none).run_with(&none),

@@ -172,7 +172,7 @@ mod tests {
                     fs::write(folder.join(&file), &text).unwrap();
                 }
                 let golden = fs::read_to_string(folder.join(&file)).unwrap_or_default();
-                assert_eq!(text, golden, "{file} is another one; UPDATE_GOLDEN=1 writes it anew");
+                assert_eq!(text, golden, "{file} has changed; UPDATE_GOLDEN=1 rewrites it");
                 files.insert(file);
             }
         }

@@ -156,15 +156,13 @@ fn a_helper_that_prints_no_id_token_is_an_error() {
 #[cfg_attr(windows, ignore = "it runs scripts for sh")]
 fn a_helper_that_does_not_end_is_stopped_at_the_deadline() {
     for script in ["sleep 20", "exec sleep 20", "yes", "yes >&2", "trap '' TERM INT; sleep 20"] {
-        let step = Step::bare().env("TOKEN_MINT_INDEX", UNREACHABLE_URL).env("TOKEN_MINT_AUDIENCE", "pypi");
-        let step = step.env("BUILDKITE", "true").with_program("buildkite-agent", script);
-        let outcome = step.args(&["--timeout", "1"]).run();
+        let outcome = with_helper(script).args(&["--timeout", "1"]).run();
         outcome.assert_failed(5, &["buildkite-agent did not end: the timeout of 1 second passed"]);
         assert!(outcome.elapsed < Duration::from_secs(1) + SLACK, "{script}: {outcome}");
     }
 }
 
-/// A step on Buildkite with this script as its helper.
+/// A step on Buildkite with this script as its helper program.
 fn with_helper(script: &str) -> Step {
     let step = Step::bare().env("TOKEN_MINT_INDEX", UNREACHABLE_URL).env("TOKEN_MINT_AUDIENCE", "pypi");
     step.env("BUILDKITE", "true").with_program("buildkite-agent", script)
@@ -185,24 +183,15 @@ fn what_a_late_helper_has_started_is_ended_with_it() {
 #[test]
 #[cfg(target_os = "linux")] // setpriv, mount
 fn a_helper_that_can_not_be_killed_is_not_waited_for() {
-    use crate::harness::{install, wrapped};
-    use std::os::unix::fs::PermissionsExt;
+    use crate::harness::{AS_NOBODY, install, wrapped_copy};
     if !rustix::process::geteuid().is_root() {
         return;
     }
     let step = with_helper("exec ./setpriv --reuid=0 --regid=0 --clear-groups sleep 8").args(&["--timeout", "1"]);
-    let copy = |from: &str, to: &str, mode: u32| {
-        let path = step.dir.path().join(to);
-        install(&path, mode, &fs::read(from).unwrap());
-        path
-    };
-    copy("/usr/bin/setpriv", "setpriv", 0o4755);
-    let exe = copy(step.command().get_program().to_str().unwrap(), "token-mint", 0o755);
-    fs::set_permissions(step.dir.path(), fs::Permissions::from_mode(0o755)).unwrap();
-    let nobody = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "--inh-caps=-all"];
-    let at = ["sh", "-c", "shift; exec \"$0\" \"$@\"", exe.to_str().unwrap()];
+    install(&step.dir.path().join("setpriv"), 0o4755, &fs::read("/usr/bin/setpriv").unwrap());
+    let mut command = wrapped_copy(AS_NOBODY, &step);
     let start = Instant::now();
-    let mut child = spawned(&mut wrapped(&[&nobody[..], &at].concat(), &step.command()));
+    let mut child = spawned(&mut command);
     assert_eq!(status(&mut child), Some(5));
     assert!(start.elapsed() >= Duration::from_secs(1) && start.elapsed() < Duration::from_secs(1) + SLACK);
 }
@@ -241,11 +230,7 @@ fn a_signal_ends_a_helpers_second_run_at_once() {
 #[test]
 #[cfg_attr(not(target_os = "linux"), ignore = "ulimit -v")]
 fn only_a_bounded_part_of_a_helpers_output_is_kept_in_memory() {
-    let step = Step::bare()
-        .env("TOKEN_MINT_INDEX", UNREACHABLE_URL)
-        .env("TOKEN_MINT_AUDIENCE", "pypi")
-        .env("BUILDKITE", "true");
-    let step = step.with_program("buildkite-agent", "exec head -c 2000000000 /dev/zero");
+    let step = with_helper("exec head -c 2000000000 /dev/zero");
     let output = output(&mut step.command_in_shell("ulimit -v 1000000; exec \"$0\" \"$@\""));
     let stderr = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.code() == Some(5) && stderr.contains("printed no ID token"), "{stderr}");

@@ -2,11 +2,13 @@
 //! `tests/clients/os_faults.rs`.
 
 use std::fs::File;
-use std::os::unix::fs::{FileExt, PermissionsExt};
+use std::os::unix::fs::FileExt;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use crate::harness::{SLACK, ScriptedServer, Step, run_for_stderr, spawned, wait_until, wrapped};
+use crate::harness::{
+    AS_NOBODY, SLACK, ScriptedServer, Step, run_for_stderr, spawned, wait_until, wrapped, wrapped_copy,
+};
 use crate::stand_in::{Setup, StandIn};
 
 #[test]
@@ -104,14 +106,8 @@ fn no_other_process_of_the_user_reads_the_environment_or_the_memory() {
     let silent = ScriptedServer::serving(|_| std::thread::sleep(Duration::from_secs(10)));
     let step = Step::with_endpoints(&silent.url(), &silent.url()).args(&["--format", "token"]);
     // Root may read everything. So if this is root, both processes get another user.
-    let nobody = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "--inh-caps=-all"];
-    let user = if rustix::process::geteuid().is_root() { &nobody[..] } else { &["env"] };
-    let exe = step.dir.path().join("token-mint");
-    std::fs::copy(step.command().get_program(), &exe).unwrap();
-    std::fs::set_permissions(step.dir.path(), PermissionsExt::from_mode(0o755)).unwrap();
-    let mut command =
-        wrapped(&[user, &["sh", "-c", "shift; exec \"$0\" \"$@\"", exe.to_str().unwrap()]].concat(), &step.command());
-    let mut child = spawned(command.stdout(Stdio::piped()));
+    let user = if rustix::process::geteuid().is_root() { AS_NOBODY } else { &["env"] };
+    let mut child = spawned(wrapped_copy(user, &step).stdout(Stdio::piped()));
     wait_until(|| !silent.requests().is_empty());
     let can_read = |process: u32, what: &str| {
         let path = format!("/proc/{process}/{what}");
@@ -123,7 +119,7 @@ fn no_other_process_of_the_user_reads_the_environment_or_the_memory() {
     let mut other = wrapped(&[user, &["sleep"]].concat(), Command::new("10").env("PATH", "/usr/bin:/bin"));
     let mut other = other.spawn().unwrap();
     wait_until(|| std::fs::read_to_string(format!("/proc/{}/comm", other.id())).unwrap() == "sleep\n");
-    assert!(can_read(other.id(), "environ"), "other processes can be read");
+    assert!(can_read(other.id(), "environ"), "this user can read no process, so the test would prove nothing");
     other.kill().unwrap();
     other.wait().unwrap();
     assert!(!environ && !maps);

@@ -5,7 +5,7 @@ use crate::stand_in::github::Job;
 use crate::stand_in::published::Project;
 use crate::stand_in::{Setup, StandIn};
 
-/// The index publishes what PyPI published of the project then.
+/// The stand-in publishes what an index would publish of such a project.
 #[test]
 fn the_wrong_field_of_each_reported_failure_comes_first() {
     struct Report {
@@ -45,8 +45,7 @@ fn the_wrong_field_of_each_reported_failure_comes_first() {
             published: github("PalmSens/PalmSens_SDK", "release.yml", None),
             pieces: &["Repository name `PalmSens_SDK`, and this job has `palmsens-sdk`"],
         },
-        // marin-community/levanter, issue 1180: the repository moved to another organisation. No release has an
-        // attestation.
+        // marin-community/levanter, issue 1180: it moved to another organisation. No release has an attestation.
         Report {
             job: ("marin-community/levanter", "publish_dev.yaml", None),
             called: None,

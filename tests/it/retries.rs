@@ -104,8 +104,7 @@ fn an_id_token_in_a_variable_is_sent_once() {
         }
         assert_eq!(index.requests().len(), 2);
     }
-    // Without a connection, the ID token was not sent: nobody listens, or the name does not exist (RFC 6761, section
-    // 6.4).
+    // Without a connection, the ID token was not sent: nobody listens, or there is no such name (RFC 6761, section 6.4).
     let refusing = ScriptedServer::refusing();
     in_parallel(&[refusing.url(), "https://index.invalid".to_owned()], |index| {
         for step in step(index) {

@@ -298,7 +298,7 @@ fn a_second_signal_has_the_token_revoked_at_once() {
 
 /// COMMAND ends, but a process that it has started goes on.
 #[test]
-fn a_process_that_outlives_a_terminated_command_does_not_delay_the_revocation() {
+fn a_process_that_outlives_a_terminated_command_is_waited_for_seven_seconds_at_most() {
     let servers = StandIn::start(Setup::default());
     let left = "sh -c 'trap \"\" TERM; echo ready; exec sleep 15'";
     let step = running(&servers, &format!("trap 'sleep 5; exit 3' TERM; {left} & wait"));
@@ -338,7 +338,7 @@ fn processes_that_ended_with_the_command_are_not_waited_for() {
 }
 
 #[test]
-fn a_command_that_is_stopped_is_told_to_end_too() {
+fn a_stopped_command_gets_the_signal_too() {
     for launcher in [&[][..], &["setsid"]] {
         let servers = StandIn::start(Setup::default());
         let script = "trap 'exit 42' TERM; echo $$ >pid; echo ready; kill -STOP $$; sleep 15";

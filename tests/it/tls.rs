@@ -189,8 +189,7 @@ mod system_roots {
         server.over_https()
     }
 
-    /// A server that speaks TLS, reads a request, calls this function, and closes the connection without
-    /// `close_notify`.
+    /// A server that speaks TLS, reads a request, calls this function, and closes without `close_notify`.
     fn over_tls(config: Arc<ServerConfig>, serve: impl Fn(&mut Tls) + Send + Sync + 'static) -> ScriptedServer {
         let server = ScriptedServer::accepting(move |stream| {
             let connection = ServerConnection::new(Arc::clone(&config)).unwrap();
@@ -204,8 +203,7 @@ mod system_roots {
 
     type Tls = StreamOwned<ServerConnection, TcpStream>;
 
-    /// One byte of the record comes every 50 ms. Each read of the socket is short, but together they exceed the
-    /// deadline.
+    /// One byte of the record comes every 50 ms. Each read of the socket is short, but their sum exceeds the deadline.
     #[test]
     fn a_tls_record_that_trickles_in_is_cut_off_at_the_deadline() {
         let identity = Identity::new();

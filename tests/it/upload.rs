@@ -251,28 +251,22 @@ fn a_command_that_can_not_be_run_is_noticed_before_anything_is_sent() {
     assert_eq!(servers.requests(), [""; 0]);
 }
 
-/// As root, who can make such files.
+/// Only root can make such files.
 #[test]
 #[cfg(target_os = "linux")] // setpriv, mount
-fn a_command_of_another_user_or_on_a_disk_for_data_is_noticed_before_anything_is_sent() {
-    use crate::harness::wrapped;
-    use std::os::unix::fs::PermissionsExt;
+fn a_command_of_another_user_or_on_a_noexec_disk_is_noticed_before_anything_is_sent() {
+    use crate::harness::{AS_NOBODY, wrapped_copy};
     if !rustix::process::geteuid().is_root() {
         return;
     }
     let servers = StandIn::start(Setup::default());
-    let nobody: &[&str] = &["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "--inh-caps=-all"];
     let script = "mount -t tmpfs -o noexec tmpfs data && cp tool data/ && exec \"$0\" \"$@\"";
     let no_exec: &[&str] = &["unshare", "--mount", "sh", "-c", script];
-    for (words, tool) in [(nobody, "./tool"), (no_exec, "data/tool")] {
+    for (words, tool) in [(AS_NOBODY, "./tool"), (no_exec, "data/tool")] {
         let step = Step::of(&servers).env("PATH", PATH).args(&["--", tool]);
         fs::create_dir(step.dir.path().join("data")).unwrap();
         write_tool(&step, "tool", 0o700, "#!/bin/sh\n");
-        let (exe, open) = (step.dir.path().join("token-mint"), fs::Permissions::from_mode(0o755));
-        install(&exe, 0o755, &fs::read(step.command().get_program()).unwrap());
-        fs::set_permissions(step.dir.path(), open).unwrap();
-        let at = ["sh", "-c", "shift; exec \"$0\" \"$@\"", exe.to_str().unwrap()];
-        let (status, stderr) = run_for_stderr(&mut wrapped(&[words, &at].concat(), &step.command()));
+        let (status, stderr) = run_for_stderr(&mut wrapped_copy(words, &step));
         assert_eq!(status, Some(2), "{stderr}");
         assert!(stderr.contains(&format!("{tool} can't be run: this user may not execute it")), "{stderr}");
     }

@@ -14,19 +14,13 @@ use crate::harness::{
     Outcome, ScriptedServer, Step, UNREACHABLE_URL, in_parallel, output, spawned, status, wait_until,
 };
 use crate::stand_in::{Setup, StandIn};
+use crate::upload::assert_revoked_after;
 
 /// Runs a step of the stand-in's job with this line in cmd as COMMAND. The name of `PATH` is `Path`, as on Windows.
 fn running(servers: &StandIn, line: &[&str]) -> Outcome {
     let system = format!("{}\\system32", std::env::var("SystemRoot").unwrap());
     let step = Step::of(servers).env("Path", &system).args(&["--", "cmd", "/d", "/c"]).args(line);
     step.run_with(servers)
-}
-
-#[track_caller]
-fn assert_revoked(servers: &StandIn) {
-    let revoked: Vec<String> = servers.revoked().into_iter().map(|(token, _)| token).collect();
-    assert_eq!(revoked, servers.api_tokens());
-    assert_eq!(revoked.len(), 1);
 }
 
 #[test]
@@ -46,7 +40,7 @@ fn the_command_gets_the_token_and_not_the_identity() {
         assert_eq!(value(name), Some(expected), "{outcome}");
     }
     assert_eq!(value("ACTIONS_ID_TOKEN_REQUEST_TOKEN"), None, "{outcome}");
-    assert_revoked(&servers);
+    assert_revoked_after(&servers, None);
 }
 
 #[test]
@@ -55,7 +49,7 @@ fn the_commands_status_is_ours() {
     for (given, expected) in [("0", 0), ("3", 3), ("255", 255), ("256", 255), ("-1073741510", 130)] {
         let servers = StandIn::start(Setup::default());
         assert_eq!(running(&servers, &["exit", given]).status, expected, "{given}");
-        assert_revoked(&servers);
+        assert_revoked_after(&servers, None);
     }
 }
 
@@ -72,7 +66,7 @@ fn the_program_that_is_found_on_path_is_run() {
         let outcome = step.env("Path", &path).env("ComSpec", &cmd).args(&["--", name, "a b"]).run_with(&servers);
         assert_eq!(outcome.status, 5, "{outcome}");
         assert_eq!(outcome.stdout.trim_end(), format!("[{}] \"a b\"", servers.api_tokens()[0]), "{outcome}");
-        assert_revoked(&servers);
+        assert_revoked_after(&servers, None);
     }
     let servers = StandIn::start(Setup::default());
     let step = Step::of(&servers);
@@ -162,7 +156,7 @@ fn start_command_that_ends_at(number: &str, servers: &StandIn) -> (Child, BufRea
 /// The time from `start` to the revocation.
 #[track_caller]
 fn time_to_revocation(start: SystemTime, servers: &StandIn) -> Duration {
-    assert_revoked(servers);
+    assert_revoked_after(servers, None);
     servers.revoked()[0].1.duration_since(start).unwrap()
 }
 
@@ -192,7 +186,7 @@ fn a_token_minted_during_ctrl_c_or_ctrl_break_is_revoked_unused() {
         let mut stdout = String::new();
         child.stdout.take().unwrap().read_to_string(&mut stdout).unwrap();
         assert_eq!(stdout, "", "{args:?}, {event}");
-        assert_revoked(&servers);
+        assert_revoked_after(&servers, None);
     });
 }
 
@@ -203,7 +197,7 @@ fn the_token_is_revoked_when_ctrl_c_or_ctrl_break_has_ended_the_command() {
         let (mut child, _stdout) = start_command_that_ends_at("1", &servers);
         send(event, &child);
         assert_eq!(status(&mut child), Some(42), "{event}");
-        assert_revoked(&servers);
+        assert_revoked_after(&servers, None);
     });
 }
 

@@ -11,6 +11,7 @@ use std::time::Duration;
 use nix::libc;
 use nix::sys::signal::Signal;
 
+use crate::harness::without_masks;
 use crate::stand_in::StandIn;
 use crate::stand_in::http::Request;
 use crate::trace::{self, Call, End, Fault, Traced};
@@ -127,10 +128,6 @@ fn mint(servers: &StandIn) -> String {
         .unwrap();
     stream.read_to_end(&mut vec![]).unwrap();
     servers.api_tokens().pop().unwrap()
-}
-
-fn without_masks(stderr: &str) -> String {
-    stderr.lines().filter(|line| !line.starts_with("::add-mask::")).map(|line| format!("{line}\n")).collect()
 }
 
 /// What can be observed after a run.
