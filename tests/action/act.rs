@@ -1,9 +1,9 @@
-//! [act](https://github.com/nektos/act), which runs a workflow as GitHub's runner does, here on this machine itself:
-//! without containers, and with no network of its own.
+//! [act](https://github.com/nektos/act) runs a workflow as GitHub's runner does. Here it runs directly on this machine,
+//! without containers.
 //!
-//! It is not GitHub's runner in everything. It sets more variables in a composite action's scripts than that: `make
-//! lint-action` looks for their use. It sees a workflow command at the start of a line only. A process that a step
-//! leaves behind ends with the step.
+//! It differs from GitHub's runner. It sets more variables for a composite action's scripts: `make lint-action` finds
+//! uses of them. It recognises a workflow command only at the start of a line. It ends a process that a step leaves
+//! behind.
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
@@ -14,20 +14,20 @@ use crate::job::{TOP, run};
 
 /// A workflow to run.
 pub struct Run<'a> {
-    /// A folder for this alone, which has the files of the action's repository in `action`.
+    /// A folder for this run. Its folder `action` has the files of the action's repository.
     pub folder: &'a Path,
-    /// Under which name the workflow uses the action, `OWNER/REPO@REF`, or `./`.
+    /// How the workflow names the action: `OWNER/REPO@REF` or `./`.
     pub uses: &'a str,
     pub workflow: &'a str,
-    /// What each step's environment has, but for what the runner itself puts there.
+    /// The variables of each step, without those that the runner sets.
     pub env: Vec<(&'a str, &'a str)>,
     pub path: &'a Path,
-    /// What a workflow that is started by hand is given, as JSON; `None`: it is started by a push.
+    /// The inputs of a `workflow_dispatch` event, as JSON. If `None`, the event is a push.
     pub inputs: Option<&'a str>,
 }
 
 impl Run<'_> {
-    /// Runs it. True if all its jobs are green, and at least one ran; and the log.
+    /// Runs the workflow, and returns the log. `true` means that at least one job ran, and that all succeeded.
     pub fn run(&self) -> (bool, String) {
         let action = self.folder.join("action");
         let caller = if self.uses == "./" { action.clone() } else { self.folder.join("caller") };
@@ -37,7 +37,7 @@ impl Run<'_> {
         commit(&caller);
         git(&caller, &["remote", "add", "origin", "https://github.com/octo-org/octo-repo"]);
 
-        let mut act = Command::new("timeout"); // it has no limit of its own
+        let mut act = Command::new("timeout"); // act has no time limit
         act.args(["--kill-after=10", "120", "env", "--ignore-environment"]);
         for (name, value) in [("PATH", self.path), ("HOME", self.folder), ("XDG_CACHE_HOME", self.folder)] {
             act.arg(format!("{name}={}", value.display()));
@@ -63,7 +63,7 @@ impl Run<'_> {
         let file = File::create(&log).unwrap();
         let status = act.current_dir(&caller).stdout(file.try_clone().unwrap()).stderr(file).status().unwrap();
         let log = String::from_utf8_lossy(&fs::read(log).unwrap()).into_owned();
-        // It is content with a job that it skips, and with none.
+        // act also succeeds if it skips a job, or finds none.
         let has_run = log.contains("Job succeeded") && !log.contains("Skipping unsupported platform");
         (status.success() && has_run, log)
     }
@@ -71,7 +71,7 @@ impl Run<'_> {
 
 const WORKFLOW: &str = ".github/workflows/release.yml";
 
-/// act itself: the pinned one, installed by the first test that asks for it.
+/// The pinned version of act. The first call installs it.
 fn act_exe() -> &'static Path {
     static EXE: OnceLock<PathBuf> = OnceLock::new();
     EXE.get_or_init(|| {
@@ -80,7 +80,7 @@ fn act_exe() -> &'static Path {
     })
 }
 
-/// Makes the folder what act takes for a repository.
+/// Makes the folder a git repository, as act needs one.
 fn commit(folder: &Path) {
     git(folder, &["init", "--quiet", "--initial-branch=main"]);
     git(folder, &["add", "--all"]);

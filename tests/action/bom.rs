@@ -1,4 +1,4 @@
-//! `make bom`: what is compiled in, and its licences.
+//! `make bom`: the list of what is compiled in, and the licences.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -8,14 +8,14 @@ use std::process::Command;
 use crate::harness::BUILT_EXE;
 use crate::job::{TOP, run};
 
-/// SBOM.cdx.json and LICENSES.txt of the repository that is in this folder.
+/// SBOM.cdx.json and LICENSES.txt that the repository in this folder makes.
 fn lists(repository: &Path) -> [String; 2] {
     let folder = tempfile::tempdir().unwrap();
     run(Command::new(repository.join("src/scripts/bom")).arg(folder.path()));
     ["SBOM.cdx.json", "LICENSES.txt"].map(|name| fs::read_to_string(folder.path().join(name)).unwrap())
 }
 
-/// The crates whose source the executable names, where it says what panicked; as `NAME-VERSION`.
+/// The crates whose source files the executable names in its panic messages, as `NAME-VERSION`.
 fn crates_in_executable() -> BTreeSet<String> {
     let exe = fs::read(BUILT_EXE).unwrap();
     let exe = String::from_utf8_lossy(&exe);
@@ -35,20 +35,20 @@ fn the_bill_of_materials_names_what_is_compiled_in_and_no_more() {
     let crates = sbom["components"].as_array().unwrap();
     let listed: BTreeSet<String> =
         crates.iter().map(|one| format!("{}-{}", word(one, "name"), word(one, "version"))).collect();
-    // This build has a feature of aws-lc-rs that only tests use. It brings one crate: see .cargo/deny.toml.
+    // The tests enable a feature of aws-lc-rs. That feature needs this crate: see .cargo/deny.toml.
     let missing: Vec<String> = crates_in_executable().difference(&listed).cloned().collect();
     assert_eq!(missing, ["untrusted-0.7.1"]);
     let is_listed = |name: &str| crates.iter().any(|one| word(one, "name") == name);
     for name in ["ctrlc", "signal-hook"] {
         assert!(is_listed(name), "of another target: {name}");
     }
-    // What tests, build scripts and macros need, other features, and ctrlc where it is not used.
+    // Tests, build scripts, macros, other features, or ctrlc on unused targets need these. They are not compiled in.
     for name in
         ["cc", "jsonwebtoken", "nanoserde-derive", "nix", "objc2", "proptest", "rcgen", "ring", "serde_json", "syn"]
     {
         assert!(!is_listed(name), "{name}");
     }
-    // What one crate depends on is listed, too.
+    // Each dependency of a crate is in the list, too.
     let refs: BTreeSet<&str> = crates.iter().filter_map(|one| one["bom-ref"].as_str()).collect();
     let edges = sbom["dependencies"].as_array().unwrap().iter().filter_map(|from| from["dependsOn"].as_array());
     let to: Vec<&str> = edges.flatten().filter_map(|to| to.as_str()).collect();

@@ -1,4 +1,4 @@
-//! What goes wrong: downloads that fail or are not what is pinned, machines that lack something, and refusals.
+//! Failures of the action: downloads that fail or have another checksum, machines that lack a program, and refusals.
 
 use std::fs;
 use std::io::Write;
@@ -23,12 +23,12 @@ fn reply(status: u16, body: &[u8]) -> Vec<u8> {
     [head.as_bytes(), body].concat()
 }
 
-/// Gives each request the next of these answers.
+/// Answers each request with the next of these replies.
 fn in_turn(answers: Vec<Vec<u8>>) -> ScriptedServer {
     let requests = AtomicUsize::new(0);
     ScriptedServer::serving(move |stream| {
         let answer = answers.get(requests.fetch_add(1, Ordering::Relaxed));
-        let _ = stream.write_all(answer.expect("a request more than there are answers"));
+        let _ = stream.write_all(answer.expect("there are more requests than replies"));
         let _ = stream.shutdown(Shutdown::Write);
     })
 }
@@ -48,7 +48,7 @@ fn an_asset_with_one_bit_flipped_is_named_with_both_sums_and_not_run() {
         &releases.url(),
     ]);
     assert!(!outcome.log.contains("token-mint: version"), "{outcome}");
-    assert_eq!(releases.requests().len(), 1, "a wrong asset is not asked for again: {outcome}");
+    assert_eq!(releases.requests().len(), 1, "a wrong asset is not downloaded again: {outcome}");
     assert!(!job.cached().exists());
 }
 
@@ -74,7 +74,7 @@ fn a_truncated_download_is_tried_again_and_then_given_up() {
     assert_eq!(releases.requests().len(), 3);
 }
 
-/// busybox's wget may take a part for the whole; then the sum tells.
+/// busybox's wget may not notice a truncated download. The checksum shows it.
 #[test]
 fn a_truncated_download_never_runs_with_busybox_either() {
     let asset = fs::read(pinned().asset()).unwrap();
@@ -100,10 +100,10 @@ fn a_release_without_the_asset_is_named() {
     job.assert_stops_before_minting(&["can't download", &format!("{}/v", releases.url()), TARGET, "404"]);
 }
 
-/// busybox's wget shows a status line as it came, and GitHub takes `##[…]` anywhere in a line for a workflow command:
-/// `stop-commands` would switch off the masks that follow.
+/// busybox's wget prints a status line unchanged, and GitHub accepts the workflow command `##[…]` anywhere in a line.
+/// `stop-commands` would disable the masks that follow.
 #[test]
-fn words_of_a_server_are_no_workflow_command() {
+fn the_text_of_a_server_is_no_workflow_command() {
     let asset = fs::read(pinned().asset()).unwrap();
     let first = b"HTTP/1.1 503 a##[stop-commands]x\r::stop-commands::y\r\nContent-Length: 0\r\n\r\n".to_vec();
     let releases = in_turn(vec![first, reply(200, &asset)]);
@@ -152,7 +152,7 @@ fn a_server_that_hangs_is_given_up() {
 #[test]
 fn a_machine_without_a_program_to_download_with_says_so() {
     let job = Job::new();
-    // wget alone could wait for ever.
+    // wget is not used without `timeout`, as it could wait forever.
     let path =
         dash_and(&job, &["cut", "uname", "mktemp", "rm", "sha256sum", "cp", "cat", "chmod", "mkdir", "mv", "wget"]);
     let job = job.path(&path);
@@ -170,7 +170,7 @@ fn a_machine_without_a_program_to_check_with_says_so() {
 }
 
 #[test]
-fn shasum_will_do() {
+fn shasum_is_enough() {
     let job = Job::new();
     let tools =
         ["cut", "uname", "mktemp", "rm", "shasum", "perl", "cp", "cat", "chmod", "mkdir", "mv", "wget", "timeout"];
@@ -179,7 +179,7 @@ fn shasum_will_do() {
     job.assert_mints();
 }
 
-/// A folder with dash as sh, and links to these programs. busybox's sh would find its own, whatever PATH says.
+/// A folder with dash as sh, and with links to these programs. busybox's sh would run its own programs in any case.
 fn dash_and(job: &Job, programs: &[&str]) -> PathBuf {
     let folder = job.dir.path().join("bin");
     fs::create_dir(&folder).unwrap();
@@ -191,13 +191,13 @@ fn dash_and(job: &Job, programs: &[&str]) -> PathBuf {
 }
 
 #[test]
-fn another_system_is_told_which_are_supported() {
+fn on_an_unsupported_system_the_error_lists_the_supported_ones() {
     for (system, machine) in [("FreeBSD", "amd64"), ("Linux", "riscv64"), ("Linux", "armv7l"), ("Darwin", "i386")] {
         let job = Job::new();
         let path = busybox(job.dir.path().join("bin"), &["uname"]);
         let uname = format!("#!/bin/sh\n[ \"$1\" = -s ] && echo {system} || echo {machine}\n");
         executable(&path.join("uname"), uname.as_bytes());
-        // busybox's own sh has an uname in it.
+        // busybox's sh would run its own `uname`.
         symlink(run(std::process::Command::new("sh").args(["-c", "command -v dash"])).trim(), path.join("dash"))
             .unwrap();
         fs::remove_file(path.join("sh")).unwrap();
@@ -225,7 +225,7 @@ fn a_missing_permission_is_explained() {
     assert!(outcome.log.contains("exit status 3"), "{outcome}");
 }
 
-/// The project's name is checked, and used for links to PyPI's pages alone, so an odd one shows that it arrives.
+/// An invalid name shows that the input arrives, as the executable checks it.
 #[test]
 fn the_projects_name_reaches_the_executable() {
     Job::new().with("project: a/b").assert_fails(&["`project:` a project's name is expected"]);

@@ -1,4 +1,4 @@
-//! `make install` on a machine without cargo: by the action's own lines.
+//! `make install`. Without cargo, it downloads with the action's own lines of shell.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -9,7 +9,7 @@ use crate::job::{REPOSITORY, TARGET, TOP, VERSION, busybox, executable, pinned, 
 use crate::stand_in::http::Server;
 use crate::stand_in::{releases, tls};
 
-/// A clone of the repository at a release, as far as installing needs it.
+/// A clone of the repository at a release. It has only the files that the installation needs.
 struct Clone {
     dir: tempfile::TempDir,
 }
@@ -23,7 +23,7 @@ impl Clone {
         Clone { dir }
     }
 
-    /// `make install` without cargo; `releases` is the mirror, if there is one.
+    /// `make install` without cargo. `releases` is the URL of a mirror.
     fn make_install(&self, releases: Option<&str>) -> Command {
         let mut make = Command::new("make");
         make.args(["install", "CARGO=no-cargo-here", "DESTDIR=root", "PREFIX=/usr"]).current_dir(self.dir.path());
@@ -49,7 +49,7 @@ impl Clone {
         self.assert_tidy();
     }
 
-    /// Nothing is left of the download.
+    /// The folder for temporary files has to be empty.
     #[track_caller]
     fn assert_tidy(&self) {
         assert_eq!(fs::read_dir(self.dir.path().join("temp")).unwrap().count(), 0);
@@ -96,7 +96,7 @@ fn the_release_comes_from_the_pinned_repository() {
 }
 
 #[test]
-fn outside_a_job_that_repository_is_on_github() {
+fn outside_a_job_the_release_comes_from_github() {
     let clone = Clone::new();
     let curl = clone.dir.path().join("bin/curl");
     let script = format!(
@@ -112,13 +112,13 @@ fn outside_a_job_that_repository_is_on_github() {
 }
 
 #[test]
-fn a_clone_that_pins_nothing_says_what_to_do() {
+fn without_pins_the_error_says_what_to_do() {
     let clone = Clone::new();
     fs::copy(format!("{TOP}/action.yml"), clone.dir.path().join("action.yml")).unwrap();
     let output = clone.make_install(None).output().unwrap();
     assert!(!output.status.success(), "{output:?}");
-    let said = String::from_utf8_lossy(&output.stderr);
-    assert!(said.contains("check out a release's tag, or install Rust"), "{said}");
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert!(stderr.contains("check out a release's tag, or install Rust"), "{stderr}");
     clone.assert_tidy();
 }
 
@@ -132,8 +132,8 @@ fn a_wrong_asset_is_not_installed_and_an_older_one_stays() {
     executable(&clone.installed(), b"older");
     let output = clone.make_install(Some(&mirror.url(""))).output().unwrap();
     assert!(!output.status.success(), "{output:?}");
-    let said = String::from_utf8_lossy(&output.stderr);
-    assert!(said.contains(&pinned().sum) && said.contains("is pinned") && !said.contains("::error"), "{said}");
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert!(stderr.contains(&pinned().sum) && stderr.contains("is pinned") && !stderr.contains("::error"), "{stderr}");
     assert_eq!(fs::read(clone.installed()).unwrap(), b"older");
     clone.assert_tidy();
 }
@@ -154,13 +154,13 @@ fn with_cargo_it_is_built() {
     };
     make("install");
     assert_eq!(run(&mut Command::new(clone.installed())), "built\n");
-    // A cargo that builds into another folder: what an earlier build left is not installed.
-    let elsewhere = clone.dir.path().join("elsewhere");
-    executable(&elsewhere, b"#!/bin/sh\n");
+    // This cargo does not write to the usual folder. An older executable there must not be installed.
+    let other_cargo = clone.dir.path().join("other-cargo");
+    executable(&other_cargo, b"#!/bin/sh\n");
     let mut stale = Command::new("make");
     stale
         .args(["install", "DESTDIR=other"])
-        .arg(format!("CARGO={}", elsewhere.display()))
+        .arg(format!("CARGO={}", other_cargo.display()))
         .current_dir(clone.dir.path());
     let output = stale.env_remove("CARGO_TARGET_DIR").output().unwrap();
     assert!(!output.status.success() && !clone.dir.path().join("other").exists(), "{output:?}");
@@ -168,7 +168,7 @@ fn with_cargo_it_is_built() {
     assert!(!clone.installed().exists());
 }
 
-/// For images that have not even make, and no clone: what docs/other-ci.md says.
+/// docs/other-ci.md has this line for images without make and without a clone of the repository.
 #[test]
 fn the_docs_one_liner_installs_with_busybox() {
     let page = fs::read_to_string(format!("{TOP}/docs/other-ci.md")).unwrap();

@@ -1,4 +1,4 @@
-//! A workflow's job with a step that mints and a step that looks at the outputs.
+//! A workflow's job with a step that mints and a step that records the outputs.
 
 use std::fmt;
 use std::fs;
@@ -18,10 +18,11 @@ pub const TOP: &str = env!("CARGO_MANIFEST_DIR");
 pub const ACTION: &str = "octo-org/token-mint-action@v1";
 /// The repository that is pinned.
 pub const REPOSITORY: &str = "octo-org/token-mint-action";
-/// Somebody else's composite action that uses this one. A folder of it has the action, as act can serve one repository.
+/// Another composite action, which uses this one. It has a copy in a folder, as act can serve one local repository
+/// only.
 const OUTER: &str = "somebody-else/outer@v1";
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");
-/// What the action calls this machine.
+/// The action's name for this platform.
 pub const TARGET: &str = match (cfg!(target_os = "macos"), cfg!(target_arch = "x86_64")) {
     (false, true) => "x86_64-unknown-linux-musl",
     (false, false) => "aarch64-unknown-linux-musl",
@@ -32,11 +33,11 @@ pub const TARGET: &str = match (cfg!(target_os = "macos"), cfg!(target_arch = "x
 /// The action pinned to the executable under test, and that executable as a release's asset.
 pub struct Pinned {
     folder: tempfile::TempDir,
-    /// Its SHA-256, in hexadecimal digits.
+    /// The asset's SHA-256, in hexadecimal digits.
     pub sum: String,
 }
 
-/// What every test starts from, made once.
+/// The pinned action. It is made once for all tests.
 pub fn pinned() -> &'static Pinned {
     static PINNED: OnceLock<Pinned> = OnceLock::new();
     PINNED.get_or_init(|| {
@@ -66,7 +67,7 @@ impl Pinned {
         self.assets().join(format!("token-mint-{TARGET}"))
     }
 
-    /// The asset, but for one bit.
+    /// The asset with one bit flipped.
     pub fn flipped(&self) -> Vec<u8> {
         let mut bytes = fs::read(self.asset()).unwrap();
         let middle = bytes.len() / 2;
@@ -102,14 +103,13 @@ pub struct Job {
     inputs: Option<String>,
 }
 
-/// What a job did.
+/// The result of a job.
 pub struct Outcome {
     pub green: bool,
-    /// What the steps printed, and the annotations. The runner's log also quotes the scripts, with all their messages.
+    /// The output of the steps, and the annotations. The whole log also has the scripts, with all their messages.
     pub log: String,
-    /// All of the log.
     whole_log: String,
-    /// What the step after the action saw.
+    /// The action's outcome and outputs in the next step.
     pub outcome: String,
     pub api_token: String,
     pub expires: String,
@@ -143,13 +143,13 @@ impl Job {
         job.env("TOKEN_MINT_RELEASES", &releases).env("RUNNER_TOOL_CACHE", tools.to_str().unwrap())
     }
 
-    /// The action from the workflow's own repository.
+    /// Uses the action from the workflow's own repository.
     pub fn locally(mut self) -> Job {
         self.uses = "./";
         self
     }
 
-    /// The action inside somebody else's.
+    /// Uses the action inside another composite action.
     pub fn inside_another_action(mut self) -> Job {
         self.uses = OUTER;
         self
@@ -161,19 +161,19 @@ impl Job {
         self
     }
 
-    /// Somebody starts the workflow by hand, with these inputs, as JSON.
+    /// Starts the workflow with a `workflow_dispatch` event. It has these inputs, as JSON.
     pub fn started_with(mut self, inputs: &str) -> Job {
         self.inputs = Some(inputs.to_owned());
         self
     }
 
-    /// Inputs instead of the index alone, as YAML.
+    /// Replaces the action's inputs, as YAML. Without this, the only input is the index.
     pub fn with(mut self, inputs: &str) -> Job {
         self.with = inputs.to_owned();
         self
     }
 
-    /// Sets a variable of all steps, or of the action's alone where the runner sets it itself (`RUNNER_…`).
+    /// Sets a variable of all steps. As the runner itself sets `RUNNER_…`, these are set for the action's step alone.
     pub fn env(mut self, name: &str, value: &str) -> Job {
         self.env.retain(|(n, _)| n != name);
         self.env.push((name.to_owned(), value.to_owned()));
@@ -191,7 +191,7 @@ impl Job {
         self
     }
 
-    /// Changes a piece of action.yml that has to be there.
+    /// Replaces a text in action.yml.
     pub fn edited(mut self, from: &str, to: &str) -> Job {
         assert!(self.action_yml.contains(from), "{from}");
         self.action_yml = self.action_yml.replace(from, to);
@@ -204,17 +204,17 @@ impl Job {
         self
     }
 
-    /// Where the action looks for a copy in the tool cache.
+    /// The path in the tool cache where the action looks for the executable.
     pub fn cached(&self) -> PathBuf {
         self.dir.path().join(format!("tools/token-mint/{VERSION}/{TARGET}/token-mint"))
     }
 
-    /// Downloads so far, as paths.
+    /// The paths of all downloads.
     pub fn downloads(&self) -> Vec<String> {
         self.releases.requests().iter().map(|request| request.path().to_owned()).collect()
     }
 
-    /// Runs the workflow. No secret may be in its log.
+    /// Runs the workflow. It fails if the log has a secret.
     pub fn run(&self) -> Outcome {
         let seen = self.dir.path().join("seen");
         let _ = fs::remove_file(&seen);
@@ -274,7 +274,7 @@ impl Job {
         ))
     }
 
-    /// Runs it: green, and the later step sees the token that the index minted.
+    /// Runs the job. It has to succeed, and the next step has to get the token that the index minted.
     #[track_caller]
     pub fn assert_mints(&self) -> Outcome {
         let outcome = self.run();
@@ -286,7 +286,7 @@ impl Job {
         outcome
     }
 
-    /// Runs it: red, with an annotation that has all these pieces, and nothing was asked for.
+    /// Runs the job. It has to fail with an annotation that has all these pieces, and may send no request.
     #[track_caller]
     pub fn assert_stops_before_minting(&self, pieces: &[&str]) -> Outcome {
         let outcome = self.assert_fails(pieces);
@@ -295,11 +295,11 @@ impl Job {
         outcome
     }
 
-    /// Runs it: red, all these pieces in the log, and no output.
+    /// Runs the job. It has to fail without outputs, and its log has to have all these pieces.
     #[track_caller]
     pub fn assert_fails(&self, pieces: &[&str]) -> Outcome {
-        // act does not wait for the last words of a step that fails, and then an annotation is missing, which there
-        // always is.
+        // act may lose the last lines of a step that fails. Each failure has an annotation, so without one it is run
+        // again.
         let mut outcome = self.run();
         for _ in 0..2 {
             if !outcome.log.contains("::error title=token-mint::") {
@@ -354,13 +354,13 @@ impl fmt::Display for Outcome {
     }
 }
 
-/// Makes a folder with busybox and a link for each of its programs but these, and nothing else.
-pub fn busybox(folder: PathBuf, but: &[&str]) -> PathBuf {
+/// Makes a folder with only busybox, and with a link for each of its programs except these.
+pub fn busybox(folder: PathBuf, except: &[&str]) -> PathBuf {
     let busybox = run(Command::new("sh").args(["-c", "command -v busybox"]));
     fs::create_dir(&folder).unwrap();
     fs::copy(busybox.trim(), folder.join("busybox")).unwrap();
-    for applet in run(Command::new("busybox").arg("--list")).lines().filter(|applet| !but.contains(applet)) {
-        let _ = symlink("busybox", folder.join(applet)); // "busybox" itself is there
+    for applet in run(Command::new("busybox").arg("--list")).lines().filter(|applet| !except.contains(applet)) {
+        let _ = symlink("busybox", folder.join(applet)); // fails for busybox itself, which exists
     }
     folder
 }

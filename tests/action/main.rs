@@ -1,4 +1,4 @@
-//! Tests of the action: workflows run by a real workflow runner, with servers on loopback only.
+//! Tests of the action: a workflow runner runs workflows, and all servers are on loopback.
 //!
 //! `make test-action` runs them, on Linux. They need busybox, dash, curl, git and wget, and python3 with venv to
 //! install the runner.
@@ -12,10 +12,10 @@ mod stand_in;
 
 mod act;
 mod bom;
+mod environments;
 mod faults;
 mod install;
 mod job;
-mod places;
 mod publish;
 mod readme;
 mod release;

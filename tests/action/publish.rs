@@ -1,4 +1,5 @@
-//! The release workflow's last jobs: token-mint's wheels go to TestPyPI and PyPI by the action itself.
+//! The last jobs of the release workflow: they publish token-mint's wheels on TestPyPI and PyPI, with the action
+//! itself.
 
 use std::fs;
 use std::path::PathBuf;
@@ -6,7 +7,7 @@ use std::process::Command;
 
 use crate::job::{Job, Outcome, REPOSITORY, TOP, VERSION, executable, pinned, run};
 
-/// Before these jobs, in place of those that build and publish.
+/// These jobs replace those that build and publish the release.
 const STUBS: &str = "  publish:
     runs-on: ubuntu-24.04
     outputs:
@@ -21,7 +22,7 @@ const STUBS: &str = "  publish:
       - run: 'true'
 ";
 
-/// Runs the workflow with the stand-in for both indexes, the real twine, and a `gh` that has a release of one wheel.
+/// Runs the workflow with the real twine. The stand-in is both indexes. A script `gh` downloads a release of one wheel.
 fn released(pypi: bool) -> (Job, Outcome) {
     let workflow = fs::read_to_string(format!("{TOP}/.github/workflows/release.yml")).unwrap();
     let (start, jobs) = workflow.split_once("\njobs:\n").unwrap();
@@ -34,7 +35,7 @@ fn released(pypi: bool) -> (Job, Outcome) {
         assert_eq!(workflow.matches(&line).count(), 1, "{index}");
         workflow = workflow.replace(&line, &format!("          index: {}\n", job.servers.index.url(path)));
     }
-    // Both jobs check the tag out, where action.yml is pinned. The runner has no other version than this.
+    // Both jobs check out the tag, which has the pins. In this test, the checkout itself has them.
     let tag = "          ref: ${{ needs.publish.outputs.tag }}\n";
     assert_eq!(workflow.matches(tag).count(), 2);
     workflow = workflow.replace(tag, "");
@@ -48,7 +49,7 @@ fn released(pypi: bool) -> (Job, Outcome) {
         dir("release").display()
     );
     executable(&dir("bin/gh"), gh.as_bytes());
-    // The list that it is told to keep to is the one that this twine is from.
+    // The workflow has to name the list of versions from which this twine was installed.
     let list = fs::read_to_string(format!("{TOP}/.ci/clients/twine.txt")).unwrap();
     let twine = list.lines().find(|line| line.starts_with("twine==")).unwrap();
     let clients = PathBuf::from(run(Command::new(format!("{TOP}/.ci/install-clients")).current_dir(TOP)).trim());
@@ -64,7 +65,7 @@ fn released(pypi: bool) -> (Job, Outcome) {
     (job, outcome)
 }
 
-/// What came to the index, and how each token ended.
+/// Runs the workflow. It has to upload the wheel so many times, and to revoke each token.
 #[track_caller]
 fn assert_published(pypi: bool, times: usize) {
     let (job, outcome) = released(pypi);
@@ -74,15 +75,15 @@ fn assert_published(pypi: bool, times: usize) {
     let name = wheel.as_ref().unwrap().file_name();
     assert_eq!(uploads.len(), times, "{outcome}");
     assert!(uploads.iter().all(|upload| *upload.file_name == *name), "{outcome}");
-    assert_eq!((job.servers.api_tokens().len(), job.servers.burned().len()), (times, times), "{outcome}");
+    assert_eq!((job.servers.api_tokens().len(), job.servers.revoked().len()), (times, times), "{outcome}");
 }
 
 #[test]
-fn a_release_publishes_itself_at_testpypi_and_then_at_pypi() {
+fn a_release_is_published_on_testpypi_and_then_on_pypi() {
     assert_published(true, 2);
 }
 
 #[test]
-fn a_release_can_stop_at_testpypi() {
+fn a_release_can_be_published_on_testpypi_alone() {
     assert_published(false, 1);
 }

@@ -1,5 +1,5 @@
-//! The workflows of the README and of docs/github-actions.md run as they stand there, with each of their upload steps,
-//! and the pages say what action.yml says.
+//! The workflows of the README and of docs/github-actions.md work, with each of their upload steps. The pages agree
+//! with action.yml.
 
 use std::fs;
 
@@ -18,16 +18,16 @@ fn page(name: &str) -> String {
     fs::read_to_string(format!("{TOP}/{name}")).unwrap()
 }
 
-/// The first block of code that begins so.
+/// The first block of YAML that begins with `start`.
 fn block<'a>(page: &'a str, start: &str) -> &'a str {
     let block = page.split("```yaml\n").find(|block| block.starts_with(start)).unwrap();
     block.split("```").next().unwrap()
 }
 
-/// As the pages name the action.
+/// How the pages name the action.
 const USES: &str = "uses: OWNER/token-mint-action@COMMIT # v0.1.0\n";
 
-/// Runs the README's workflow with this in place of the step that uses the action.
+/// Runs the README's workflow. `steps` replace the step that uses the action.
 fn publish(steps: Option<&str>) -> (Job, String) {
     let readme = readme();
     let workflow = block(&readme, "name: Release");
@@ -35,8 +35,7 @@ fn publish(steps: Option<&str>) -> (Job, String) {
     run_workflow(&format!("{}{}", &workflow[..start], steps.unwrap_or(&workflow[start..])))
 }
 
-/// Runs a workflow that publishes once. The upload tool is one that writes down what it is told and the variables that
-/// it would read.
+/// Runs a workflow that publishes once. The upload tool is a script that records its arguments and variables.
 fn run_workflow(workflow: &str) -> (Job, String) {
     let job = Job::new();
     let index = format!("          index: {}\n", job.servers.index.url("/legacy/"));
@@ -59,7 +58,7 @@ fn run_workflow(workflow: &str) -> (Job, String) {
     assert!(outcome.green, "{outcome}");
     let log = fs::read_to_string(log).unwrap();
     assert_eq!(job.servers.api_tokens().len(), 1);
-    assert_eq!(job.servers.burned().len(), 1, "{outcome}");
+    assert_eq!(job.servers.revoked().len(), 1, "{outcome}");
     (job, log)
 }
 
@@ -80,7 +79,7 @@ fn the_readmes_commands_for_other_upload_tools_get_the_token() {
         rows.map(|row| row.split('`').nth(1).unwrap().to_owned()).collect()
     };
     let mut listed = commands(&docs);
-    listed.retain(|command| command != "pipx run twine upload dist/*"); // the workflow itself has it
+    listed.retain(|command| command != "pipx run twine upload dist/*"); // this command is in the workflow itself
     let commands = commands(&readme);
     let sorted = |commands: &[String]| commands.iter().cloned().collect::<std::collections::BTreeSet<_>>();
     assert!(commands.len() == 6 && sorted(&commands) == sorted(&listed), "{commands:?}, {listed:?}");
@@ -120,9 +119,9 @@ fn the_docs_upload_steps_use_the_step_output() {
     }
 }
 
-/// The two actions that hand `dist` on from job to job are GitHub's, and need its servers: a copy stands for them.
+/// `cp` replaces GitHub's two actions for artifacts, which need GitHub's servers.
 #[test]
-fn a_build_job_and_a_publish_job_publish_what_was_built() {
+fn a_publish_job_publishes_the_files_of_the_build_job() {
     let docs = docs();
     let workflow = block(&docs, "name: Release");
     let between = tempfile::tempdir().unwrap();
@@ -143,15 +142,15 @@ fn a_build_job_and_a_publish_job_publish_what_was_built() {
     assert!(log.starts_with("run build==1.6.1\nrun twine==7.0.0 upload dist/built\n"), "{log}");
 }
 
-/// The tool that signs is one that writes down what it is told: the rest needs Sigstore's servers. `make test-clients`
-/// has twine and uv hand signatures on.
+/// The signing tool is a script that records its arguments, as the real one needs Sigstore's servers. `make
+/// test-clients` tests that twine and uv upload the signatures.
 #[test]
 fn a_step_that_signs_comes_before_the_upload() {
     let docs = docs();
     let (_, log) = publish(Some(block(&docs, "      - run: pipx run pypi-attestations")));
-    let told: Vec<&str> = log.lines().filter(|line| line.starts_with("run ")).collect();
+    let commands: Vec<&str> = log.lines().filter(|line| line.starts_with("run ")).collect();
     let sign = "run pypi-attestations==0.0.30 sign dist/*";
-    assert_eq!(told, ["run build", sign, "run twine==7.0.0 upload --attestations dist/*"]);
+    assert_eq!(commands, ["run build", sign, "run twine==7.0.0 upload --attestations dist/*"]);
 }
 
 #[test]

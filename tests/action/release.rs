@@ -1,4 +1,4 @@
-//! `make pin`, `make verify` and `make release`: what the release workflow calls.
+//! `make pin`, `make verify` and `make release`, which the release workflow calls.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -14,7 +14,7 @@ pub const TARGETS: [&str; 5] = [
     "x86_64-unknown-linux-musl",
 ];
 
-/// A clone of the repository with a release's assets, which are nothing that would run.
+/// A clone of the repository with the assets of a release. The assets are not executable.
 pub struct Release {
     dir: tempfile::TempDir,
 }
@@ -25,11 +25,11 @@ impl Release {
         let files = ["Cargo.toml", "LICENSE", "Makefile", "action.yml", "src"].map(|name| format!("{TOP}/{name}"));
         run(Command::new("cp").arg("-R").args(files).arg(release.dir.path()));
         release.assets("dist", targets);
-        // A `gh` that downloads what is in `elsewhere`, and finds an attestation of all but what `unattested` names.
+        // This `gh` downloads the files in `to-download`. Each file has an attestation unless `unattested` lists it.
         let gh = "#!/bin/sh
             echo \"$*\" >>gh.log
             case $1 in
-              release) mv elsewhere published ;;
+              release) mv to-download published ;;
               attestation) ! grep -qxF \"$3\" unattested 2>/dev/null ;;
             esac\n";
         executable(&release.path("bin/gh"), gh.as_bytes());
@@ -52,7 +52,7 @@ impl Release {
         self.sums(folder);
     }
 
-    /// Building is not what is tested: `make dist` and `make bom` leave what is there.
+    /// Makes `make dist` and `make bom` do nothing, as these tests are not about building.
     fn already_built(&self) {
         for script in ["src/scripts/dist", "src/scripts/bom"] {
             executable(&self.path(script), b"#!/bin/sh\n");
@@ -64,14 +64,14 @@ impl Release {
         fs::write(self.path(folder).join("SHA256SUMS"), sums).unwrap();
     }
 
-    /// Adds the wheels to a folder's assets, as the workflow of that repository does.
+    /// Adds the wheels to a folder's assets, as the workflow of `REPOSITORY` does.
     fn wheels(&self, folder: &str) {
         let mut wheels = Command::new(self.path("src/scripts/wheels"));
         run(wheels.args([self.path(folder), self.path(folder)]).env("GITHUB_REPOSITORY", REPOSITORY));
         self.sums(folder);
     }
 
-    /// Runs make as a workflow of that repository does; empty: as a person does.
+    /// Runs make as a workflow of this repository does. If the name is empty, as a person does.
     pub fn make_as(&self, repository: &str, target: &str) -> Output {
         let mut make = Command::new("make");
         let path = format!("{}:{}", self.path("bin").display(), std::env::var("PATH").unwrap());
@@ -90,7 +90,7 @@ impl Release {
         fs::read_to_string(self.path("action.yml")).unwrap()
     }
 
-    /// The sum that action.yml has for a target.
+    /// The pinned sum of a target in action.yml.
     pub fn pin(&self, target: &str) -> String {
         let action = self.action_yml();
         let line = action.lines().find(|line| line.contains(&format!("target={target} "))).unwrap();
@@ -102,8 +102,8 @@ impl Release {
         let before = self.action_yml();
         let output = self.make("pin");
         assert!(!output.status.success());
-        let said = String::from_utf8_lossy(&output.stderr);
-        assert!(said.contains(why), "{said}");
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        assert!(stderr.contains(why), "{stderr}");
         assert_eq!(self.action_yml(), before);
     }
 }
@@ -131,7 +131,7 @@ fn pin_writes_version_repository_and_every_sum_and_nothing_else() {
         words.collect::<String>().replace("version=12.34.56-rc.7", &format!("version={VERSION}"))
     };
     assert_eq!(unpinned(&after), unpinned(&before));
-    // Again: the same.
+    // A second run changes nothing.
     assert!(release.make("pin").status.success());
     assert_eq!(release.action_yml(), after);
 }
@@ -142,10 +142,10 @@ fn pin_keeps_the_repository_that_is_pinned_unless_a_workflow_names_one() {
     for odd in ["", "a b/c", "a/b;c", "a|b"] {
         let before = release.action_yml();
         let output = release.make_as(odd, "pin");
-        let said = String::from_utf8_lossy(&output.stderr);
+        let stderr = String::from_utf8_lossy(&output.stderr);
         assert!(
-            !output.status.success() && said.contains("nor GITHUB_REPOSITORY names an OWNER/REPO"),
-            "{odd}: {said}"
+            !output.status.success() && stderr.contains("nor GITHUB_REPOSITORY names an OWNER/REPO"),
+            "{odd}: {stderr}"
         );
         assert_eq!(release.action_yml(), before);
     }
@@ -211,8 +211,8 @@ fn verify_compares_what_was_published_pinned_and_built() {
         let output = release.make("verify");
         (output.status.success(), String::from_utf8(output.stderr).unwrap())
     };
-    let (done, said) = verify();
-    assert!(!done && said.contains("action.yml names no repository"), "{said}");
+    let (done, stderr) = verify();
+    assert!(!done && stderr.contains("action.yml names no repository"), "{stderr}");
 
     let pin = |folder: &str| {
         let mut pin = Command::new(release.path("src/scripts/pin"));
@@ -220,22 +220,22 @@ fn verify_compares_what_was_published_pinned_and_built() {
     };
     release.assets("others", &TARGETS[1..]);
     pin("others");
-    let (done, said) = verify();
-    assert!(!done && said.contains("action.yml pins something else"), "{said}");
+    let (done, stderr) = verify();
+    assert!(!done && stderr.contains("action.yml pins something else"), "{stderr}");
 
     assert!(pin("published").contains("x86_64"));
     assert!(verify().0);
     assert!(release.make_as("a/fork", "verify").status.success(), "in a workflow of another repository, too");
 
     fs::write(release.path("dist/token-mint-x86_64-unknown-linux-musl"), "other bytes").unwrap();
-    let (done, said) = verify();
-    assert!(!done && said.contains("is not what was published"), "{said}");
+    let (done, stderr) = verify();
+    assert!(!done && stderr.contains("is not what was published"), "{stderr}");
 
     release.assets("dist", &["x86_64-unknown-linux-musl"]);
     assert!(verify().0);
     fs::write(release.path("published/token-mint-x86_64-apple-darwin"), "changed later").unwrap();
-    let (done, said) = verify();
-    assert!(!done && said.contains("have other sums"), "{said}");
+    let (done, stderr) = verify();
+    assert!(!done && stderr.contains("have other sums"), "{stderr}");
 }
 
 #[test]
@@ -252,17 +252,17 @@ fn verify_takes_only_wheels_that_hold_what_was_published() {
         run(Command::new("sh").args(["-ec", &change]).current_dir(&release.dir));
         release.sums("published");
         let output = release.make("verify");
-        let said = String::from_utf8_lossy(&output.stderr);
+        let stderr = String::from_utf8_lossy(&output.stderr);
         let as_published = change.ends_with("true");
         assert_eq!(output.status.success(), as_published, "{change}: {output:?}");
         assert!(
-            as_published || said.contains("is not what src/scripts/wheels makes of the executables"),
-            "{change}: {said}"
+            as_published || stderr.contains("is not what src/scripts/wheels makes of the executables"),
+            "{change}: {stderr}"
         );
     }
 }
 
-/// A published release, pinned, and built here once more.
+/// A release that is published and pinned, and whose assets have been built here, too.
 fn published() -> Release {
     let release = Release::of(&TARGETS);
     release.already_built();
@@ -275,28 +275,28 @@ fn published() -> Release {
 #[test]
 fn verify_downloads_the_release_that_is_pinned() {
     let release = published();
-    fs::rename(release.path("published"), release.path("elsewhere")).unwrap();
+    fs::rename(release.path("published"), release.path("to-download")).unwrap();
     assert!(release.make("verify").status.success());
-    let said = fs::read_to_string(release.path("gh.log")).unwrap();
+    let gh_log = fs::read_to_string(release.path("gh.log")).unwrap();
     let first = format!("release download v{VERSION} --repo {REPOSITORY} --dir published");
-    assert_eq!(said.lines().next().unwrap(), first);
+    assert_eq!(gh_log.lines().next().unwrap(), first);
 }
 
 #[test]
 fn verify_needs_the_release_workflows_attestation_of_each_file() {
     let release = published();
     assert!(release.make("verify").status.success());
-    let said = fs::read_to_string(release.path("gh.log")).unwrap();
+    let gh_log = fs::read_to_string(release.path("gh.log")).unwrap();
     let files = TARGETS.len() * 2 + 2;
-    assert_eq!(said.lines().count(), files, "{said}");
+    assert_eq!(gh_log.lines().count(), files, "{gh_log}");
     let by =
         format!("--repo {REPOSITORY} --source-ref refs/heads/main --signer-workflow {REPOSITORY}/.github/workflows/");
-    assert_eq!(said.matches(&format!("{by}release.yml\n")).count(), files, "{said}");
+    assert_eq!(gh_log.matches(&format!("{by}release.yml\n")).count(), files, "{gh_log}");
     for file in ["token-mint-x86_64-pc-windows-msvc", "LICENSES.txt"] {
         fs::write(release.path("unattested"), format!("published/{file}\n")).unwrap();
         let output = release.make("verify");
-        let said = String::from_utf8_lossy(&output.stderr);
-        assert!(!output.status.success() && said.contains(&format!("that it made {file}")), "{said}");
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        assert!(!output.status.success() && stderr.contains(&format!("that it made {file}")), "{stderr}");
     }
 }
 
@@ -306,16 +306,16 @@ fn verify_compares_the_lists_of_what_is_compiled_in() {
         let release = published();
         fs::write(release.path("dist").join(list), "another").unwrap();
         let output = release.make("verify");
-        let said = String::from_utf8_lossy(&output.stderr);
-        assert!(!output.status.success() && said.contains("is not what was published"), "{said}");
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        assert!(!output.status.success() && stderr.contains("is not what was published"), "{stderr}");
     }
 }
 
-/// A release that can be published: a clone with a bare repository as its origin, and a `gh` that writes down what it
-/// is asked, and what the origin has by then.
+/// A release that can be published. Its origin is a bare repository. Its `gh` records its arguments, and the number of
+/// tags that the origin has then.
 fn publishable(targets: &[&str]) -> Release {
     let release = Release::of(targets);
-    // Like gh, it refuses a tag that is there, but not pushed; and it finds no release.
+    // `release create` fails if the tag exists locally, as gh's does. `release view` finds no release.
     let gh = "#!/bin/sh
         { echo \"$*\"; git ls-remote --refs origin 'refs/tags/*' | wc -l; } >>gh.log
         case $2 in
@@ -361,15 +361,15 @@ fn release_pins_commits_tags_pushes_and_publishes() {
     assert!(output.status.success(), "{output:?}");
     let git = |args: &[&str]| run(Command::new("git").args(args).current_dir(release.path("origin.git")));
     let tag = format!("v{VERSION}");
-    // What was pushed is one commit that changes the pins alone, on main and under the tag.
+    // One commit was pushed, as main and as the tag. It changes only the pins.
     assert_eq!(git(&["rev-parse", "main"]), git(&["rev-parse", &format!("{tag}^{{commit}}")]));
     assert_eq!(git(&["rev-list", "--count", "main"]), "2\n");
     assert_eq!(git(&["diff", "--name-only", "main~", "main"]), "action.yml\n");
     assert_eq!(git(&["show", "main:action.yml"]), release.action_yml());
     assert_eq!(release.pin("x86_64-apple-darwin").len(), 64);
-    // The assets are there, unseen, before the tag is; then the release is made visible.
-    let said = fs::read_to_string(release.path("gh.log")).unwrap();
-    let lines: Vec<&str> = said.lines().map(str::trim).collect();
+    // The release is created as a draft with all assets. Then the tag is pushed, and then the release is published.
+    let gh_log = fs::read_to_string(release.path("gh.log")).unwrap();
+    let lines: Vec<&str> = gh_log.lines().map(str::trim).collect();
     let [_, "0", create, "0", edit, "1"] = lines[..] else { panic!("{lines:?}") };
     assert!(create.starts_with(&format!("release create {tag} --draft ")), "{create}");
     let others = ["SHA256SUMS", "SBOM.cdx.json", "LICENSES.txt"].map(str::to_owned);
@@ -379,17 +379,17 @@ fn release_pins_commits_tags_pushes_and_publishes() {
     assert_eq!(create.matches(".whl").count(), TARGETS.len(), "{create}");
     assert_eq!(edit, format!("release edit {tag} --draft=false"));
     assert_eq!(lines[0], format!("release view {tag}"));
-    // The notes: what has changed, the line to paste, the sums.
+    // The notes have the changes, the line for a workflow, and the sums.
     let (commit, notes) = (git(&["rev-parse", "main"]), fs::read_to_string(release.path("notes.md")).unwrap());
     let uses = format!("      - uses: {REPOSITORY}@{} # {tag}\n", commit.trim());
     assert!(notes.starts_with("\n- this one\n") && notes.contains(&uses), "{notes}");
     assert!(notes.contains(&fs::read_to_string(release.path("dist/SHA256SUMS")).unwrap()), "{notes}");
     assert!(!notes.contains("later") && !notes.contains("earlier"), "{notes}");
-    // The same version again is refused, before anything is changed.
+    // A second release of the same version is refused before anything is changed.
     let output = make_release(&release);
     assert!(!output.status.success());
     assert!(String::from_utf8_lossy(&output.stderr).contains("is there already"), "{output:?}");
-    assert_eq!(fs::read_to_string(release.path("gh.log")).unwrap(), said);
+    assert_eq!(fs::read_to_string(release.path("gh.log")).unwrap(), gh_log);
 }
 
 #[test]
@@ -409,11 +409,11 @@ fn a_release_without_its_part_of_the_changelog_is_refused() {
     let changes = fs::read_to_string(&path).unwrap();
     fs::write(path, changes.replace(" - 2027-01-02", " - not released yet")).unwrap();
     let output = make_release(&release);
-    let said = String::from_utf8_lossy(&output.stderr);
-    assert!(!output.status.success() && said.contains(&format!("no part '## [{VERSION}] - DATE'")), "{said}");
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert!(!output.status.success() && stderr.contains(&format!("no part '## [{VERSION}] - DATE'")), "{stderr}");
 }
 
-/// Somebody else has pushed to main meanwhile.
+/// Another commit was pushed to main meanwhile.
 #[test]
 fn a_release_that_can_not_be_pushed_leaves_nothing_behind() {
     let release = publishable(&TARGETS);
@@ -426,8 +426,11 @@ fn a_release_that_can_not_be_pushed_leaves_nothing_behind() {
         !output.status.success() && String::from_utf8_lossy(&output.stderr).contains("run the workflow again"),
         "{output:?}"
     );
-    let said = fs::read_to_string(release.path("gh.log")).unwrap();
-    assert!(said.contains(&format!("release delete v{VERSION} --yes")) && !said.contains("release edit"), "{said}");
+    let gh_log = fs::read_to_string(release.path("gh.log")).unwrap();
+    assert!(
+        gh_log.contains(&format!("release delete v{VERSION} --yes")) && !gh_log.contains("release edit"),
+        "{gh_log}"
+    );
     assert_eq!(run(Command::new("git").args(["tag"]).current_dir(release.path("origin.git"))), "");
 }
 

@@ -1,5 +1,5 @@
-//! The action's script by itself, started as a runner starts it, by each kind of shell: what a signal reaches, and what
-//! is left in the folder for temporary files.
+//! The action's script alone, run by each kind of shell as a runner does. These tests are about signals and about the
+//! folder for temporary files.
 
 use std::fs;
 use std::os::unix::fs::symlink;
@@ -14,14 +14,14 @@ use rustix::process::{Pid, Signal, kill_process};
 use crate::harness::{NO_SIGNAL_IGNORED, ScriptedServer, spawned, wait_until};
 use crate::job::{TARGET, VERSION, executable, pinned, run};
 
-/// How runners start a script: GitHub's for `shell: sh`, for `shell: bash`, and the first where sh is busybox's, which
-/// macOS lacks.
+/// How runners start a script: GitHub's for `shell: sh` and for `shell: bash`, and one whose sh is busybox's. macOS has
+/// no busybox.
 const SHELLS: &[&[&str]] = if cfg!(target_os = "macos") { &[DASH, BASH] } else { &[DASH, BASH, BUSYBOX] };
 const DASH: &[&str] = &["dash", "-e"];
 const BASH: &[&str] = &["bash", "--noprofile", "--norc", "-e", "-o", "pipefail"];
 const BUSYBOX: &[&str] = &["busybox", "sh", "-e"];
 
-/// The script, in a job whose tool cache has token-mint, with a server that is endpoint and index.
+/// The script in a job whose tool cache has token-mint. One server is both GitHub's endpoint and the index.
 struct Script {
     dir: tempfile::TempDir,
     shell: &'static [&'static str],
@@ -51,12 +51,12 @@ impl Script {
         self.dir.path().join("temp")
     }
 
-    /// What is in the folder for temporary files.
-    fn left(&self) -> Vec<PathBuf> {
+    /// The content of the folder for temporary files.
+    fn temporary_files(&self) -> Vec<PathBuf> {
         fs::read_dir(self.temp()).unwrap().map(|entry| entry.unwrap().path()).collect()
     }
 
-    /// A `PATH` that has the same shell as `sh`.
+    /// A `PATH` on which `sh` is the shell of this script.
     fn path_with_sh(&self) -> String {
         let folder = self.dir.path().join("bin");
         fs::create_dir(&folder).unwrap();
@@ -65,7 +65,7 @@ impl Script {
         format!("{}:{}", folder.display(), std::env::var("PATH").unwrap())
     }
 
-    /// Starts it with these inputs in place of the defaults.
+    /// Starts the script. These inputs replace the defaults.
     fn start(&self, inputs: &[(&str, &str)]) -> Child {
         let url = self.server.url();
         let mut command = Command::new(NO_SIGNAL_IGNORED[0]);
@@ -85,15 +85,15 @@ impl Script {
         spawned(command.envs(inputs.iter().copied()))
     }
 
-    /// The same, up to the first request that token-mint sends.
-    fn start_and_hang(&self, inputs: &[(&str, &str)]) -> Child {
+    /// Starts the script, and waits until token-mint has sent its first request.
+    fn start_until_request(&self, inputs: &[(&str, &str)]) -> Child {
         let before = self.server.requests().len();
         let child = self.start(inputs);
         wait_until(|| self.server.requests().len() > before);
         child
     }
 
-    /// Runs token-mint to an early end: this is no index. Returns the process's number.
+    /// Runs the script to its end, which is early as the index is invalid. Returns the process ID.
     fn run_to_the_end(&self) -> u32 {
         let mut child = self.start(&[("TOKEN_MINT_INDEX", "nonsense")]);
         assert_eq!(ended(&mut child).code(), Some(2), "{:?}", self.shell);
@@ -101,10 +101,10 @@ impl Script {
     }
 }
 
-/// Windows's shells change what looks like a path, in arguments and in variables, for a program that is not one of
-/// theirs; and they split such a program's arguments at line breaks.
+/// On Windows, shells change arguments and variables that look like paths, if the program is not one of their own. They
+/// also split the arguments of such a program at line breaks.
 #[test]
-fn what_is_to_be_run_arrives_as_it_is_and_is_no_argument() {
+fn the_commands_of_run_arrive_unchanged_and_are_no_argument() {
     let lines = "/bin/echo one
 echo \"it's\" 'a \"quote\"' $((1 + 1)) \\
   continued
@@ -140,7 +140,7 @@ fn ended(child: &mut Child) -> ExitStatus {
     child.wait().unwrap()
 }
 
-/// A runner that cancels a job sends its signals to the step's first process, and to no other.
+/// To cancel a job, a runner sends signals to the first process of the step alone.
 #[test]
 fn a_cancelled_jobs_signal_reaches_token_mint_whatever_it_does() {
     let inputs: [&[(&str, &str)]; 5] = [
@@ -154,32 +154,32 @@ fn a_cancelled_jobs_signal_reaches_token_mint_whatever_it_does() {
         for inputs in inputs {
             for (signal, number) in [(Signal::INT, 2), (Signal::TERM, 15)] {
                 let script = Script::that_hangs(shell);
-                let mut child = script.start_and_hang(inputs);
+                let mut child = script.start_until_request(inputs);
                 kill_process(Pid::from_child(&child), signal).unwrap();
                 let status = ended(&mut child);
-                let by_signal = status.signal() == Some(number) || status.code() == Some(128 + number);
-                assert!(by_signal, "{shell:?}, {inputs:?}: {status}");
+                let ended_by_signal = status.signal() == Some(number) || status.code() == Some(128 + number);
+                assert!(ended_by_signal, "{shell:?}, {inputs:?}: {status}");
             }
         }
     }
 }
 
 #[test]
-fn what_an_earlier_process_left_is_removed_and_a_running_ones_copy_stays() {
+fn copies_of_ended_processes_are_removed_and_those_of_running_ones_stay() {
     for &shell in SHELLS {
         let script = Script::that_hangs(shell);
         script.run_to_the_end();
-        let first = script.left();
+        let first = script.temporary_files();
         assert_eq!(first.len(), 1, "{shell:?}: {first:?}");
-        let mut running = script.start_and_hang(&[]);
-        let second = script.left();
+        let mut running = script.start_until_request(&[]);
+        let second = script.temporary_files();
         assert!(second.len() == 1 && second != first, "{shell:?}: {second:?}");
         script.run_to_the_end();
-        assert!(second[0].join("token-mint.exe").exists(), "{shell:?}: in use by a process that runs");
+        assert!(second[0].join("token-mint.exe").exists(), "{shell:?}: a running process uses it");
         running.kill().unwrap();
         ended(&mut running);
         script.run_to_the_end();
-        assert_eq!(script.left().len(), 1, "{shell:?}: its own alone");
+        assert_eq!(script.temporary_files().len(), 1, "{shell:?}: only its own copy is left");
     }
 }
 
@@ -196,6 +196,11 @@ fn a_link_that_looks_like_an_earlier_copy_is_not_followed() {
         fs::write(script.temp().join("another file"), "").unwrap();
         script.run_to_the_end();
         assert!(precious.join("token-mint.exe").exists(), "{shell:?}");
-        assert_eq!(script.left().len(), 2, "{shell:?}: its own and that file, {:?}", script.left());
+        assert_eq!(
+            script.temporary_files().len(),
+            2,
+            "{shell:?}: only its own copy and that file are left, {:?}",
+            script.temporary_files()
+        );
     }
 }

@@ -1,4 +1,4 @@
-//! Copies that are there already: used without a download when their sum is the pinned one, and only then.
+//! Copies of the executable on the machine: they are used without a download if they have the pinned sum.
 
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
@@ -9,7 +9,7 @@ use crate::job::{Job, executable, pinned, run};
 /// A script that mints nothing and shows that it ran.
 const IMPOSTOR: &[u8] = b"#!/bin/sh\necho pwned\n";
 
-/// The tool cache holds the asset.
+/// The tool cache has the asset.
 #[track_caller]
 fn assert_kept(job: &Job) {
     assert!(fs::read(job.cached()).unwrap() == fs::read(pinned().asset()).unwrap());
@@ -26,10 +26,10 @@ fn a_download_is_kept_for_the_next_job() {
 }
 
 #[test]
-fn a_poisoned_tool_cache_is_neither_run_nor_kept() {
-    for poison in [IMPOSTOR.to_vec(), pinned().flipped(), vec![]] {
+fn a_wrong_file_in_the_tool_cache_is_replaced_and_not_run() {
+    for wrong in [IMPOSTOR.to_vec(), pinned().flipped(), vec![]] {
         let job = Job::new();
-        executable(&job.cached(), &poison);
+        executable(&job.cached(), &wrong);
         let outcome = job.assert_mints();
         assert!(!outcome.log.contains("pwned"), "{outcome}");
         assert_eq!(job.downloads().len(), 1, "{outcome}");
@@ -37,9 +37,9 @@ fn a_poisoned_tool_cache_is_neither_run_nor_kept() {
     }
 }
 
-/// A copy is hashed only once it is copied: the file that the sum program reads shows how much that was.
+/// The action copies a file and then computes its sum. The size of the input of `sha256sum` shows how much it copied.
 #[test]
-fn what_is_far_too_large_is_not_copied_to_its_end() {
+fn a_file_that_is_far_too_large_is_not_copied_to_its_end() {
     let job = Job::new();
     let log = job.dir.path().join("sizes");
     let bin = job.dir.path().join("bin");
@@ -64,7 +64,7 @@ fn a_tool_cache_that_can_not_be_written_or_is_no_folder_does_not_matter() {
     fs::write(job.dir.path().join("tools"), "a file").unwrap();
     job.assert_mints();
     let job = Job::new();
-    fs::create_dir_all(job.cached()).unwrap(); // a folder where the executable should be
+    fs::create_dir_all(job.cached()).unwrap(); // a folder in place of the executable
     job.assert_mints();
 }
 
@@ -77,9 +77,9 @@ fn a_copy_on_path_is_used_without_a_download() {
     assert!(outcome.log.contains(&format!("{} has the pinned SHA-256", bin.join("token-mint").display())), "{outcome}");
 }
 
-/// The tool cache comes first; a copy there that no one may overwrite must not keep the one on PATH from being used.
+/// The action looks in the tool cache first. It can't replace the copy there, but has to use the one on PATH.
 #[test]
-fn a_read_only_copy_that_is_wrong_does_not_hide_a_right_one() {
+fn a_wrong_read_only_copy_does_not_hide_a_right_one() {
     let job = Job::new();
     executable(&job.cached(), IMPOSTOR);
     fs::set_permissions(job.cached(), fs::Permissions::from_mode(0o555)).unwrap();
@@ -88,30 +88,30 @@ fn a_read_only_copy_that_is_wrong_does_not_hide_a_right_one() {
     on_path(job, &bin).assert_mints();
 }
 
-/// A job that would have to do without a download.
+/// A job with this folder on PATH, in which a download would fail.
 fn on_path(job: Job, bin: &Path) -> Job {
     let path = format!("{}:{}", bin.display(), std::env::var("PATH").unwrap());
-    job.path(path.as_ref()).env("TOKEN_MINT_RELEASES", crate::harness::NOWHERE)
+    job.path(path.as_ref()).env("TOKEN_MINT_RELEASES", crate::harness::UNREACHABLE_URL)
 }
 
 #[test]
 fn another_token_mint_on_path_is_never_run() {
     let other = Job::new();
-    let elsewhere = other.dir.path().join("script");
-    executable(&elsewhere, IMPOSTOR);
-    for poison in [IMPOSTOR.to_vec(), pinned().flipped()] {
+    let script = other.dir.path().join("script");
+    executable(&script, IMPOSTOR);
+    for wrong in [IMPOSTOR.to_vec(), pinned().flipped()] {
         let job = Job::new();
         let bin = job.dir.path().join("bin");
-        executable(&bin.join("token-mint"), &poison);
+        executable(&bin.join("token-mint"), &wrong);
         let path = format!("{}:{}", bin.display(), std::env::var("PATH").unwrap());
         let job = job.path(path.as_ref());
         let outcome = job.assert_mints();
         assert!(!outcome.log.contains("pwned"), "{outcome}");
         assert_eq!(job.downloads().len(), 1, "{outcome}");
-        // Nor through a link.
+        // It is not run through a link either.
         fs::remove_file(bin.join("token-mint")).unwrap();
         fs::remove_file(job.cached()).unwrap();
-        symlink(&elsewhere, bin.join("token-mint")).unwrap();
+        symlink(&script, bin.join("token-mint")).unwrap();
         let outcome = job.assert_mints();
         assert!(!outcome.log.contains("pwned"), "{outcome}");
     }

@@ -1,4 +1,4 @@
-//! `with: {run: …}`: a whole release in one step; and `with: {burn: …}` for a step that comes last.
+//! The inputs `run`, for a whole release in one step, `burn`, for a last step, and `command`.
 
 use std::fs;
 use std::process::Command;
@@ -6,7 +6,7 @@ use std::process::Command;
 use crate::job::{ACTION, Job, Outcome, busybox, run, workflow};
 use crate::stand_in::Setup;
 
-/// A job that runs these commands, one a line.
+/// A job with these commands as the input `run`, each on its own line.
 fn running(job: Job, commands: &[&str]) -> Job {
     let with = format!("index: {}\n          run: |", job.servers.index.url("/legacy/"));
     let with = commands.iter().fold(with, |with, command| format!("{with}\n            {command}"));
@@ -14,7 +14,7 @@ fn running(job: Job, commands: &[&str]) -> Job {
 }
 
 #[test]
-fn commands_run_with_the_token_which_is_revoked_after_them_and_is_no_output() {
+fn commands_get_the_token_which_is_revoked_after_them_and_is_no_output() {
     let job = Job::new();
     let seen = job.dir.path().join("uploaded");
     let save = format!(
@@ -28,35 +28,35 @@ fn commands_run_with_the_token_which_is_revoked_after_them_and_is_no_output() {
     let token = &job.servers.api_tokens()[0];
     let upload_url = job.servers.index.url("/legacy/");
     assert_eq!(fs::read_to_string(seen).unwrap(), format!("{token} {upload_url} "));
-    assert_eq!(&job.servers.burned()[0].0, token);
+    assert_eq!(&job.servers.revoked()[0].0, token);
     assert_eq!(job.servers.requests().last().unwrap(), "POST /_/oidc/burn-token");
     assert!(outcome.log.contains("its a 2"), "{outcome}");
 }
 
 #[test]
-fn a_command_that_fails_ends_the_step_and_the_token() {
+fn a_command_that_fails_ends_the_step_and_has_the_token_revoked() {
     let job = Job::new();
     let marker = job.dir.path().join("went on");
     let job = running(job, &["false", &format!("touch '{}'", marker.display())]);
     let outcome = job.run();
     assert!(!outcome.green && outcome.outcome == "failure", "{outcome}");
     assert!(!marker.exists(), "{outcome}");
-    assert_eq!(job.servers.burned().len(), 1);
+    assert_eq!(job.servers.revoked().len(), 1);
 }
 
 #[test]
-fn commands_run_where_there_is_only_busybox() {
+fn busybox_is_enough_to_run_commands() {
     let job = running(Job::new(), &["test -n \"$TWINE_PASSWORD\" && echo uploaded"]);
     let path = busybox(job.dir.path().join("bin"), &[]);
     let job = job.path(&path);
     let outcome = job.run();
     assert!(outcome.green && outcome.log.contains("uploaded"), "{outcome}");
-    assert_eq!(job.servers.burned().len(), 1);
+    assert_eq!(job.servers.revoked().len(), 1);
 }
 
-/// A runner that cancels a job sends its signals to the step's first process: that has to be token-mint by now.
+/// To cancel a job, a runner sends signals to the first process of the step. That has to be token-mint.
 #[test]
-fn no_shell_stands_between_the_runner_and_token_mint() {
+fn token_mint_replaces_the_shell_that_the_runner_has_started() {
     let parent_of = |pid: &str| format!("$(sed -n 's/^PPid:[[:blank:]]*//p' /proc/{pid}/status)");
     let show = format!("echo \"started by $(cat /proc/{}/comm)\"", parent_of("$PPID"));
     let job = running(Job::new(), &[&show]);
@@ -67,9 +67,9 @@ fn no_shell_stands_between_the_runner_and_token_mint() {
     );
 }
 
-/// The download is bounded, what is uploaded is not.
+/// The action limits the size of files during its download.
 #[test]
-fn a_commands_files_may_be_as_large_as_before() {
+fn the_limit_of_the_download_does_not_hold_for_commands() {
     let job = Job::new();
     let seen = job.dir.path().join("limit");
     let job = running(job, &[&format!("ulimit -f >'{}'", seen.display())]);
@@ -78,7 +78,7 @@ fn a_commands_files_may_be_as_large_as_before() {
     assert_eq!(fs::read_to_string(seen).unwrap(), run(Command::new("sh").args(["-c", "ulimit -f"])));
 }
 
-/// These inputs, as YAML, and the index.
+/// A job with the index and these inputs, as YAML.
 fn with_inputs(inputs: &[&str]) -> Job {
     let job = Job::new();
     let index = format!("index: {}", job.servers.index.url("/"));
@@ -86,7 +86,7 @@ fn with_inputs(inputs: &[&str]) -> Job {
 }
 
 #[test]
-fn a_step_does_not_upload_nothing_and_stay_green() {
+fn inputs_of_different_kinds_of_steps_can_not_be_combined() {
     for inputs in [
         ["run: echo ran away", "burn: pypi-x"],
         ["run: echo ran away", "burn: ''"],
@@ -114,26 +114,26 @@ fn a_release_can_be_rehearsed() {
     let outcome = job.run();
     assert!(outcome.green && outcome.log.contains("a release from it would work"), "{outcome}");
     assert_eq!([&*outcome.outcome, &outcome.api_token, &outcome.expires], ["success", "", ""], "{outcome}");
-    assert_eq!((job.servers.api_tokens().len(), job.servers.burned().len()), (1, 1), "{outcome}");
+    assert_eq!((job.servers.api_tokens().len(), job.servers.revoked().len()), (1, 1), "{outcome}");
 }
 
 #[test]
-fn a_job_can_show_what_to_enter_in_the_form() {
+fn a_job_can_show_its_claims() {
     let job = with_inputs(&["command: claims"]);
     let outcome = job.run();
     assert!(outcome.green && outcome.log.contains("Workflow name "), "{outcome}");
     assert_eq!(job.servers.api_tokens(), Vec::<String>::new(), "{outcome}");
 }
 
-/// A refused job runs nothing, and says why.
 #[test]
 fn the_command_does_not_run_without_a_token() {
     let job = Job::of(Setup { publisher: None, ..Setup::default() });
     running(job, &["echo ran away"]).assert_fails(&["invalid-publisher"]);
 }
 
-/// A job that mints, if it is told to, then fails, and revokes in a last step.
-fn minting_and_burning(mint: bool) -> (Job, Outcome) {
+/// Runs a job that fails after it has minted, and revokes the token in its last step. If `mint` is false, it mints
+/// nothing.
+fn mint_and_burn(mint: bool) -> (Job, Outcome) {
     let job = Job::new();
     let index = job.servers.index.url("/legacy/");
     let workflow = workflow(&format!(
@@ -157,16 +157,16 @@ fn minting_and_burning(mint: bool) -> (Job, Outcome) {
 }
 
 #[test]
-fn a_last_step_revokes_the_token_though_the_upload_failed() {
-    let (job, outcome) = minting_and_burning(true);
+fn a_last_step_revokes_the_token_even_if_the_upload_failed() {
+    let (job, outcome) = mint_and_burn(true);
     assert!(!outcome.green, "{outcome}");
-    assert_eq!((job.servers.api_tokens().len(), job.servers.burned().len()), (1, 1), "{outcome}");
+    assert_eq!((job.servers.api_tokens().len(), job.servers.revoked().len()), (1, 1), "{outcome}");
     assert!(outcome.log.contains("has accepted the API token for revocation"), "{outcome}");
 }
 
 #[test]
 fn a_last_step_with_nothing_to_revoke_mints_nothing() {
-    let (job, outcome) = minting_and_burning(false);
+    let (job, outcome) = mint_and_burn(false);
     assert!(outcome.log.contains("there is no API token to revoke"), "{outcome}");
     assert_eq!(job.servers.requests(), Vec::<String>::new(), "{outcome}");
 }

@@ -1,4 +1,4 @@
-//! `make wheels`: what pip and uv install.
+//! `make wheels`: the wheels that pip and uv install.
 
 use std::fs;
 use std::path::PathBuf;
@@ -7,7 +7,7 @@ use std::process::Command;
 use crate::job::{REPOSITORY, TOP, VERSION, run};
 use crate::release::{Release, TARGETS, sum_of};
 
-/// Each target, and a platform whose pip has to find its wheel.
+/// Each target, and the platforms on which pip has to find its wheel.
 const PLATFORMS: [(&str, &[&str]); 5] = [
     ("aarch64-apple-darwin", &["macosx_11_0_arm64", "macosx_26_0_arm64"]),
     ("aarch64-unknown-linux-musl", &["manylinux2014_aarch64", "manylinux_2_17_aarch64", "musllinux_1_1_aarch64"]),
@@ -16,7 +16,7 @@ const PLATFORMS: [(&str, &[&str]); 5] = [
     ("x86_64-unknown-linux-musl", &["manylinux2014_x86_64", "manylinux_2_17_x86_64", "musllinux_1_1_x86_64"]),
 ];
 
-/// A release's folder with wheels, and sums of all.
+/// A release with its wheels.
 fn with_wheels() -> Release {
     let release = Release::of(&TARGETS);
     let output = release.make("wheels");
@@ -24,7 +24,7 @@ fn with_wheels() -> Release {
     release
 }
 
-/// The wheels in a folder, in order.
+/// The wheels in a folder, sorted.
 fn wheels(release: &Release, folder: &str) -> Vec<PathBuf> {
     let paths = fs::read_dir(release.path(folder)).unwrap().map(|entry| entry.unwrap().path());
     let mut wheels: Vec<PathBuf> = paths.filter(|path| path.extension().is_some_and(|end| end == "whl")).collect();
@@ -32,7 +32,7 @@ fn wheels(release: &Release, folder: &str) -> Vec<PathBuf> {
     wheels
 }
 
-/// A file in a wheel.
+/// The content of a file in a wheel.
 fn unzipped(wheel: &PathBuf, file: &str) -> Vec<u8> {
     let output = Command::new("unzip").arg("-p").arg(wheel).arg(file).output().unwrap();
     assert!(output.status.success(), "{output:?}");
@@ -101,20 +101,20 @@ fn a_wheel_says_what_cargo_toml_says_and_needs_nothing() {
             "License-Expression: Apache-2.0",
             &format!("Project-URL: Repository, {repository}"),
         ] {
-            assert!(metadata.lines().any(|said| said == line), "{line}: {metadata}");
+            assert!(metadata.lines().any(|found| found == line), "{line}: {metadata}");
         }
         assert!(!metadata.contains("Requires-Dist"), "{metadata}");
         for (name, file) in [("LICENSE", "LICENSE"), ("LICENSES.txt", "dist/LICENSES.txt")] {
-            assert!(metadata.lines().any(|said| said == format!("License-File: {name}")), "{metadata}");
+            assert!(metadata.lines().any(|found| found == format!("License-File: {name}")), "{metadata}");
             assert!(unzipped(&wheel, &format!("{info}/licenses/{name}")) == fs::read(release.path(file)).unwrap());
         }
     }
 }
 
 #[test]
-fn a_target_that_python_has_no_word_for_is_an_error() {
+fn a_target_without_a_python_platform_tag_is_an_error() {
     let release = Release::of(&["riscv64gc-unknown-freebsd"]);
     let output = release.make("wheels");
-    let said = String::from_utf8_lossy(&output.stderr);
-    assert!(!output.status.success() && said.contains("no Python platform is known for"), "{said}");
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert!(!output.status.success() && stderr.contains("no Python platform is known for"), "{stderr}");
 }

@@ -1,8 +1,8 @@
-//! `bench EXE STATIC_EXE`: EXE beside a script with curl and jq, and one in Python, against the same servers, over TLS
-//! on loopback and in a network whose round trips take time. Prints a table, and what became of the limits; ends with 1
-//! if one was missed. Draws `docs/performance.svg`. STATIC_EXE is what is weighed.
+//! `bench EXE STATIC_EXE`: compares EXE with a script of curl and jq, and with one in Python. They use the same
+//! servers, over TLS on loopback and in a network with slow round trips. It prints a table and the result of each
+//! limit, ends with 1 if a limit was missed, and draws `docs/performance.svg`. The size on disk is that of STATIC_EXE.
 //!
-//! `bench far EXE RUNS`, which it runs itself in that network, prints the medians for each round trip.
+//! `bench far EXE RUNS` prints the medians for each round trip. `bench` runs it in the slow network.
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::print_stdout, missing_docs, dead_code)]
 
@@ -22,28 +22,28 @@ use network::{NEAR, Relay};
 use stand_in::tls::FAR;
 use stand_in::{Setup, StandIn};
 
-/// The most that token-mint may need.
+/// The limits of token-mint.
 const LOOPBACK_WALL: f64 = 0.12; // of the script's wall time
 const LOOPBACK_CPU: f64 = 0.06; // of the script's processor time
 const FAR_WALL: f64 = 0.80; // of the script's wall time
-const FAR_WAITING: f64 = 0.90; // of what two connections wait for, one after the other
+const FAR_WAITING: f64 = 0.90; // of the time that two successive connections wait
 const PEAK_MB: f64 = 3.0;
 const DISK_MB: f64 = 2.2;
 
-/// How far beyond its limit a time or a size of memory has to be to fail the bench, as machines are noisy.
+/// The bench fails if a time or an amount of memory exceeds its limit by this factor, as machines are noisy.
 const NOISE: f64 = 1.5;
 
 /// The round trips of the slow network, in milliseconds, and the one that the limits are for.
 const ROUND_TRIPS: [u64; 5] = [10, 20, 40, 80, 160];
 const FAR_MS: u64 = 40;
 
-/// The round trips of two connections, one after the other: TCP, TLS 1.3, request and reply.
+/// The number of round trips of two successive connections: TCP, TLS 1.3, request and reply.
 const SEQUENTIAL: f64 = 2.0 * 3.0;
 
 const WARM_UPS: usize = 3;
 const LEAST_RUNS: usize = 20;
 
-/// A figure that can't be had.
+/// A figure that could not be measured.
 const UNKNOWN: f64 = f64::NAN;
 
 /// The exit status of a Rust program that panicked.
@@ -68,7 +68,7 @@ struct Contestant {
     command: Vec<String>,
 }
 
-/// What one run took.
+/// The figures of one run.
 #[derive(Clone, Copy)]
 struct Run {
     wall_ms: f64,
@@ -85,7 +85,7 @@ struct Bench {
 }
 
 impl Bench {
-    /// The servers, and who is on this machine: token-mint, the script, and perhaps Python.
+    /// Starts the servers, and lists the contestants: token-mint, the script, and Python if this machine has it.
     fn start(exe: &str, address: Ipv4Addr) -> Bench {
         let servers = StandIn::start(Setup { tls: true, address, ..Setup::default() });
         let folder = tempfile::tempdir().unwrap();
@@ -94,19 +94,19 @@ impl Bench {
             Contestant { name: "token-mint", command: vec![exe.to_owned()] },
             Contestant { name: "curl and jq", command: vec![found("bash"), "-e".to_owned(), file("curl-and-jq.sh")] },
         ];
-        // Its true name: what is on PATH may be a script that looks for it.
-        if let Ok(python) = said("python3", &["-c", "import sys; print(sys.executable)"]) {
+        // The `python3` on PATH may be a script that searches for the executable.
+        if let Ok(python) = first_line_of("python3", &["-c", "import sys; print(sys.executable)"]) {
             contestants.push(Contestant { name: "Python", command: vec![python, file("python.py")] });
         }
         Bench { servers, folder, contestants }
     }
 
-    /// Runs a command in a step of the job. A run that minted nothing, or handed nothing over, is no measurement.
+    /// Runs a command in a step of the job. It has to mint an API token, mask it and hand it over.
     fn run(&self, command: &[String]) -> Run {
         let (ca, step_output) = (self.folder.path().join("ca.pem"), self.folder.path().join("step-output"));
         fs::write(&step_output, "").unwrap();
         let connections = || self.servers.github.connections() + self.servers.index.connections();
-        // In the slow network, the way to a server is not through the address that it listens on.
+        // In the slow network, clients reach a server by another address than the one that it listens on.
         let far = |url: String| url.replace(&NEAR.to_string(), FAR);
         let before = (connections(), self.servers.requests().len(), self.servers.api_tokens().len());
         let output = Command::new(measure())
@@ -140,14 +140,14 @@ impl Bench {
         }
     }
 
-    /// The runs of each contestant. They take turns, so that whatever else the machine does hits all of them.
+    /// The runs of each contestant. They take turns, so other load on the machine affects all of them.
     fn rounds(&self, warm_ups: usize, runs: usize) -> Vec<Vec<Run>> {
         let round = |_| self.contestants.iter().map(|contestant| self.run(&contestant.command)).collect();
         let rounds: Vec<Vec<Run>> = (0..warm_ups + runs).map(round).collect();
         (0..self.contestants.len()).map(|which| rounds[warm_ups..].iter().map(|round| round[which]).collect()).collect()
     }
 
-    /// How many processes a command takes, from one more run, which is traced.
+    /// The number of processes of a command, from one more run under strace.
     fn processes(&self, command: &[String]) -> f64 {
         let trace = self.folder.path().join("trace");
         let strace = "strace -f -qq -e signal=none -e trace=fork,vfork,clone,clone3 -o".split(' ');
@@ -155,9 +155,9 @@ impl Bench {
         self.run(&[&strace, command].concat());
         let trace = fs::read_to_string(trace).unwrap();
         if trace.contains("clone3(0x") {
-            return UNKNOWN; // a process or a thread: only root may look into a program that hides its memory
+            return UNKNOWN; // a process or a thread: only root may read the memory of a program that is not dumpable
         }
-        // `PID CALL(…`; where another process came in between, the rest of it is a line of its own.
+        // A line is `PID CALL(…`. If another process interrupts it, the rest of the call is on another line.
         let forks = trace.lines().filter(|line| !line.contains("CLONE_THREAD") && !line.contains(" resumed>"));
         1.0 + forks.count() as f64
     }
@@ -171,7 +171,7 @@ fn compare(exe: &str, static_exe: &str) -> ExitCode {
     let cpu = medians(&measured, |run| run.cpu_ms);
     let memory = medians(&measured, |run| run.memory_mb);
     let connections = medians(&measured, |run| run.connections);
-    let strace = said("strace", &["-qq", "-o", "/dev/null", "true"]);
+    let strace = first_line_of("strace", &["-qq", "-o", "/dev/null", "true"]);
     let count = |contestant: &Contestant| strace.as_ref().map_or(UNKNOWN, |_| bench.processes(&contestant.command));
     let processes: Vec<f64> = bench.contestants.iter().map(count).collect();
     let script_files: BTreeSet<PathBuf> = ["bash", "curl", "jq"].iter().flat_map(|name| loaded(&found(name))).collect();
@@ -254,7 +254,7 @@ struct Point {
     wall_ms: Vec<f64>,
 }
 
-/// What comes of longer round trips, or why they can't be had: they take a network of one's own, and a TUN device.
+/// The results in the slow network, or why there is none: it takes a network namespace and a TUN device.
 fn far(exe: &str, runs: usize) -> Result<Vec<Point>, String> {
     let output = network::run(&["far", exe, &runs.to_string()]).map_err(|error| format!("unshare: {error}"))?;
     let log = String::from_utf8_lossy(&output.stderr);
@@ -275,7 +275,7 @@ fn measure_far(exe: &str, runs: usize) -> ExitCode {
     let bench = Bench::start(exe, NEAR);
     for round_trip in ROUND_TRIPS {
         relay.set(Duration::from_millis(round_trip));
-        // The others are only drawn, and take long.
+        // The other round trips are only for the drawing, and take long.
         let runs = if round_trip == FAR_MS { runs } else { runs / 2 };
         let wall = medians(&bench.rounds(1, runs), |run| run.wall_ms);
         let wall: Vec<String> = wall.iter().map(f64::to_string).collect();
@@ -284,7 +284,7 @@ fn measure_far(exe: &str, runs: usize) -> ExitCode {
     ExitCode::SUCCESS
 }
 
-/// A row of the table; the ratio of the first two figures is its third.
+/// A row of the table. The third figure is the ratio of the first two.
 fn row(what: &str, values: &[f64], unit: &str) -> String {
     let digits = usize::from(!unit.is_empty());
     let cell = |value: &f64| if value.is_nan() { " – |".to_owned() } else { format!(" {value:.digits$}{unit} |") };
@@ -302,30 +302,30 @@ fn medians(measured: &[Vec<Run>], of: fn(&Run) -> f64) -> Vec<f64> {
     measured.iter().map(median).collect()
 }
 
-/// The peak memory that is measured of a program that needs next to none.
+/// The measured peak memory of `true`, which needs almost none.
 fn launcher_mb() -> f64 {
-    let figures = said(&measure(), &["true"]).unwrap();
+    let figures = first_line_of(&measure(), &["true"]).unwrap();
     figures.split_whitespace().nth(2).unwrap().parse().unwrap()
 }
 
-/// The first line that a program prints, or why it failed.
-fn said(program: &str, args: &[&str]) -> Result<String, String> {
+/// The first line of a program's stdout. If it fails, the first line of its stderr.
+fn first_line_of(program: &str, args: &[&str]) -> Result<String, String> {
     let output = Command::new(program).args(args).output().map_err(|error| format!("{program}: {error}"))?;
     let first_line = |text: &[u8]| String::from_utf8_lossy(text).lines().next().unwrap_or_default().to_owned();
     if output.status.success() { Ok(first_line(&output.stdout)) } else { Err(first_line(&output.stderr)) }
 }
 
-/// Where a program is.
+/// The path of a program.
 fn found(program: &str) -> String {
-    said("sh", &["-c", "command -v \"$0\"", program]).unwrap_or_else(|_| panic!("{program} is missing"))
+    first_line_of("sh", &["-c", "command -v \"$0\"", program]).unwrap_or_else(|_| panic!("{program} is missing"))
 }
 
-/// The program that was built beside this one, and runs commands.
+/// The path of `measure`, which is in this program's folder.
 fn measure() -> String {
     env::current_exe().unwrap().with_file_name("measure").into_os_string().into_string().unwrap()
 }
 
-/// A file beside this one's source.
+/// A file in the folder of this source file.
 fn file(name: &str) -> String {
     format!("{}/tests/bench/{name}", env!("CARGO_MANIFEST_DIR"))
 }
@@ -342,14 +342,14 @@ fn megabytes(files: &BTreeSet<PathBuf>) -> f64 {
     files.iter().map(|file| fs::metadata(file).unwrap().len() as f64).sum::<f64>() / 1e6
 }
 
-/// What the figures depend on.
+/// What the figures depend on: the processor and the versions of the programs.
 fn machine() -> String {
     let cpus = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
     let model = cpus.lines().find_map(|line| line.strip_prefix("model name")).unwrap_or("unknown processor");
     let count = std::thread::available_parallelism().unwrap();
     let programs = [("uname", "-sr"), ("curl", "--version"), ("jq", "--version"), ("python3", "--version")];
-    let versions = programs.iter().filter_map(|(program, option)| said(program, &[option]).ok());
+    let versions = programs.iter().filter_map(|(program, option)| first_line_of(program, &[option]).ok());
     let versions: Vec<String> =
-        versions.map(|said| said.split_whitespace().take(2).collect::<Vec<_>>().join(" ")).collect();
+        versions.map(|version| version.split_whitespace().take(2).collect::<Vec<_>>().join(" ")).collect();
     format!("{} of {}; {}.", count, model.trim_start_matches(['\t', ':', ' ']), versions.join("; "))
 }

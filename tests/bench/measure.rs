@@ -1,6 +1,6 @@
-//! `measure COMMAND [ARG]...`: runs COMMAND and prints the milliseconds that passed, those of processor time, and the
-//! peak memory of the largest process in MB. What COMMAND prints goes to stderr. For `bench`, which can't do this
-//! itself: a process counts the peak of the one that it was forked from as its own, so that has to be small.
+//! `measure COMMAND [ARG]...`: runs COMMAND and prints its wall time and processor time in milliseconds, and the peak
+//! memory of its largest process in MB. COMMAND's output goes to stderr. `bench` can't do this itself: the peak of a
+//! process includes that of the process that forked it, which has to be small therefore.
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::print_stdout, missing_docs)]
 

@@ -1,6 +1,6 @@
-//! A network whose round trips take time: a TUN device that sends every packet back, late. The servers listen on this
-//! side, at `NEAR`. What is sent to `FAR` comes back with source and destination swapped, so that it reaches a server
-//! as if it came from `FAR`, and so do the answers. Setting a connection up takes its time like everything else.
+//! A network with slow round trips: a TUN device returns each packet after a delay. The servers listen at `NEAR`. A
+//! packet to `FAR` comes back with source and destination swapped, so it reaches a server as if it came from `FAR`. The
+//! replies take the same way. So the set-up of a connection is slow, too.
 
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
@@ -16,9 +16,8 @@ use rustix::process::geteuid;
 
 pub const NEAR: Ipv4Addr = Ipv4Addr::new(10, 77, 0, 1);
 
-/// Runs this program with these arguments in such a network, which is theirs alone, with the TUN device as stdin. That
-/// is made in Perl, as it takes an `ioctl` (`TUNSETIFF`, with `IFF_TUN` and `IFF_NO_PI`), which Rust has no safe way to
-/// make.
+/// Runs this program with these arguments in a new network namespace, with the TUN device as stdin. Perl makes the
+/// device, as that takes an `ioctl` (`TUNSETIFF`, with `IFF_TUN` and `IFF_NO_PI`), which needs unsafe code in Rust.
 pub fn run(args: &[&str]) -> io::Result<Output> {
     let enter = format!(
         r#"my $request = pack "a16 S x22", "tun0", 0x1001;
@@ -31,15 +30,15 @@ pub fn run(args: &[&str]) -> io::Result<Output> {
     command.args(as_root).args(["--net", "perl", "-e", &enter]).arg(std::env::current_exe()?).args(args).output()
 }
 
-/// What sends packets back, in the program that `run` ran. The kernel can't delay them everywhere: `netem` is seldom
-/// there.
+/// Returns the packets, in the program that `run` started. The kernel's own delay, `netem`, is not available
+/// everywhere.
 pub struct Relay(Arc<Mutex<State>>);
 
 #[derive(Default)]
 struct State {
-    /// How long a packet takes.
+    /// The delay of a packet.
     delay: Duration,
-    /// How much longer than that each one took.
+    /// By how much each packet exceeded that delay.
     late: Vec<Duration>,
 }
 
@@ -48,25 +47,25 @@ impl Relay {
         let state = Arc::new(Mutex::new(State::default()));
         let device = || File::from(io::stdin().as_fd().try_clone_to_owned().unwrap());
         let (mut far, mut near) = (device(), device());
-        let (keep, kept) = mpsc::channel();
+        let (sender, receiver) = mpsc::channel();
         let reader = Arc::clone(&state);
         thread::spawn(move || {
-            before_all_others();
+            prioritise_this_thread();
             let mut packet = [0; 2000];
             loop {
                 let length = far.read(&mut packet).unwrap();
                 let due = Instant::now() + reader.lock().unwrap().delay;
-                // IPv4 only: the kernel looks for neighbours with IPv6 by itself.
+                // Only IPv4 packets are returned. The kernel itself sends IPv6 packets to discover neighbours.
                 if packet[0] >> 4 == 4 {
                     packet[12..20].rotate_left(4);
-                    keep.send((due, packet[..length].to_vec())).unwrap();
+                    sender.send((due, packet[..length].to_vec())).unwrap();
                 }
             }
         });
         let writer = Arc::clone(&state);
         thread::spawn(move || {
-            before_all_others();
-            for (due, packet) in kept {
+            prioritise_this_thread();
+            for (due, packet) in receiver {
                 thread::sleep(due.saturating_duration_since(Instant::now()));
                 near.write_all(&packet).unwrap();
                 writer.lock().unwrap().late.push(due.elapsed());
@@ -75,12 +74,12 @@ impl Relay {
         Relay(state)
     }
 
-    /// From now on, round trips take this long.
+    /// Sets the duration of round trips from now on.
     pub fn set(&self, round_trip: Duration) {
         *self.0.lock().unwrap() = State { delay: round_trip / 2, late: vec![] };
     }
 
-    /// How late 99 of 100 packets were at most, since then.
+    /// The 99th percentile of how late packets were since `set`.
     pub fn late(&self) -> Duration {
         let late = &mut self.0.lock().unwrap().late;
         late.sort();
@@ -88,8 +87,8 @@ impl Relay {
     }
 }
 
-/// Has this thread run as soon as it can, on a busy machine, too. Takes root; without, packets are later.
-fn before_all_others() {
+/// Gives this thread real-time priority, for a busy machine. Without root, this does nothing, and packets are later.
+fn prioritise_this_thread() {
     let thread = fs::read_link("/proc/thread-self").unwrap();
     let _ = Command::new("chrt").args(["--fifo", "--pid", "10"]).arg(thread.file_name().unwrap()).output();
 }

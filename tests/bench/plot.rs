@@ -1,4 +1,4 @@
-//! Draws wall times over round trips, as SVG that is readable on light and on dark pages.
+//! Draws wall times over round trips. The SVG is readable on light and on dark pages.
 
 use std::fmt::Write;
 
@@ -22,15 +22,14 @@ polyline { fill: none; stroke: currentColor; stroke-width: 2 } polyline.least { 
 }
 ";
 
-/// A line: its name, its style's class, and its points.
 struct Line {
     name: String,
     class: String,
     points: Vec<(f64, f64)>,
 }
 
-/// A line for each name. `points` are a round trip and each one's wall time then, in milliseconds. `sequential` is how
-/// many round trips two connections take, one after the other: a line of its own.
+/// Draws a line for each name. `points` are round trips, each with the wall time of each name, in milliseconds. Another
+/// line is for `sequential`, the number of round trips of two successive connections.
 pub fn svg(names: &[&str], points: &[(f64, Vec<f64>)], sequential: f64) -> String {
     let mut lines = vec![Line {
         name: format!("{sequential} round trips"),
@@ -42,7 +41,7 @@ pub fn svg(names: &[&str], points: &[(f64, Vec<f64>)], sequential: f64) -> Strin
         class: format!("line{which}"),
         points: points.iter().map(|(round_trip, wall_ms)| (*round_trip, wall_ms[which])).collect(),
     }));
-    // The slowest first.
+    // The slowest is the first.
     lines.sort_by(|one, other| other.points.last().unwrap().1.total_cmp(&one.points.last().unwrap().1));
 
     let widest = points.last().unwrap().0;
@@ -70,7 +69,7 @@ pub fn svg(names: &[&str], points: &[(f64, Vec<f64>)], sequential: f64) -> Strin
     for tick in &ticks {
         text(LEFT - 8.0, y(*tick) + 5.0, "ink", "end", &tick.to_string());
     }
-    // Beside the line's end, but no label on another.
+    // Each label is beside the end of its line, and below the previous label.
     let mut below = TOP - 15.0;
     for line in &lines {
         let end = line.points.last().unwrap().1;

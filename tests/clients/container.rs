@@ -1,4 +1,4 @@
-//! As a container's first process, and in a folder with nothing but busybox.
+//! What is special in a container: the program is process 1 there, and has a terminal.
 
 use std::io::{BufRead, BufReader};
 use std::os::unix::process::CommandExt;
@@ -7,12 +7,13 @@ use std::process::{Command, Stdio};
 use crate::harness::{Step, wrapped};
 use crate::stand_in::{Setup, StandIn};
 
-/// Runs its arguments in a terminal, types the first of them once they have said `ready`, and tells how they end.
+/// Types its first argument into a terminal once the other arguments, run as a command there, have printed `ready`. It
+/// prints what the terminal showed, and the command's status.
 const TERMINAL: &str = r#"
 import os, pty, signal, sys
 pid, terminal = pty.fork()
 if pid == 0:
-    signal.signal(signal.SIGINT, signal.SIG_DFL)  # the tests may run where it is ignored
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # the tests themselves may run with it ignored
     os.execvp(sys.argv[2], sys.argv[2:])
 signal.alarm(20)
 seen = b""
@@ -27,7 +28,8 @@ while True:
 print(seen.decode(), "status", os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
 "#;
 
-/// Ctrl-C reaches the command by itself; sent on, it would be a second one, which many a program takes for "at once".
+/// The terminal sends SIGINT to COMMAND, too. If token-mint passed its own on, COMMAND would get two, and many programs
+/// end at the second one without any cleanup.
 #[test]
 fn a_signal_from_the_keyboard_reaches_the_command_once() {
     let servers = StandIn::start(Setup::default());
@@ -37,26 +39,26 @@ fn a_signal_from_the_keyboard_reaches_the_command_once() {
     let seen = String::from_utf8_lossy(&output.stdout);
     assert!(seen.contains("status 3"), "{output:?}");
     assert_eq!(seen.matches("interrupted").count(), 1, "{seen}");
-    assert_eq!(servers.burned().len(), 1);
+    assert_eq!(servers.revoked().len(), 1);
 }
 
-/// As in a bare folder: the command would be stopped at its first read if it were not taken for a terminal's.
+/// If COMMAND were not made the terminal's foreground process group, the kernel would stop it at its first read.
 #[test]
-fn a_terminal_is_read_from_where_there_is_no_dev_tty_too() {
+fn the_command_reads_from_the_terminal_even_without_dev_tty() {
     let servers = StandIn::start(Setup::default());
     let script = "echo ready; read -r line; echo \"got $line\"; exit 3";
     let step = Step::of(&servers).env("PATH", "/usr/bin:/bin").args(&["--", "sh", "-c", script]);
-    let bare = "mount -t tmpfs tmpfs /dev && exec \"$0\" \"$@\"";
-    let words = ["python3", "-c", TERMINAL, "word\n", "unshare", "--mount", "sh", "-c", bare];
+    let without_dev = "mount -t tmpfs tmpfs /dev && exec \"$0\" \"$@\"";
+    let words = ["python3", "-c", TERMINAL, "word\n", "unshare", "--mount", "sh", "-c", without_dev];
     let output = wrapped(&words, &step.command()).output().unwrap();
     let seen = String::from_utf8_lossy(&output.stdout);
     assert!(seen.contains("got word") && seen.contains("status 3"), "{output:?}");
-    assert_eq!(servers.burned().len(), 1);
+    assert_eq!(servers.revoked().len(), 1);
 }
 
-/// A container's first process gets no signal that it has not asked for.
+/// The kernel passes a signal to process 1 only if it has a handler for it.
 #[test]
-fn as_first_process_it_passes_signals_on() {
+fn as_process_1_it_passes_signals_on() {
     for (signal, status) in [("TERM", 143), ("INT", 130)] {
         let servers = StandIn::start(Setup::default());
         let step =
@@ -72,6 +74,6 @@ fn as_first_process_it_passes_signals_on() {
         let kill = Command::new("kill").args([&format!("-{signal}"), first.trim()]).status().unwrap();
         assert!(kill.success());
         assert_eq!(container.wait().unwrap().code(), Some(status), "{signal}");
-        assert_eq!(servers.burned().len(), 1);
+        assert_eq!(servers.revoked().len(), 1);
     }
 }

@@ -1,7 +1,7 @@
-//! Tests with what people use it with: real upload clients, a real proxy, real shells; and where machines have to be
-//! imitated, on Google Cloud and as a container's first process.
+//! Tests with other programs: real upload clients, a real proxy, real shells. Also tests that need root: they imitate
+//! Google Cloud, containers and faults of the operating system.
 //!
-//! `make test-clients` runs them, as root on Linux (for mounts that only one process sees). They need `$CLIENTS`, the
+//! `make test-clients` runs them, as root on Linux (for mount namespaces). They need `$CLIENTS`, the
 //! folder that `.ci/install-clients` prints, and the Debian packages that `.ci/run` names.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, dead_code)]
@@ -15,10 +15,10 @@ mod addresses;
 mod container;
 #[cfg(feature = "system-roots")]
 mod google;
-mod machine;
+mod mounts;
+mod os_faults;
 #[cfg(feature = "system-roots")]
 mod other_index;
-mod places;
 #[cfg(feature = "system-roots")]
 mod proxy;
 mod shells;

@@ -1,13 +1,13 @@
-//! The token is for one index, and an option of the upload client names another: nothing is published.
+//! The token is for one index, but an option of the upload client names another one: nothing is published.
 //!
-//! PyPI and TestPyPI are on this machine, by their own names.
+//! `/etc/hosts` maps the names of PyPI and TestPyPI to this machine.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::process::Output;
 use std::sync::atomic::{AtomicU8, Ordering};
 
 use crate::harness::Step;
-use crate::machine::with_files;
+use crate::mounts::with_files;
 use crate::stand_in::tls::{PYPI_HOSTS, TESTPYPI_HOST};
 use crate::stand_in::{Setup, StandIn};
 use crate::uploads::{WHEEL, client, in_project};
@@ -16,17 +16,17 @@ const URLS: [&str; 2] = ["https://upload.pypi.org/legacy/", "https://test.pypi.o
 const PYPI: usize = 0;
 const TESTPYPI: usize = 1;
 
-/// What becomes of an upload.
+/// The result of an upload.
 #[derive(Clone, Debug, PartialEq, Eq)]
-enum Fate {
-    /// The index that the token is for has the file.
+enum UploadResult {
+    /// The index that the token is for accepted the file.
     Published,
-    /// The other index got the token, and refused it.
+    /// The other index got the token and refused it.
     RefusedByTheOther,
     /// The client sent nothing.
     NotSent,
 }
-use Fate::*;
+use UploadResult::*;
 
 /// PyPI and TestPyPI.
 struct Indexes {
@@ -36,17 +36,17 @@ struct Indexes {
 
 impl Indexes {
     fn start() -> Indexes {
-        // Servers stay until the process ends, and each of these needs port 443.
+        // A server runs until the process ends. Each needs port 443, so each gets an address of its own.
         static USED: AtomicU8 = AtomicU8::new(0);
         let addresses = [(); 2].map(|()| Ipv4Addr::new(127, 0, 10, 1 + USED.fetch_add(1, Ordering::Relaxed)));
-        let start = |of: usize| {
-            let index_at = Some(SocketAddr::from((addresses[of], 443)));
-            StandIn::start(Setup { tls: true, index_at, audience: ["pypi", "testpypi"][of], ..Setup::default() })
+        let start = |index: usize| {
+            let index_at = Some(SocketAddr::from((addresses[index], 443)));
+            StandIn::start(Setup { tls: true, index_at, audience: ["pypi", "testpypi"][index], ..Setup::default() })
         };
         Indexes { servers: [start(PYPI), start(TESTPYPI)], addresses }
     }
 
-    /// Runs a client with a token for this index, where both are known by name in each client's configuration.
+    /// Runs a client with a token for this index. The client's configuration has the names of both indexes.
     fn publish(&self, index: usize, name: &str, arguments: &[&str]) -> Output {
         let step = in_project(Step::of(&self.servers[index])).env("TOKEN_MINT_INDEX", ["pypi", "testpypi"][index]);
         let (top, home) = (step.dir.path(), step.dir.path().join("home"));
@@ -73,38 +73,38 @@ impl Indexes {
         with_files(&step.command(), &[("/etc/hosts", &hosts)]).output().unwrap()
     }
 
-    /// Fails unless this becomes of it; and be the token revoked, wherever it was.
+    /// Publishes with a token of this index, and fails unless the result is this one. The token has to be revoked.
     #[track_caller]
-    fn assert_fate(&self, index: usize, name: &str, arguments: &[&str], fate: Fate) {
+    fn assert_result(&self, index: usize, name: &str, arguments: &[&str], result: UploadResult) {
         let [minted, other] = [&self.servers[index], &self.servers[1 - index]];
         let uploads =
             |servers: &StandIn| servers.requests().iter().filter(|request| *request == "POST /legacy/").count();
-        let before = [minted.uploads().len(), minted.burned().len(), uploads(other)];
+        let before = [minted.uploads().len(), minted.revoked().len(), uploads(other)];
         let output = self.publish(index, name, arguments);
-        let after = [minted.uploads().len(), minted.burned().len(), uploads(other)];
-        let [published, burned, refused] = [0, 1, 2].map(|at| after[at] - before[at]);
+        let after = [minted.uploads().len(), minted.revoked().len(), uploads(other)];
+        let [published, revoked, refused] = [0, 1, 2].map(|at| after[at] - before[at]);
         let seen = match (published, refused) {
             (1, 0) => Published,
             (0, 1..) => RefusedByTheOther,
             (0, 0) => NotSent,
             _ => panic!("{after:?}: {output:?}"),
         };
-        assert_eq!((seen, burned), (fate, 1), "{name} {arguments:?}: {output:?}");
+        assert_eq!((seen, revoked), (result, 1), "{name} {arguments:?}: {output:?}");
         assert_eq!(other.uploads().len() + other.api_tokens().len(), 0, "{output:?}");
     }
 }
 
-/// Runs a client with a token of each index: without an option, and with options that name the other index by its name
-/// and by its URL.
-fn check(name: &str, arguments: &[&str], names: [&str; 2], options: &[(&[&str], Fate)]) {
+/// Runs a client with a token of each index: without an option, and with options that name the other index. In an
+/// option, `NAME` and `URL` stand for the name and the URL of that other index.
+fn check(name: &str, arguments: &[&str], names: [&str; 2], options: &[(&[&str], UploadResult)]) {
     for index in [PYPI, TESTPYPI] {
         let indexes = Indexes::start();
-        indexes.assert_fate(index, name, arguments, Published);
-        for (option, fate) in options {
+        indexes.assert_result(index, name, arguments, Published);
+        for (option, result) in options {
             let fill = |word: &&str| word.replace("NAME", names[1 - index]).replace("URL", URLS[1 - index]);
             let option: Vec<String> = option.iter().map(fill).collect();
             let all: Vec<&str> = arguments.iter().copied().chain(option.iter().map(String::as_str)).collect();
-            indexes.assert_fate(index, name, &all, fate.clone());
+            indexes.assert_result(index, name, &all, result.clone());
         }
     }
 }
@@ -113,7 +113,7 @@ const PYPI_NAMES: [&str; 2] = ["pypi", "testpypi"];
 
 #[test]
 fn twine() {
-    let options: [(&[&str], Fate); 4] = [
+    let options: [(&[&str], UploadResult); 4] = [
         (&["-r", "NAME"], RefusedByTheOther),
         (&["-rNAME"], RefusedByTheOther),
         (&["--repository=NAME"], RefusedByTheOther),
@@ -124,7 +124,7 @@ fn twine() {
 
 #[test]
 fn uv() {
-    let options: [(&[&str], Fate); 2] =
+    let options: [(&[&str], UploadResult); 2] =
         [(&["--index", "NAME"], NotSent), (&["--publish-url", "URL"], RefusedByTheOther)];
     check("uv", &["publish"], PYPI_NAMES, &options);
 }
@@ -136,38 +136,40 @@ fn flit() {
 
 #[test]
 fn hatch() {
-    let options: [(&[&str], Fate); 2] = [(&["-r", "NAME"], RefusedByTheOther), (&["--repo=URL"], RefusedByTheOther)];
+    let options: [(&[&str], UploadResult); 2] =
+        [(&["-r", "NAME"], RefusedByTheOther), (&["--repo=URL"], RefusedByTheOther)];
     check("hatch", &["publish", "--no-prompt"], ["main", "test"], &options);
 }
 
 #[test]
 fn pdm() {
-    let options: [(&[&str], Fate); 2] =
+    let options: [(&[&str], UploadResult); 2] =
         [(&["-rNAME"], RefusedByTheOther), (&["--repository", "URL"], RefusedByTheOther)];
     check("pdm", &["publish", "--no-build"], PYPI_NAMES, &options);
 }
 
 #[test]
 fn maturin() {
-    let options: [(&[&str], Fate); 2] = [(&["-r", "NAME"], RefusedByTheOther), (&["--repository-url", "URL"], NotSent)];
+    let options: [(&[&str], UploadResult); 2] =
+        [(&["-r", "NAME"], RefusedByTheOther), (&["--repository-url", "URL"], NotSent)];
     check("maturin", &["upload", &format!("dist/{WHEEL}")], PYPI_NAMES, &options);
 }
 
-/// Without an option, it publishes to PyPI.
+/// Without an option, Poetry publishes to PyPI.
 #[test]
 fn poetry() {
     let publish = ["publish", "--no-interaction"];
-    for (index, option, fate) in [
+    for (index, option, result) in [
         (PYPI, &[][..], Published),
         (PYPI, &["-r", "testpypi"], RefusedByTheOther),
         (TESTPYPI, &["-r", "token-mint"], Published),
         (TESTPYPI, &[], RefusedByTheOther),
     ] {
-        Indexes::start().assert_fate(index, "poetry", &[&publish[..], option].concat(), fate);
+        Indexes::start().assert_result(index, "poetry", &[&publish[..], option].concat(), result);
     }
 }
 
-/// There is no way to name any other index to twine so that its option wins: docs/security.md says so.
+/// twine knows the names of these two indexes only. docs/security.md says what follows from that.
 #[test]
 fn twine_ignores_a_repositorys_name_where_the_index_is_neither_pypi_nor_testpypi() {
     let servers = StandIn::start(Setup::default());

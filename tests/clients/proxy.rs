@@ -1,4 +1,4 @@
-//! A real proxy: tinyproxy, which looks the index's name up on a machine of its own.
+//! A real proxy: tinyproxy. It has its own `/etc/hosts`, which has the index's name.
 
 use std::net::{SocketAddr, TcpStream};
 use std::process::{Child, Command, Stdio};
@@ -6,7 +6,7 @@ use std::process::{Child, Command, Stdio};
 use rustix::net::{AddressFamily, SocketType};
 
 use crate::harness::{Step, wait_until};
-use crate::machine::with_files;
+use crate::mounts::with_files;
 use crate::stand_in::tls::HOST;
 use crate::stand_in::{Setup, StandIn};
 
@@ -19,7 +19,8 @@ struct Tinyproxy {
 impl Tinyproxy {
     fn start() -> Tinyproxy {
         let folder = tempfile::tempdir().unwrap();
-        // Nobody else is given this port while it is bound here; tinyproxy may listen there nevertheless.
+        // While this socket is bound, no other program gets the port. With SO_REUSEADDR, tinyproxy can still listen
+        // there.
         let reserved = rustix::net::socket(AddressFamily::INET, SocketType::STREAM, None).unwrap();
         rustix::net::sockopt::set_socket_reuseaddr(&reserved, true).unwrap();
         rustix::net::bind(&reserved, &SocketAddr::from(([127, 0, 0, 1], 0))).unwrap();
@@ -44,7 +45,7 @@ impl Drop for Tinyproxy {
 }
 
 fn step(servers: &StandIn, credentials: &str, proxy: &Tinyproxy) -> Step {
-    let step = Step::of(servers).out_of_reach_of(servers).secret("s3cret");
+    let step = Step::of(servers).by_host_name(servers).secret("s3cret");
     step.env("HTTPS_PROXY", &format!("http://{credentials}127.0.0.1:{}", proxy.port))
 }
 
@@ -52,7 +53,7 @@ fn step(servers: &StandIn, credentials: &str, proxy: &Tinyproxy) -> Step {
 fn a_token_is_minted_and_revoked_through_tinyproxy() {
     let (servers, proxy) = (StandIn::start(Setup { tls: true, ..Setup::default() }), Tinyproxy::start());
     step(&servers, "me:s3cret%2Dx@", &proxy).args(&["check"]).run_with(&servers).assert_done();
-    assert_eq!(servers.burned().len(), 1);
+    assert_eq!(servers.revoked().len(), 1);
     for credentials in ["", "me:wrong@"] {
         let outcome = step(&servers, credentials, &proxy).run_with(&servers);
         outcome.assert_failed(5, &["asking the index for its audience", "the proxy "]);

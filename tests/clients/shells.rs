@@ -1,11 +1,11 @@
-//! `--format env` in every shell that people have, `--format json` in jq, and what stays behind.
+//! `--format env` in every common shell, `--format json` in jq, and `-- COMMAND` in a shell.
 
 use crate::harness::{Step, wrapped};
 use crate::stand_in::{Setup, StandIn};
 
 const SHELLS: [&[&str]; 5] = [&["sh"], &["dash"], &["busybox", "sh"], &["bash"], &["zsh"]];
 
-/// A step's command, run by a shell.
+/// Runs a script in a shell and returns its stdout. The script runs token-mint as `"$0" "$@"`.
 fn in_shell(shell: &[&str], step: &Step, script: &str) -> String {
     let mut command = wrapped(&[shell, &["-c", script]].concat(), &step.command());
     let output = command.env("PATH", "/usr/bin:/bin").output().unwrap();

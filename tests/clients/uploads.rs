@@ -8,7 +8,7 @@ use crate::stand_in::{Setup, StandIn};
 
 pub const WHEEL: &str = "tiny_wheel-0.1.0-py3-none-any.whl";
 
-/// Fit for every client.
+/// All clients accept it.
 const PYPROJECT: &str = r#"
 [build-system]
 requires = ["flit_core >=3.2,<5"]
@@ -53,7 +53,7 @@ fn publish(name: &str, arguments: &[&str], user_agent: &str) {
     let step = in_project(Step::of(&servers)).args(&["--", client(name).to_str().unwrap()]).args(arguments);
     let outcome = step.run_with(&servers);
     assert_uploaded(&servers, &outcome, user_agent);
-    assert_eq!(servers.burned().len(), 1, "{outcome}");
+    assert_eq!(servers.revoked().len(), 1, "{outcome}");
     assert_eq!(servers.requests().last().unwrap(), "POST /_/oidc/burn-token");
 }
 
@@ -92,7 +92,7 @@ fn poetry() {
     publish("poetry", &["publish", "--no-interaction", "-r", "token-mint"], "poetry/");
 }
 
-/// As docs/github-actions.md has it: the signatures lie beside the files, and the upload tool hands them on.
+/// As in docs/github-actions.md: the signatures are beside the files, and the upload tool sends them to the index.
 #[test]
 fn signatures_reach_the_index() {
     for (name, arguments) in [("twine", &["upload", "--attestations"][..]), ("uv", &["publish"])] {
@@ -134,7 +134,7 @@ fn poetry_with_the_step_output() {
     assert_uploaded(&servers, &outcome, "poetry/");
 }
 
-/// The same for a client that reads variables, from the step output and from `--format env`.
+/// The client reads its token from environment variables.
 #[test]
 fn twine_with_the_env_format() {
     let servers = StandIn::start(Setup::default());
@@ -145,7 +145,6 @@ fn twine_with_the_env_format() {
     assert_eq!(servers.uploads().len(), 1);
 }
 
-/// A client that has to fail: the token that it is refused with is revoked all the same.
 #[test]
 fn an_upload_that_fails_has_its_status_and_its_token_revoked() {
     let servers = StandIn::start(Setup::default());
@@ -153,5 +152,5 @@ fn an_upload_that_fails_has_its_status_and_its_token_revoked() {
     let step = in_project(Step::of(&servers)).args(&["--", twine.to_str().unwrap(), "upload", "dist/missing.whl"]);
     let outcome = step.run_with(&servers);
     assert_eq!(outcome.status, 1, "{outcome}");
-    assert_eq!((servers.uploads().len(), servers.burned().len()), (0, 1));
+    assert_eq!((servers.uploads().len(), servers.revoked().len()), (0, 1));
 }

@@ -1,4 +1,4 @@
-//! Connections: how many there are, when they are opened, and what happens to one that was opened early.
+//! Connections: how many there are, when they are made, and what happens to the one that is made early.
 
 use std::io::{Read, Write};
 use std::net::Shutdown;
@@ -6,37 +6,37 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use crate::harness::{NOWHERE, ScriptedServer, Step, wait_until};
+use crate::harness::{ScriptedServer, Step, UNREACHABLE_URL, wait_until};
 
-const ID_TOKEN: &str = "HTTP/1.1 200 OK\r\n\r\n{\"value\":\"a.b.c\"}";
-const MINTED: &str = "HTTP/1.1 200 OK\r\n\r\n{\"token\":\"pypi-abc\"}";
+const ID_TOKEN_REPLY: &str = "HTTP/1.1 200 OK\r\n\r\n{\"value\":\"a.b.c\"}";
+const API_TOKEN_REPLY: &str = "HTTP/1.1 200 OK\r\n\r\n{\"token\":\"pypi-abc\"}";
 
-/// An index, and GitHub's endpoint, which answers once somebody has connected to the index.
+/// GitHub's endpoint. It answers once the program has connected to this index.
 fn endpoint_that_waits_for(index: &Arc<ScriptedServer>) -> ScriptedServer {
     let index = Arc::clone(index);
     ScriptedServer::serving(move |stream| {
         wait_until(|| !index.connections().is_empty());
-        let _ = stream.write_all(ID_TOKEN.as_bytes());
+        let _ = stream.write_all(ID_TOKEN_REPLY.as_bytes());
     })
 }
 
 #[test]
 fn the_index_is_connected_to_while_the_id_token_is_asked_for() {
-    let index = Arc::new(ScriptedServer::answering(MINTED));
+    let index = Arc::new(ScriptedServer::answering(API_TOKEN_REPLY));
     let github = endpoint_that_waits_for(&index);
     Step::with_endpoints(&github.url(), &index.url()).run().assert_done();
     assert_eq!((github.connections().len(), index.connections().len()), (1, 1));
 }
 
 #[test]
-fn an_early_connection_that_the_server_has_closed_is_replaced_without_a_word() {
+fn an_early_connection_that_the_server_has_closed_is_replaced_without_a_message() {
     let accepted = AtomicUsize::new(0);
     let index = Arc::new(ScriptedServer::accepting(move |stream| {
         if accepted.fetch_add(1, Ordering::SeqCst) == 0 {
-            return; // closes it
+            return; // closes the connection
         }
         let _ = stream.read(&mut [0; 4096]);
-        let _ = stream.write_all(MINTED.as_bytes());
+        let _ = stream.write_all(API_TOKEN_REPLY.as_bytes());
         let _ = stream.shutdown(Shutdown::Write);
         let _ = stream.read(&mut [0]);
     }));
@@ -44,7 +44,7 @@ fn an_early_connection_that_the_server_has_closed_is_replaced_without_a_word() {
     let github = ScriptedServer::serving(move |stream| {
         wait_until(|| !waits.connections().is_empty());
         std::thread::sleep(Duration::from_millis(200));
-        let _ = stream.write_all(ID_TOKEN.as_bytes());
+        let _ = stream.write_all(ID_TOKEN_REPLY.as_bytes());
     });
     let outcome = Step::with_endpoints(&github.url(), &index.url()).run();
     outcome.assert_done();
@@ -53,8 +53,8 @@ fn an_early_connection_that_the_server_has_closed_is_replaced_without_a_word() {
 }
 
 #[test]
-fn nothing_is_connected_to_before_the_hand_over_is_planned() {
-    let (github, index) = (ScriptedServer::answering(ID_TOKEN), ScriptedServer::answering(MINTED));
+fn no_connection_is_made_before_the_hand_over_is_checked() {
+    let (github, index) = (ScriptedServer::answering(ID_TOKEN_REPLY), ScriptedServer::answering(API_TOKEN_REPLY));
     let step = || Step::with_endpoints(&github.url(), &index.url());
     step().without("GITHUB_OUTPUT").run().assert_failed(6, &["GITHUB_OUTPUT"]);
     step().args(&["--", "no-such-program"]).run().assert_failed(2, &["no-such-program"]);
@@ -62,8 +62,8 @@ fn nothing_is_connected_to_before_the_hand_over_is_planned() {
 }
 
 #[test]
-fn claims_connects_to_nobody_but_the_ci_system() {
-    let (claims, index) = ("eyJhIjoxfQ", ScriptedServer::answering(MINTED));
+fn claims_connects_to_the_ci_system_alone() {
+    let (claims, index) = ("eyJhIjoxfQ", ScriptedServer::answering(API_TOKEN_REPLY));
     let github = ScriptedServer::answering(format!("HTTP/1.1 200 OK\r\n\r\n{{\"value\":\"a.{claims}.c\"}}"));
     let step = Step::on_github()
         .env("ACTIONS_ID_TOKEN_REQUEST_URL", &github.url())
@@ -73,11 +73,11 @@ fn claims_connects_to_nobody_but_the_ci_system() {
     assert_eq!((github.connections().len(), index.connections().len()), (1, 0));
 }
 
-/// It may never be needed: the CI system may refuse.
+/// If the CI system refuses, the connection is never needed.
 #[test]
 fn a_failed_early_connection_is_no_error_until_it_is_needed() {
     let github = ScriptedServer::replying(403, "{\"message\":\"no\"}");
-    let outcome = Step::with_endpoints(&github.url(), NOWHERE).args(&["--verbose"]).run();
+    let outcome = Step::with_endpoints(&github.url(), UNREACHABLE_URL).args(&["--verbose"]).run();
     outcome.assert_failed(3, &["GitHub refused"]);
     assert!(!outcome.stderr.contains("network trouble"), "{outcome}");
 }

@@ -1,4 +1,4 @@
-//! What points at the cause of a refusal: what the index publishes of the project, and what is in the checkout.
+//! Evidence of the cause of a refusal: what the index publishes of the project, and what is in the checkout.
 
 use std::fs;
 
@@ -13,7 +13,7 @@ use crate::stand_in::index::Publisher;
 use crate::stand_in::published::Project;
 use crate::stand_in::{Setup, StandIn};
 
-/// Servers where nothing is registered for the job, and this is published.
+/// An index without a publisher for the job. It publishes this project.
 pub fn servers(published: Option<Project>) -> StandIn {
     StandIn::start(Setup { publisher: None, published, ..Setup::default() })
 }
@@ -22,18 +22,18 @@ pub fn step(servers: &StandIn) -> Step {
     Step::of(servers).without("TOKEN_MINT_OFFLINE").args(&["--project", "sampleproject"])
 }
 
-/// The lines that begin so, without that.
+/// The messages that begin with `start`, without it.
 pub fn lines<'a>(outcome: &'a Outcome, start: &str) -> Vec<&'a str> {
     outcome.stderr.lines().filter_map(|line| line.strip_prefix("token-mint: ")?.strip_prefix(start)).collect()
 }
 
-/// The first thing that is said to be behind the refusal is evidence with all these pieces.
+/// The first cause in the explanation is evidence with all these pieces.
 #[track_caller]
 pub fn assert_first_is_evidence(outcome: &Outcome, pieces: &[&str]) {
     outcome.assert_failed(4, &["invalid-publisher"]);
     let causes = ["cause: ", "evidence: ", "possible cause: "];
-    let said = outcome.stderr.lines().filter_map(|line| line.strip_prefix("token-mint: "));
-    let first = said.clone().find(|line| causes.iter().any(|start| line.starts_with(start))).unwrap_or_default();
+    let messages = outcome.stderr.lines().filter_map(|line| line.strip_prefix("token-mint: "));
+    let first = messages.clone().find(|line| causes.iter().any(|start| line.starts_with(start))).unwrap_or_default();
     assert!(first.starts_with("evidence: "), "{outcome}");
     for piece in pieces {
         assert!(first.contains(piece), "no {piece:?} in {outcome}");
@@ -87,7 +87,7 @@ fn a_job_without_an_environment_is_told_the_one_of_the_last_release() {
 }
 
 #[test]
-fn no_project_and_no_release_are_told_apart() {
+fn no_project_and_no_release_have_different_explanations() {
     let none = servers(None);
     assert_first_is_evidence(
         &step(&none).run_with(&none),
@@ -162,7 +162,7 @@ fn another_job_of_the_same_file_that_has_an_environment_is_named() {
 }
 
 #[test]
-fn a_workflow_file_that_is_gone_from_the_checkout_was_renamed() {
+fn a_workflow_file_that_is_not_in_the_checkout_may_have_been_renamed() {
     let servers = servers(Some(Project::from_github("octo-org/octo-repo", "release.yaml", None)));
     let run = |files: &[&str]| {
         let step = step(&servers);
@@ -195,7 +195,6 @@ fn a_called_file_that_published_the_last_release_is_not_blamed() {
     assert_eq!(lines(&outcome, "evidence: ").len(), 2, "{outcome}");
 }
 
-/// What these requests tell the index: the project's name, and nothing of the job.
 #[test]
 fn the_additional_requests_have_no_token_and_nothing_of_the_job() {
     let servers = servers(Some(Project::from_github("octo-org/octo-repo", "x.yml", None)));
@@ -216,7 +215,7 @@ fn the_additional_requests_have_no_token_and_nothing_of_the_job() {
 }
 
 #[test]
-fn nothing_is_asked_where_nothing_is_left_to_guess_or_no_project_is_known() {
+fn nothing_is_asked_if_the_cause_is_certain_or_no_project_is_known() {
     let asks = |setup: Setup, change: fn(Step) -> Step| {
         let servers = StandIn::start(Setup { published: Some(Project::default()), ..setup });
         let outcome = change(Step::of(&servers).without("TOKEN_MINT_OFFLINE")).run_with(&servers);
@@ -226,14 +225,14 @@ fn nothing_is_asked_where_nothing_is_left_to_guess_or_no_project_is_known() {
     let refused = || Setup { publisher: None, ..Setup::default() };
     let named = |step: Step| step.args(&["--project", "sampleproject"]);
     assert_eq!(asks(refused(), named).0, 2);
-    assert_eq!(asks(Setup::default(), named).0, 0, "a run that goes well");
+    assert_eq!(asks(Setup::default(), named).0, 0, "the run succeeds");
     let target = Job { event_name: "pull_request_target".to_owned(), ..Job::default() };
     let setup = Setup { publisher: Some(Publisher::of(&target)), job: target, ..Setup::default() };
     assert_eq!(asks(setup, named).0, 0, "the index has named the cause");
     let expired = Job { lives_secs: -60, ..Job::default() };
     assert_eq!(asks(Setup { job: expired, ..Setup::default() }, named).0, 0);
-    let elsewhere = Some("other/repo/.github/workflows/release.yml".to_owned());
-    assert_eq!(asks(Setup { job: Job { called_workflow: elsewhere, ..Job::default() }, ..refused() }, named).0, 0);
+    let called_workflow = Some("other/repo/.github/workflows/release.yml".to_owned());
+    assert_eq!(asks(Setup { job: Job { called_workflow, ..Job::default() }, ..refused() }, named).0, 0);
     let of_another_issuer = |step: Step| {
         let id_token = StandIn::start(Setup::default()).id_token("pypi");
         step.args(&["--project", "sampleproject", "--id-token-env", "T"]).env("T", &id_token)
@@ -284,7 +283,7 @@ fn claims_has_the_same_evidence_before_the_first_refusal() {
 }
 
 #[test]
-fn claims_of_a_job_that_the_index_would_refuse_ends_as_a_mint_would() {
+fn claims_fails_as_minting_would_if_the_index_would_refuse_the_job() {
     for job in [
         Job { event_name: "pull_request_target".to_owned(), ..Job::default() },
         Job { called_workflow: Some("other/repo/.github/workflows/release.yml".to_owned()), ..Job::default() },
@@ -297,7 +296,7 @@ fn claims_of_a_job_that_the_index_would_refuse_ends_as_a_mint_would() {
         assert_eq!(json.status, 4);
         assert_eq!(serde_json::from_str::<serde_json::Value>(&json.stdout).unwrap(), servers.id_token_claims());
     }
-    // GitHub's Enterprise Server has an issuer of its own. PyPI is asked for nothing.
+    // A GitHub Enterprise Server has its own issuer. No request is sent to PyPI.
     let claims = json!({"iss": "https://ghes.example.org/_services/token", "aud": "pypi", "repository": "a/b"});
     let id_token = format!("eyJ.{}.c2ln", URL_SAFE_NO_PAD.encode(claims.to_string()));
     let step =

@@ -1,5 +1,5 @@
-//! An index that publishes what it should not, much of it, slowly, or nothing: an explanation loses some evidence, and
-//! no more.
+//! An index whose published data are wrong, long, late or missing: the explanation lacks some evidence, and nothing
+//! else changes.
 
 use std::io::Write;
 use std::net::TcpStream;
@@ -8,14 +8,14 @@ use std::time::{Duration, Instant};
 use serde_json::json;
 
 use crate::evidence::{assert_first_is_evidence, lines, servers, step};
-use crate::harness::{Outcome, SLACK, ScriptedServer, Step, at_once, send, spawned, status, wait_until};
+use crate::harness::{Outcome, SLACK, ScriptedServer, Step, in_parallel, send, spawned, status, wait_until};
 use crate::stand_in::http::Request;
 use crate::stand_in::published::Project;
 use crate::stand_in::{Setup, StandIn};
 
 const REFUSAL: &str = r#"{"message":"Token request failed","errors":[{"code":"invalid-publisher","description":"valid token, but no corresponding publisher (Publisher with matching claims was not found)"}]}"#;
 
-/// An index that refuses, and does this with each further request.
+/// An index that refuses to mint. `more` answers all other requests.
 fn refusing(more: impl Fn(&Request, &mut TcpStream) + Send + Sync + 'static) -> ScriptedServer {
     ScriptedServer::serving_requests(move |request, stream| match request.path() {
         "/_/oidc/mint-token" => reply(stream, 422, REFUSAL.as_bytes()),
@@ -38,7 +38,7 @@ fn refused_by(index: &ScriptedServer) -> Outcome {
 }
 
 #[test]
-fn whatever_fails_is_left_out_without_a_word_but_those_of_verbose() {
+fn a_request_that_fails_is_mentioned_by_verbose_alone() {
     let deep = format!("{}{}", "[".repeat(10_000), "]".repeat(10_000));
     let deep = format!("{{\"info\":{{\"version\":\"1\"}},\"x\":{deep}}}");
     let long = format!("{{\"info\":{{\"version\":\"1\"}},\"x\":\"{}\"}}", "a".repeat(4 * 1024 * 1024));
@@ -58,7 +58,7 @@ fn whatever_fails_is_left_out_without_a_word_but_those_of_verbose() {
         (200, "{\"info\":{\"version\":\"1\"}"),
     ]
     .map(|(status, body)| (status, body.to_owned()));
-    at_once(&bodies, |(status, body)| {
+    in_parallel(&bodies, |(status, body)| {
         let (status, body) = (*status, body.clone());
         let index = refusing(move |_, stream| reply(stream, status, body.as_bytes()));
         let outcome = refused_by(&index);
@@ -70,7 +70,7 @@ fn whatever_fails_is_left_out_without_a_word_but_those_of_verbose() {
 }
 
 #[test]
-fn megabytes_are_read() {
+fn a_reply_of_megabytes_is_read() {
     let project = Project { releases: 1500, ..Project::from_github("octo-org/octo-repo", "x.yml", None) };
     let servers = servers(Some(project));
     let outcome = step(&servers).args(&["-v"]).run_with(&servers);
@@ -100,26 +100,25 @@ fn hostile_names_are_harmless_and_few() {
     let target = &index.requests()[2].target;
     assert_eq!(target, "/integrity/sampleproject/1%3A%3Aerror%3A%3Ax/..%2F%0D%0AX%3A%20y%3F%23%F0%9F%98%80/provenance");
     assert!(outcome.stderr.contains("and 95 more own sampleproject"), "{outcome}");
-    assert!(outcome.said().len() < 12_000 && outcome.summary.len() < 12_000, "{outcome}");
-    for line in outcome.said().lines() {
+    assert!(outcome.messages().len() < 12_000 && outcome.summary.len() < 12_000, "{outcome}");
+    for line in outcome.messages().lines() {
         assert!(!line.trim_start().starts_with("::"), "{outcome}");
     }
     for bad in ["##[", "\r", "\x1b", "\u{202e}"] {
-        assert!(!outcome.said().contains(bad) && !outcome.summary.contains(bad), "{bad:?} in {outcome}");
+        assert!(!outcome.messages().contains(bad) && !outcome.summary.contains(bad), "{bad:?} in {outcome}");
     }
 }
 
 #[test]
-fn an_index_that_says_nothing_more_costs_three_seconds_and_a_slow_one_six() {
-    let patience = Duration::from_secs(20);
-    at_once(&[0, 2], |slow| {
+fn each_request_for_evidence_takes_three_seconds_at_most() {
+    in_parallel(&[0, 2], |slow| {
         let slow = *slow;
         let index = refusing(move |request, stream| {
             if slow > 0 && request.path() == "/pypi/sampleproject/json" {
                 std::thread::sleep(Duration::from_secs(slow));
                 return reply(stream, 404, b"");
             }
-            std::thread::sleep(patience);
+            std::thread::sleep(Duration::from_secs(20));
         });
         let outcome = refused_by(&index);
         outcome.assert_failed(4, &["possible cause: "]);
@@ -128,25 +127,24 @@ fn an_index_that_says_nothing_more_costs_three_seconds_and_a_slow_one_six() {
     });
 }
 
-/// A refusal is known then, and is explained; of `claims`, nothing is owed to anybody.
+/// After a refusal, the program still explains it and ends with its status. `claims` just ends.
 #[test]
 #[cfg_attr(windows, ignore = "signals")]
-fn a_signal_ends_the_questions_at_once() {
-    for (verb, ends_with) in [(&[][..], 4), (&["claims"], 143)] {
+fn a_signal_ends_the_wait_for_evidence_at_once() {
+    for (subcommand, expected) in [(&[][..], 4), (&["claims"], 143)] {
         let index = refusing(|_, _| std::thread::sleep(Duration::from_secs(20)));
         let servers = StandIn::start(Setup::default());
-        let step = Step::of(&servers).without("TOKEN_MINT_OFFLINE").args(verb);
+        let step = Step::of(&servers).without("TOKEN_MINT_OFFLINE").args(subcommand);
         let step = step.args(&["--index", &index.url(), "--audience", "pypi", "--project", "sampleproject"]);
         let mut child = spawned(&mut step.command());
         wait_until(|| index.requests().iter().any(|request| request.target.starts_with("/pypi/")));
         let start = Instant::now();
         send("-TERM", &child.id().to_string());
-        assert_eq!(status(&mut child), Some(ends_with), "{verb:?}");
-        assert!(start.elapsed() < Duration::from_secs(2), "{verb:?}: {:?}", start.elapsed());
+        assert_eq!(status(&mut child), Some(expected), "{subcommand:?}");
+        assert!(start.elapsed() < Duration::from_secs(2), "{subcommand:?}: {:?}", start.elapsed());
     }
 }
 
-/// The deadline is that of the run.
 #[test]
 fn no_evidence_is_waited_for_beyond_the_deadline() {
     let index = refusing(|_, _| std::thread::sleep(Duration::from_secs(20)));

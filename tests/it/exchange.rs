@@ -1,4 +1,4 @@
-//! The successful exchange: which requests are sent, and what the results are.
+//! The successful exchange: its requests and its results.
 
 use crate::harness::{ScriptedServer, Step};
 use crate::stand_in::{Setup, StandIn};
@@ -42,13 +42,13 @@ fn requests_are_what_the_protocol_says() {
     assert_eq!(
         servers.requests(),
         ["GET /idtoken/77", "GET /_/oidc/audience", "POST /_/oidc/mint-token"],
-        "an index that is not well known is asked"
+        "only PyPI's and TestPyPI's audiences are known"
     );
     for request in servers.github.requests().iter().chain(&servers.index.requests()) {
         let agent = format!("token-mint/{}", env!("CARGO_PKG_VERSION"));
         assert_eq!(request.header("User-Agent"), Some(agent.as_str()));
         assert_eq!(request.header("Accept"), Some("application/json"));
-        assert_eq!(request.header("Connection"), Some("close"), "one request a connection, and the server may know");
+        assert_eq!(request.header("Connection"), Some("close"), "each connection has one request");
     }
     assert_eq!(servers.github.requests()[0].target, "/idtoken/77?api-version=2.0&audience=pypi");
     let (ask, mint) = (&servers.index.requests()[0], &servers.index.requests()[1]);
@@ -62,7 +62,7 @@ fn requests_are_what_the_protocol_says() {
 }
 
 #[test]
-fn the_audience_is_percent_encoded_into_any_url() {
+fn the_audience_is_percent_encoded_in_the_request_url() {
     let index = ScriptedServer::replying(200, r#"{"token":"pypi-abc"}"#);
     for (path, target) in [
         ("", "/?audience=a%20b%26c%3D%25%2B%C3%A4"),
@@ -118,26 +118,26 @@ fn an_index_that_tells_no_expiry_is_fine() {
 fn stderr_names_the_system_the_index_and_the_expiry_unless_quiet() {
     let servers = StandIn::start(Setup::default());
     let outcome = Step::of(&servers).run_with(&servers);
-    let said = outcome.said();
-    assert_eq!(said.lines().count(), 4, "{outcome}");
-    assert!(said.lines().all(|line| line.starts_with("token-mint: ")), "{outcome}");
+    let messages = outcome.messages();
+    assert_eq!(messages.lines().count(), 4, "{outcome}");
+    assert!(messages.lines().all(|line| line.starts_with("token-mint: ")), "{outcome}");
     for piece in [env!("CARGO_PKG_VERSION"), &servers.index.url(""), "audience pypi", " GMT (15 minutes left)"] {
-        assert!(said.contains(piece), "no {piece} in {outcome}");
+        assert!(messages.contains(piece), "no {piece} in {outcome}");
     }
-    assert_eq!(Step::of(&servers).args(&["-q"]).run_with(&servers).said(), "");
-    let verbose = Step::of(&servers).args(&["-v"]).run_with(&servers).said();
+    assert_eq!(Step::of(&servers).args(&["-q"]).run_with(&servers).messages(), "");
+    let verbose = Step::of(&servers).args(&["-v"]).run_with(&servers).messages();
     for piece in ["GET http://", "/idtoken/77: status 200, ", "POST http://", "/_/oidc/mint-token: status 200, "] {
         assert!(verbose.contains(piece), "no {piece} in {verbose}");
     }
     assert!(!verbose.contains("api-version"), "no query in a log line: {verbose}");
 }
 
-/// GitHub sets `RUNNER_DEBUG=1` in a job that is run with debug logging.
+/// GitHub sets `RUNNER_DEBUG=1` in a job with debug logging.
 #[test]
 fn githubs_debug_logging_shows_each_request_unless_the_command_line_says_otherwise() {
     let servers = StandIn::start(Setup::default());
     let step = |debug: &str| Step::of(&servers).env("RUNNER_DEBUG", debug);
-    let shows_requests = |step: Step| step.run_with(&servers).said().contains("/_/oidc/mint-token: status 200, ");
+    let shows_requests = |step: Step| step.run_with(&servers).messages().contains("/_/oidc/mint-token: status 200, ");
     assert!(shows_requests(step("1")));
     assert!(!shows_requests(step("1").args(&["-q"])));
     assert!(!shows_requests(step("0")));

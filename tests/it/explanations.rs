@@ -1,10 +1,10 @@
-//! How a failure is explained: on stderr, as an annotation and on the job's summary page. Also `token-mint claims`.
+//! Explanations of failures: on stderr, as an annotation and on the job's summary page. Also `token-mint claims`.
 
 use std::io::Write;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use crate::harness::{NOWHERE, Outcome, SLACK, ScriptedServer, Step, blocked, said_by};
+use crate::harness::{Outcome, SLACK, ScriptedServer, Step, UNREACHABLE_URL, blocked, run_for_stderr};
 use crate::stand_in::github::Job;
 use crate::stand_in::{Setup, StandIn};
 
@@ -37,7 +37,7 @@ fn a_refusal_is_explained_on_stderr_in_one_annotation_and_on_the_summary_page() 
     }
     let quiet = Step::of(&servers).args(&["-q"]).run_with(&servers);
     assert_eq!((quiet.annotations(), &quiet.summary), (outcome.annotations(), &outcome.summary));
-    assert!(quiet.said().starts_with("token-mint: error: "), "{quiet}");
+    assert!(quiet.messages().starts_with("token-mint: error: "), "{quiet}");
 }
 
 #[test]
@@ -71,16 +71,16 @@ fn every_failure_has_its_annotation_and_a_success_two_lines_on_the_summary_page(
 }
 
 #[test]
-fn outside_github_there_is_stderr_alone() {
+fn outside_github_an_explanation_is_on_stderr_alone() {
     let servers = StandIn::start(Setup { publisher: None, ..Setup::default() });
-    let outcome = Step::elsewhere(&servers).run_with(&servers);
+    let outcome = Step::outside_ci(&servers).run_with(&servers);
     outcome.assert_failed(4, &["Workflow name"]);
     assert_eq!((outcome.annotations().len(), &outcome.summary[..]), (0, ""), "{outcome}");
 }
 
 #[test]
 #[cfg_attr(windows, ignore = "pipes with names")]
-fn a_summary_page_that_can_not_take_it_changes_nothing_else() {
+fn a_summary_page_that_can_not_be_written_changes_nothing_else() {
     let servers = StandIn::start(Setup { publisher: None, ..Setup::default() });
     let step = || Step::of(&servers);
     step().without("GITHUB_STEP_SUMMARY").run_with(&servers).assert_failed(4, &["Workflow name"]);
@@ -93,7 +93,7 @@ fn a_summary_page_that_can_not_take_it_changes_nothing_else() {
     std::fs::remove_file(with_pipe.summary_path()).unwrap();
     assert!(Command::new("mkfifo").arg(with_pipe.summary_path()).status().unwrap().success());
     let pipe = with_pipe.summary_path().to_str().unwrap().to_owned();
-    // Nobody reads the pipe: opening it would wait for ever. The harness reads the file afterwards, so not this one.
+    // Nobody reads the pipe, so opening it would block. The harness itself reads the file of the new step afterwards.
     step().env("GITHUB_STEP_SUMMARY", &pipe).run_with(&servers).assert_failed(4, &["Workflow name"]);
 
     let full = step();
@@ -101,13 +101,13 @@ fn a_summary_page_that_can_not_take_it_changes_nothing_else() {
     std::fs::write(full.summary_path(), &page).unwrap();
     let outcome = full.run_with(&servers);
     assert_eq!(outcome.status, 4);
-    assert!(outcome.summary == page, "the page would be longer than GitHub takes");
+    assert!(outcome.summary == page, "the page would be longer than GitHub accepts");
     let others = step();
     std::fs::write(others.summary_path(), "what another step wrote\n").unwrap();
     assert!(others.run_with(&servers).summary.starts_with("what another step wrote\n\n### http"));
 }
 
-/// Opening a pipe that nobody writes to would wait for ever.
+/// Nobody writes to the pipe, so opening it would block.
 #[test]
 #[cfg_attr(windows, ignore = "pipes with names")]
 fn files_that_are_pipes_are_not_read() {
@@ -130,25 +130,25 @@ fn a_file_that_can_not_be_opened_is_not_waited_for() {
         let blocked = blocked(&step.dir.path().join(name));
         (step, blocked)
     };
-    let ends_in = |secs: u64, step: &Step, status: i32, piece: &str| {
+    let assert_ends_in = |secs: u64, step: &Step, status: i32, piece: &str| {
         let start = Instant::now();
-        let (code, stderr) = said_by(&mut step.command());
+        let (code, stderr) = run_for_stderr(&mut step.command());
         assert!(code == Some(status) && stderr.contains(piece), "{stderr}");
         assert!(start.elapsed() < Duration::from_secs(secs) + SLACK, "{piece}: {:?}", start.elapsed());
     };
     let (step, _blocked) = with_file(Step::of(&servers), "pyproject.toml");
-    ends_in(1, &step, 4, "Workflow name");
-    // If there is nothing to explain, the file is not read.
+    assert_ends_in(1, &step, 4, "Workflow name");
+    // This failure needs no project name, so the file is not read.
     let (step, _blocked) = with_file(Step::on_github().args(&["burn"]), "pyproject.toml");
-    ends_in(0, &step, 2, "no API token was given");
+    assert_ends_in(0, &step, 2, "no API token was given");
     let (step, _blocked) = with_file(Step::on_github().env("GITHUB_EVENT_PATH", "event.json"), "event.json");
-    ends_in(1, &step, 3, "permissions:");
+    assert_ends_in(1, &step, 3, "permissions:");
     let step = Step::of(&servers);
     let _blocked = blocked(&step.summary_path());
-    ends_in(1, &step, 4, "Workflow name");
+    assert_ends_in(1, &step, 4, "Workflow name");
 }
 
-/// The index's audience is shown if the ID token has another one.
+/// If the ID token has another audience, the explanation shows the index's.
 #[test]
 fn a_hostile_audience_is_harmless() {
     let github = ScriptedServer::replying(
@@ -200,9 +200,9 @@ fn a_hostile_claim_is_harmless_and_short_wherever_it_is_shown() {
     let servers = StandIn::start(Setup { job, publisher: None, ..Setup::default() });
     for args in [&[][..], &["claims"]] {
         let outcome = Step::of(&servers).args(args).run_with(&servers);
-        assert!(outcome.said().len() < 6_000 && outcome.summary.len() < 6_000, "{outcome}");
-        assert_eq!(outcome.masks().len(), 1, "no mask but our own: {outcome}");
-        for line in outcome.said().lines() {
+        assert!(outcome.messages().len() < 6_000 && outcome.summary.len() < 6_000, "{outcome}");
+        assert_eq!(outcome.masks().len(), 1, "the only mask is the ID token's: {outcome}");
+        for line in outcome.messages().lines() {
             assert!(!line.trim_start().starts_with("::"), "{outcome}");
         }
         for text in [&outcome.stderr, &outcome.summary] {
@@ -210,17 +210,17 @@ fn a_hostile_claim_is_harmless_and_short_wherever_it_is_shown() {
                 assert!(!text.contains(bad), "{bad:?} in {outcome}");
             }
         }
-        // The unescaped part of the page has no tag, link or code of the server's.
+        // The part of the page that is not escaped has no tag, link or code.
         let mut chars = outcome.summary.chars();
-        let mut ours = String::new();
+        let mut unescaped = String::new();
         while let Some(c) = chars.next() {
             match c {
                 '\\' => _ = chars.next(),
-                c => ours.push(c),
+                c => unescaped.push(c),
             }
         }
         for bad in ["<", "](", "`"] {
-            assert!(!ours.contains(bad), "{bad:?} in {outcome}");
+            assert!(!unescaped.contains(bad), "{bad:?} in {outcome}");
         }
         assert!(outcome.summary.contains("\\<img src\\=x\\>\\|\\`\\[x\\]\\("), "{outcome}");
     }
@@ -266,7 +266,7 @@ fn claims_shows_the_identity_and_asks_the_index_for_nothing() {
     assert_eq!((&outcome.stdout[..], &outcome.step_output[..]), ("", ""));
     assert_eq!(servers.index.requests().len(), 0);
     assert_eq!(outcome.masks().len(), 1);
-    assert!(outcome.said().contains("    Workflow name     release.yml\n"), "{outcome}");
+    assert!(outcome.messages().contains("    Workflow name     release.yml\n"), "{outcome}");
     assert!(outcome.summary.contains("| Workflow name | release\\.yml |"), "{outcome}");
     assert_eq!(outcome.annotations().len(), 0);
 }
@@ -274,7 +274,7 @@ fn claims_shows_the_identity_and_asks_the_index_for_nothing() {
 #[test]
 fn claims_links_to_the_form_filled_in_for_the_project() {
     let servers = StandIn::start(Setup::default());
-    // Nothing is sent to PyPI, only to GitHub's stand-in.
+    // Only GitHub's stand-in gets a request, and PyPI gets none.
     let step = || Step::of(&servers).args(&["claims", "--index", "pypi", "--offline"]);
     let form = |project: &str| {
         format!(
@@ -308,6 +308,6 @@ fn claims_as_json_are_the_claims_of_the_id_token() {
         let outcome = Step::of(&servers).args(&["claims", "--format", format]).run_with(&servers);
         outcome.assert_failed(2, &["--format (TOKEN_MINT_FORMAT): with claims, it can be json only"]);
     }
-    let unreachable = Step::of(&servers).env("ACTIONS_ID_TOKEN_REQUEST_URL", NOWHERE).args(&["claims"]);
+    let unreachable = Step::of(&servers).env("ACTIONS_ID_TOKEN_REQUEST_URL", UNREACHABLE_URL).args(&["claims"]);
     unreachable.run_with(&servers).assert_failed(5, &["asking GitHub for an ID token"]);
 }

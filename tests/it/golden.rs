@@ -1,5 +1,5 @@
-//! Whole explanations as people see them, each in two files of `tests/it/golden`: the lines on stderr, and the job's
-//! summary page. `UPDATE_GOLDEN=1 cargo test golden` writes them anew; `git diff` then shows what is said now.
+//! Whole explanations. Each has two files in `tests/it/golden`: the lines on stderr, and the job's summary page.
+//! `UPDATE_GOLDEN=1 cargo test golden` rewrites them. Then `git diff` shows what has changed.
 
 #[cfg(test)]
 mod tests {
@@ -26,7 +26,7 @@ mod tests {
     const NOT_FOUND: &str = "Publisher with matching claims was not found";
     const NOW: u64 = 1_790_000_000;
 
-    /// GitHub's claims, some of them changed.
+    /// GitHub's claims with some changes.
     fn github(changes: Value) -> Value {
         let file = "octo-org/octo-repo/.github/workflows/release.yml@refs/tags/v1.4.1";
         let mut claims = json!({
@@ -46,8 +46,8 @@ mod tests {
         })
     }
 
-    /// The last release of a project, whose pages lead to this repository, from this publisher; from none, if it is
-    /// `null`.
+    /// A project's last release. The project links to this page, and the release came from this publisher. `null` means
+    /// that it has no attestation.
     fn release(page: &str, publisher: Value) -> Published {
         let provenance = json!({"attestation_bundles": [{ "publisher": publisher }]}).to_string();
         let project = json!({
@@ -58,14 +58,14 @@ mod tests {
         Published::Release(Release { publisher: published::publisher(provenance.as_bytes()), ..release })
     }
 
-    /// The same, from a publisher for the job's repository on GitHub.
+    /// A last release that came from the job's repository on GitHub.
     fn own_release(workflow: &str, environment: Option<&str>) -> Published {
         let publisher = json!({"kind": "GitHub", "repository": "octo-org/octo-repo", "workflow": workflow,
             "environment": environment});
         release("https://github.com/octo-org/octo-repo", publisher)
     }
 
-    /// What is said of a job of these claims: that it is refused for this reason; without one, what `claims` says.
+    /// The explanation of a refusal of these claims for this reason. Without a reason, the output of `claims`.
     fn explained(index: &str, claims: &Value, published: Published, reason: Option<(&str, &str)>) -> Explanation {
         let (index, claims) = (Index::parse(index).unwrap(), Claims::from(claims.to_string().as_str()));
         let (audience, projects) = (index.known_audience(), vec!["sampleproject".to_owned()]);
@@ -96,7 +96,7 @@ mod tests {
             |claims: &Value, published| explained("pypi", claims, published, Some(("invalid-publisher", NOT_FOUND)));
         let plain = || github(json!({}));
         let called = "octo-org/octo-repo/.github/workflows/_publish.yml@refs/tags/v1.4.1";
-        let elsewhere = "other/shared/.github/workflows/publish.yml@refs/heads/main";
+        let other_repository = "other/shared/.github/workflows/publish.yml@refs/heads/main";
         let enterprise = || github(json!({"iss": "https://ghes.example.org/_services/token"}));
         let google = json!({"iss": "https://accounts.google.com", "aud": "pypi", "exp": NOW + 300, "sub": "1122",
             "email": "publisher@example.iam.gserviceaccount.com"});
@@ -112,7 +112,7 @@ mod tests {
             ("no-project", not_found(&plain(), Published::NoProject)),
             ("project-without-release", not_found(&plain(), Published::NoRelease)),
             ("called-file", not_found(&github(json!({ "job_workflow_ref": called })), none())),
-            ("called-elsewhere", not_found(&github(json!({ "job_workflow_ref": elsewhere })), none())),
+            ("called-elsewhere", not_found(&github(json!({ "job_workflow_ref": other_repository })), none())),
             ("gitlab", not_found(&gitlab(), none())),
             ("gitlab-other-pipeline", not_found(&gitlab(), release("", gitlab_publisher))),
             ("gitlab-moved", not_found(&gitlab(), release("https://gitlab.com/old/project/-/tree/main", Value::Null))),
@@ -176,7 +176,7 @@ mod tests {
                     fs::write(folder.join(&file), &text).unwrap();
                 }
                 let golden = fs::read_to_string(folder.join(&file)).unwrap_or_default();
-                assert_eq!(text, golden, "{file} is another one; UPDATE_GOLDEN=1 writes it anew");
+                assert_eq!(text, golden, "{file} has changed; UPDATE_GOLDEN=1 rewrites it");
                 files.insert(file);
             }
         }

@@ -1,10 +1,10 @@
-//! The hand-over: step output, stdout in three formats, masks, and places that can't be written to.
+//! The hand-over: step output, stdout in three formats, masks, and files and streams that can't be written to.
 
 use std::fs::File;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use crate::harness::{SLACK, Step, blocked, full_pipe, output, said_by, spawned, status_within};
+use crate::harness::{SLACK, Step, blocked, full_pipe, output, run_for_stderr, spawned, status_within};
 use crate::stand_in::{Setup, StandIn};
 
 #[test]
@@ -17,7 +17,7 @@ fn tokens_are_masked_on_stderr_before_the_output_is_written() {
     let (masked, handed_over) = (outcome.stderr.rfind("::add-mask::"), outcome.stderr.find("handed over"));
     assert!(masked.is_some() && masked < handed_over, "{outcome}");
 
-    // Where the mask can't be shown, nothing is handed over.
+    // If the mask can't be written, nothing is handed over.
     let step = Step::of(&servers);
     let status = step.command().stderr(File::options().write(true).open("/dev/full").unwrap()).status().unwrap();
     assert_eq!(status.code(), Some(6));
@@ -68,13 +68,13 @@ fn a_write_that_fails_halfway_is_no_success_and_leaves_no_half_token() {
     let step = Step::of(&servers);
     let before = format!("a={}\n", "x".repeat(497));
     std::fs::write(step.step_output_path(), &before).unwrap();
-    // One block of 512 bytes is all that a file may have. A signal tells of more, and would kill.
+    // The file may have one block of 512 bytes. At a longer one, the kernel sends SIGXFSZ, which kills by default.
     let output = output(&mut step.command_in_shell("ulimit -f 1; exec \"$0\" \"$@\""));
     let stderr = String::from_utf8(output.stderr).unwrap();
     assert_eq!(output.status.code(), Some(6), "{stderr}");
     assert!(stderr.contains("step output can't be written") && !stderr.contains("handed over as"), "{stderr}");
     assert_eq!(std::fs::read_to_string(step.step_output_path()).unwrap(), before);
-    assert_eq!((servers.api_tokens().len(), servers.burned().len()), (1, 1));
+    assert_eq!((servers.api_tokens().len(), servers.revoked().len()), (1, 1));
 }
 
 #[test]
@@ -87,15 +87,15 @@ fn stdout_that_can_not_be_written_to_is_no_success() {
     let file = File::create(step.dir.path().join("file")).unwrap();
     let limited = || step.command_in_shell("ulimit -f 0; exec \"$0\" \"$@\"");
     for (mut command, stdout) in [(step.command(), Stdio::from(writer)), (limited(), Stdio::from(file))] {
-        let (status, stderr) = said_by(command.stdout(stdout));
+        let (status, stderr) = run_for_stderr(command.stdout(stdout));
         assert_eq!(status, Some(6), "{stderr}");
     }
-    assert_eq!((servers.api_tokens().len(), servers.burned().len()), (2, 2));
+    assert_eq!((servers.api_tokens().len(), servers.revoked().len()), (2, 2));
 }
 
 #[test]
 #[cfg_attr(not(target_os = "linux"), ignore = "/dev/full")]
-fn stdout_that_leads_nowhere_is_noticed_before_anything_is_sent() {
+fn a_closed_or_unwritable_stdout_is_noticed_before_anything_is_sent() {
     let servers = StandIn::start(Setup::default());
     let step = Step::of(&servers).args(&["--format", "token"]);
     let shell = |redirected: &str| step.command_in_shell(&format!("exec \"$0\" \"$@\" {redirected}"));
@@ -110,7 +110,7 @@ fn stdout_that_leads_nowhere_is_noticed_before_anything_is_sent() {
 
 #[test]
 #[cfg_attr(not(target_os = "linux"), ignore = "/dev/full")]
-fn masks_that_nobody_would_read_are_noticed_before_anything_is_sent() {
+fn a_closed_or_unwritable_stderr_is_noticed_before_anything_is_sent() {
     let servers = StandIn::start(Setup::default());
     for redirected in ["2>&-", "2>/dev/null", "2</dev/zero", "2</", "2>/dev/full"] {
         let shell = |step: &Step| output(&mut step.command_in_shell(&format!("exec \"$0\" \"$@\" {redirected}")));
@@ -122,10 +122,10 @@ fn masks_that_nobody_would_read_are_noticed_before_anything_is_sent() {
             assert!(summary.contains("the lines that hide tokens in the log would be lost"), "{summary}");
         }
         assert_eq!(servers.requests(), [""; 0]);
-        // Where no masks are due, all is well.
-        let elsewhere = StandIn::start(Setup::default());
-        let output = shell(&Step::elsewhere(&elsewhere));
-        let token = format!("{}\n", elsewhere.api_tokens()[0]);
+        // Outside GitHub, no masks are written, so stderr is not needed.
+        let outside = StandIn::start(Setup::default());
+        let output = shell(&Step::outside_ci(&outside));
+        let token = format!("{}\n", outside.api_tokens()[0]);
         assert_eq!((output.status.code(), output.stdout), (Some(0), token.into_bytes()), "{redirected}");
     }
 }
@@ -138,26 +138,27 @@ fn a_token_is_revoked_whether_it_can_be_masked_or_not() {
     let token = outcome.output("api-token").unwrap();
     let step = Step::of(&servers).args(&["burn"]).env("TOKEN_MINT_API_TOKEN", token);
     let output = output(&mut step.command_in_shell("exec \"$0\" \"$@\" 2>/dev/full"));
-    assert_eq!((output.status.code(), servers.burned().len()), (Some(0), 1));
+    assert_eq!((output.status.code(), servers.revoked().len()), (Some(0), 1));
 }
 
 #[test]
 #[cfg_attr(windows, ignore = "it runs scripts for sh")]
-fn a_mask_begins_a_line_even_after_half_a_line_of_somebody_else() {
+fn a_mask_begins_a_line_even_after_the_partial_line_of_another_process() {
     let servers = StandIn::start(Setup::default());
     let step = Step::of(&servers).args(&["-q"]);
-    let (_, stderr) = said_by(&mut step.command_in_shell("printf 'publishing ' >&2; exec \"$0\" \"$@\""));
+    let (_, stderr) = run_for_stderr(&mut step.command_in_shell("printf 'publishing ' >&2; exec \"$0\" \"$@\""));
     assert_eq!(stderr.lines().filter(|line| line.starts_with("::add-mask::")).count(), 2);
 }
 
-/// Such a container has no runner's files, and what it prints goes to the job's log.
+/// A container in a GitHub job may have the endpoint's variables, but not the runner's files. The job's log gets its
+/// output.
 #[test]
-fn githubs_endpoint_alone_makes_it_githubs_job() {
+fn a_step_with_githubs_endpoint_alone_is_a_github_step() {
     let servers = StandIn::start(Setup::default());
-    let container = || Step::of(&servers).without("GITHUB_ACTIONS").without("GITHUB_OUTPUT");
-    container().run_with(&servers).assert_failed(6, &["GITHUB_OUTPUT is not set", "--format token"]);
+    let in_container = || Step::of(&servers).without("GITHUB_ACTIONS").without("GITHUB_OUTPUT");
+    in_container().run_with(&servers).assert_failed(6, &["GITHUB_OUTPUT is not set", "--format token"]);
     assert_eq!(servers.requests(), [""; 0]);
-    let outcome = container().args(&["--format", "token"]).run_with(&servers);
+    let outcome = in_container().args(&["--format", "token"]).run_with(&servers);
     outcome.assert_done();
     let token = &servers.api_tokens()[0];
     assert_eq!((&outcome.stdout, outcome.masks().last()), (&format!("{token}\n"), Some(&&token[..])), "{outcome}");
@@ -166,12 +167,12 @@ fn githubs_endpoint_alone_makes_it_githubs_job() {
 
 #[test]
 #[cfg_attr(not(target_os = "linux"), ignore = "leases of files")]
-fn a_step_output_that_can_not_be_opened_at_once_is_given_up() {
+fn a_step_output_that_can_not_be_opened_at_once_is_an_error() {
     let servers = StandIn::start(Setup::default());
     let step = Step::of(&servers);
     let _blocked = blocked(&step.step_output_path());
     let start = Instant::now();
-    let (status, stderr) = said_by(&mut step.command());
+    let (status, stderr) = run_for_stderr(&mut step.command());
     assert_eq!(status, Some(6), "{stderr}");
     assert!(stderr.contains("the step output can't be written to"), "{stderr}");
     assert!(start.elapsed() < SLACK);
@@ -180,7 +181,7 @@ fn a_step_output_that_can_not_be_opened_at_once_is_given_up() {
 
 #[test]
 #[cfg_attr(windows, ignore = "signals")]
-fn a_stdout_that_nobody_reads_is_given_up_at_the_deadline_and_at_a_signal() {
+fn a_write_to_a_full_stdout_ends_at_the_deadline_and_at_a_signal() {
     let servers = StandIn::start(Setup::default());
     let (_reader, full) = full_pipe();
     let with_stdout = |step: &Step| spawned(step.command().stdout(full.try_clone().unwrap()));
@@ -190,7 +191,7 @@ fn a_stdout_that_nobody_reads_is_given_up_at_the_deadline_and_at_a_signal() {
         let mut child = with_stdout(&step);
         assert_eq!(status_within(Duration::from_secs(1) + SLACK, &mut child), Some(6));
     }
-    assert_eq!((servers.api_tokens().len(), servers.burned().len()), (1, 1));
+    assert_eq!((servers.api_tokens().len(), servers.revoked().len()), (1, 1));
     for step in [claims(), Step::on_github().args(&["--help"])] {
         let mut child = with_stdout(&step);
         std::thread::sleep(Duration::from_millis(500));
@@ -202,15 +203,15 @@ fn a_stdout_that_nobody_reads_is_given_up_at_the_deadline_and_at_a_signal() {
 
 #[test]
 #[cfg_attr(windows, ignore = "/bin")]
-fn a_stderr_that_nobody_reads_holds_it_for_a_second() {
+fn a_full_stderr_delays_the_program_by_a_second_at_most() {
     let servers = StandIn::start(Setup::default());
     let (_reader, full) = full_pipe();
     let status_of = |step: Step| {
         let child = step.command().stdout(Stdio::null()).stderr(full.try_clone().unwrap()).spawn();
         status_within(Duration::from_secs(1) + SLACK, &mut child.unwrap())
     };
-    assert_eq!(status_of(Step::elsewhere(&servers).env("PATH", "/bin").args(&["--", "true"])), Some(0));
-    // On GitHub, the masks would be lost, so nothing is minted.
+    assert_eq!(status_of(Step::outside_ci(&servers).env("PATH", "/bin").args(&["--", "true"])), Some(0));
+    // On GitHub, the masks would be lost, so the program mints nothing.
     assert_eq!(status_of(Step::of(&servers)), Some(6));
     assert_eq!(servers.api_tokens().len(), 1);
 }
@@ -218,7 +219,7 @@ fn a_stderr_that_nobody_reads_holds_it_for_a_second() {
 #[test]
 fn outside_github_the_token_is_alone_on_stdout_and_nothing_is_masked() {
     let servers = StandIn::start(Setup::default());
-    let outcome = Step::elsewhere(&servers).run_with(&servers);
+    let outcome = Step::outside_ci(&servers).run_with(&servers);
     outcome.assert_done();
     assert_eq!(outcome.stdout, format!("{}\n", servers.api_tokens()[0]));
     assert_eq!((outcome.masks().len(), outcome.step_output.as_str()), (0, ""), "{outcome}");

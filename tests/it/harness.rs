@@ -1,4 +1,4 @@
-//! Runs the executable as a step of a job, without this process's environment, and collects all that it did.
+//! Runs the executable as a step of a CI job and collects its results. It gets nothing of this process's environment.
 
 use std::fmt;
 use std::io::{BufRead, BufReader, PipeReader, PipeWriter, Read, Write};
@@ -20,39 +20,38 @@ use crate::stand_in::tls::HOST;
 /// The executable that cargo built for the tests.
 pub const BUILT_EXE: &str = env!("CARGO_BIN_EXE_token-mint");
 
-/// Names another executable to test instead, say the static one.
+/// This variable names another executable to test, for example the static one.
 pub const OTHER_EXE: &str = "TOKEN_MINT_TEST_EXE";
 
-/// An index that is asked for nothing in the test: port 9 of this machine. No test names a real index where its
-/// run could get as far as that.
-pub const NOWHERE: &str = "http://127.0.0.1:9";
+/// No server listens at this URL. A test names it where no request should arrive: a real index must never get one.
+pub const UNREACHABLE_URL: &str = "http://127.0.0.1:9";
 
-/// No test's run may take longer: it is killed, and the test fails.
-const PATIENCE: Duration = Duration::from_secs(30 * SLOWER);
+/// A run that takes longer is killed, and its test fails.
+const RUN_TIMEOUT: Duration = Duration::from_secs(30 * SLOW_FACTOR);
 
-/// How much more time everything is given: wine's one server takes its time while many programs use the network.
-pub const SLOWER: u64 = if cfg!(windows) { 4 } else { 1 };
+/// The factor for all time limits. Wine is slow while many programs use the network: they share one server process.
+pub const SLOW_FACTOR: u64 = if cfg!(windows) { 4 } else { 1 };
 
-/// What a busy machine may add to a run, on top of its deadline.
+/// How long after its deadline a run may end on a busy machine.
 pub const SLACK: Duration = Duration::from_secs(if cfg!(windows) { 30 } else { 4 });
 
 /// A step that is about to run token-mint.
 pub struct Step {
     args: Vec<String>,
     env: Vec<(String, String)>,
-    /// What may be shown only in its proper place.
+    /// A run fails its test if it prints one of these.
     secrets: Vec<String>,
     pub dir: tempfile::TempDir,
 }
 
-/// What a step did.
+/// The result of a step.
 pub struct Outcome {
     pub status: i32,
     pub stdout: String,
     pub stderr: String,
-    /// What is in `$GITHUB_OUTPUT` now.
+    /// The content of `$GITHUB_OUTPUT`.
     pub step_output: String,
-    /// What is in `$GITHUB_STEP_SUMMARY` now.
+    /// The content of `$GITHUB_STEP_SUMMARY`.
     pub summary: String,
     pub elapsed: Duration,
 }
@@ -63,25 +62,25 @@ impl Step {
         Step { args: vec![], env: vec![], secrets: vec![], dir: tempfile::tempdir().unwrap() }
     }
 
-    /// A step of a GitHub job with an empty file for its outputs, and no permission.
+    /// A step of a GitHub job that lacks the permission `id-token: write`. Its step output is an empty file.
     pub fn on_github() -> Step {
         let step = Step::bare();
         let path = step.step_output_path();
         std::fs::write(&path, "").unwrap();
         // No test asks a real index what it publishes.
-        let step = step.env("TOKEN_MINT_INDEX", NOWHERE).env("TOKEN_MINT_OFFLINE", "1");
+        let step = step.env("TOKEN_MINT_INDEX", UNREACHABLE_URL).env("TOKEN_MINT_OFFLINE", "1");
         let summary = step.summary_path();
         std::fs::write(&summary, "").unwrap();
         let step = step.env("GITHUB_STEP_SUMMARY", summary.to_str().unwrap());
         step.env("GITHUB_ACTIONS", "true").env("GITHUB_OUTPUT", path.to_str().unwrap())
     }
 
-    /// A step of the stand-in's job.
+    /// A step of the job that the stand-ins know.
     pub fn of(servers: &StandIn) -> Step {
         servers.job_env().into_iter().fold(Step::on_github(), |step, (name, value)| step.env(name, &value))
     }
 
-    /// A step of a GitHub job with these endpoints and the audience `pypi`. The request token is a fixed secret.
+    /// A step of a GitHub job with these URLs and the audience `pypi`. Its request token is a fixed secret.
     pub fn with_endpoints(request_url: &str, index: &str) -> Step {
         Step::on_github()
             .env("ACTIONS_ID_TOKEN_REQUEST_URL", request_url)
@@ -91,7 +90,7 @@ impl Step {
             .env("TOKEN_MINT_AUDIENCE", "pypi")
     }
 
-    /// Sets a variable, or sets it anew.
+    /// Sets a variable. An earlier value is replaced.
     pub fn env(mut self, name: &str, value: &str) -> Step {
         self.env.retain(|(n, _)| n != name);
         self.env.push((name.to_owned(), value.to_owned()));
@@ -108,7 +107,7 @@ impl Step {
         self
     }
 
-    /// Makes `run` also look for this text in all that is printed.
+    /// Makes `run` fail if this text is printed.
     pub fn secret(mut self, secret: &str) -> Step {
         self.secrets.push(secret.to_owned());
         self
@@ -122,40 +121,40 @@ impl Step {
         self.dir.path().join("step output")
     }
 
-    /// Runs it against servers whose secrets may show only where they are meant to.
+    /// Runs the step and fails if it shows a secret of its own or of these servers.
     pub fn run_with(self, servers: &StandIn) -> Outcome {
-        let (outcome, secrets) = self.run_unchecked(PATIENCE);
+        let (outcome, secrets) = self.run_unchecked(RUN_TIMEOUT);
         check_leaks(&outcome, &[secrets, servers.secrets()].concat());
         outcome
     }
 
-    /// Runs it; no secret of its own may show anywhere.
+    /// Runs the step and fails if it shows a secret of its own.
     pub fn run(self) -> Outcome {
-        self.run_within(PATIENCE)
+        self.run_within(RUN_TIMEOUT)
     }
 
     /// The command, for tests that handle its streams themselves.
     pub fn command(&self) -> Command {
         let mut command = Command::new(std::env::var_os(OTHER_EXE).unwrap_or(BUILT_EXE.into()));
         command.args(&self.args).env_clear().envs(self.env.iter().map(|(n, v)| (n, v))).current_dir(self.dir.path());
-        // Without it there is neither a network nor randomness on Windows.
+        // Windows needs it for the network and for random numbers.
         command.envs(std::env::var_os("SystemRoot").map(|folder| ("SystemRoot", folder)));
         command.stdin(Stdio::null());
         command
     }
 
-    /// The command run by a shell: `script` runs it as `"$0" "$@"`.
+    /// A shell command. `script` runs token-mint as `"$0" "$@"`.
     pub fn command_in_shell(&self, script: &str) -> Command {
         wrapped(&["sh", "-c", script], &self.command())
     }
 
-    /// A step of a job that no CI system is recognised in: the ID token is in a variable.
-    pub fn elsewhere(servers: &StandIn) -> Step {
+    /// A step in which no CI system is recognised. Its ID token is in a variable.
+    pub fn outside_ci(servers: &StandIn) -> Step {
         let step = Step::bare().env("TOKEN_MINT_INDEX", &servers.index.url("/legacy/"));
         step.env("TOKEN_MINT_ID_TOKEN_ENV", "MY_ID_TOKEN").env("MY_ID_TOKEN", &servers.id_token("pypi"))
     }
 
-    /// Puts a program of this name, which is this script, into the step's folder, and that on its `PATH`.
+    /// Writes a shell script of this name to the step's folder and puts the folder on the step's `PATH`.
     pub fn with_program(self, name: &str, script: &str) -> Step {
         let program = self.dir.path().join(name);
         install(&program, 0o755, format!("#!/bin/sh\n{script}\n").as_bytes());
@@ -163,28 +162,28 @@ impl Step {
         self.env("PATH", &path)
     }
 
-    /// Has the step trust this CA, if the system's roots count.
+    /// Makes the step trust this CA. That works in builds that use the system's root certificates.
     pub fn trusting(self, ca_pem: &str) -> Step {
         let path = self.dir.path().join("ca.pem");
         std::fs::write(&path, ca_pem).unwrap();
         self.env("SSL_CERT_FILE", path.to_str().unwrap())
     }
 
-    /// Leads the step to the servers, which speak TLS, by a name that only a proxy can reach.
-    pub fn out_of_reach_of(self, servers: &StandIn) -> Step {
+    /// Replaces the address of the servers, which speak TLS, by `HOST`. No resolver knows that name, but a proxy may.
+    pub fn by_host_name(self, servers: &StandIn) -> Step {
         let job = servers.job_env().into_iter().filter(|(_, value)| value.starts_with("https://"));
         let step = job.fold(self, |step, (name, value)| step.env(name, &value.replace("127.0.0.1", HOST)));
         step.trusting(servers.ca_pem.as_ref().unwrap())
     }
 
-    /// Runs it as `run` does, for one that takes long.
-    pub fn run_within(self, patience: Duration) -> Outcome {
-        let (outcome, secrets) = self.run_unchecked(patience);
+    /// The same as `run`, with another limit of time.
+    pub fn run_within(self, timeout: Duration) -> Outcome {
+        let (outcome, secrets) = self.run_unchecked(timeout);
         check_leaks(&outcome, &secrets);
         outcome
     }
 
-    fn run_unchecked(self, patience: Duration) -> (Outcome, Vec<String>) {
+    fn run_unchecked(self, timeout: Duration) -> (Outcome, Vec<String>) {
         let start = Instant::now();
         let mut child = self.command().stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         let (stdout, stderr) = (reader(child.stdout.take().unwrap()), reader(child.stderr.take().unwrap()));
@@ -192,9 +191,9 @@ impl Step {
             if let Some(status) = child.try_wait().unwrap() {
                 break status;
             }
-            if start.elapsed() > patience {
+            if start.elapsed() > timeout {
                 child.kill().unwrap();
-                panic!("token-mint {:?} did not end within {patience:?}", self.args);
+                panic!("token-mint {:?} did not end within {timeout:?}", self.args);
             }
             thread::sleep(Duration::from_millis(2));
         };
@@ -211,7 +210,7 @@ impl Step {
     }
 }
 
-/// `command` run by a program: these words, then the command's own, with its environment in its folder.
+/// A command that consists of these words, then of the words of `command`. It has the same environment and folder.
 pub fn wrapped(words: &[&str], command: &Command) -> Command {
     let mut wrapper = Command::new(words[0]);
     wrapper.args(&words[1..]).arg(command.get_program()).args(command.get_args()).stdin(Stdio::null());
@@ -222,33 +221,47 @@ pub fn wrapped(words: &[&str], command: &Command) -> Command {
     wrapper
 }
 
-/// Runs a command to its end, and gives its status and what it said on stderr. That is kept as that of `run` is.
-pub fn said_by(command: &mut Command) -> (Option<i32>, String) {
+/// Runs a program as another user than root.
+pub const AS_NOBODY: &[&str] = &["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "--inh-caps=-all"];
+
+/// The step with these words before its command. It runs a copy of the executable that every user may execute.
+#[cfg(unix)]
+pub fn wrapped_copy(words: &[&str], step: &Step) -> Command {
+    use std::os::unix::fs::PermissionsExt;
+    let exe = step.dir.path().join("token-mint");
+    install(&exe, 0o755, &std::fs::read(step.command().get_program()).unwrap());
+    std::fs::set_permissions(step.dir.path(), PermissionsExt::from_mode(0o755)).unwrap();
+    let run_copy = ["sh", "-c", "shift; exec \"$0\" \"$@\"", exe.to_str().unwrap()];
+    wrapped(&[words, &run_copy].concat(), &step.command())
+}
+
+/// Runs a command and returns its status and its stderr, which is recorded for the leak check.
+pub fn run_for_stderr(command: &mut Command) -> (Option<i32>, String) {
     let output = output(command);
     (output.status.code(), String::from_utf8(output.stderr).unwrap())
 }
 
-/// The same, and what is on stdout.
+/// Runs a command and returns all of its output. Its stderr is recorded for the leak check.
 pub fn output(command: &mut Command) -> Output {
     let output = command.output().unwrap();
-    keep(&without_masks(&String::from_utf8_lossy(&output.stderr)), &[]);
+    record_for_leak_check(&without_masks(&String::from_utf8_lossy(&output.stderr)), &[]);
     output
 }
 
-/// Waits until this is so: ten seconds are more than a busy machine needs for any of it.
+/// Waits until the condition holds. It fails after ten seconds, which are enough on a busy machine.
 #[track_caller]
-pub fn wait_until(mut is_so: impl FnMut() -> bool) {
+pub fn wait_until(mut holds: impl FnMut() -> bool) {
     let start = Instant::now();
-    while !is_so() {
-        assert!(start.elapsed() < Duration::from_secs(10), "it did not come to be");
+    while !holds() {
+        assert!(start.elapsed() < Duration::from_secs(10), "the condition did not hold in time");
         thread::sleep(Duration::from_millis(2));
     }
 }
 
-/// What starts a program with no signal ignored: the tests may run where some are.
+/// Starts a program with the default action for each signal. The tests themselves may run with ignored signals.
 pub const NO_SIGNAL_IGNORED: &[&str] = if cfg!(target_os = "linux") { &["env", "--default-signal"] } else { &["env"] };
 
-/// Starts it by way of these words, and waits until the command has said `ready`.
+/// Starts the step with these words before its command, and waits until its COMMAND prints `ready`.
 pub fn started(step: &Step, words: &[&str]) -> (Child, BufReader<ChildStdout>) {
     let mut command = wrapped(&[words, NO_SIGNAL_IGNORED].concat(), &step.command());
     let mut child = spawned(command.stdout(Stdio::piped()));
@@ -259,29 +272,35 @@ pub fn started(step: &Step, words: &[&str]) -> (Child, BufReader<ChildStdout>) {
     (child, stdout)
 }
 
-/// Sends a signal to a process, or to the group that it leads.
+/// Sends a signal to a process, or to a process group if `to` is a negative number.
 pub fn send(signal: &str, to: &str) {
     assert!(Command::new("kill").args([signal, "--", to]).status().unwrap().success());
 }
 
-/// The status of one that has to end now.
+/// Waits for a process that has to end within 20 seconds, and returns its status.
 #[track_caller]
 pub fn status(child: &mut Child) -> Option<i32> {
+    status_within(Duration::from_secs(20), child)
+}
+
+/// Waits for a process that has to end within this time, and returns its status. It fails if the process runs longer.
+#[track_caller]
+pub fn status_within(timeout: Duration, child: &mut Child) -> Option<i32> {
     let start = Instant::now();
     loop {
         if let Some(status) = child.try_wait().unwrap() {
             return status.code();
         }
-        if start.elapsed() > Duration::from_secs(20) {
+        if start.elapsed() > timeout {
             child.kill().unwrap();
-            panic!("it did not end");
+            panic!("the process did not end within {timeout:?}");
         }
-        thread::sleep(Duration::from_millis(5));
+        thread::sleep(Duration::from_millis(2));
     }
 }
 
 impl Outcome {
-    /// Fails unless the status is this one and the message has all these pieces.
+    /// Fails unless the status is this one, stderr has all these pieces, and no token was handed over.
     #[track_caller]
     pub fn assert_failed(&self, status: i32, pieces: &[&str]) {
         assert_eq!(self.status, status, "{self}");
@@ -299,25 +318,25 @@ impl Outcome {
         assert_eq!(self.status, 0, "{self}");
     }
 
-    /// A step output, as the runner reads the file.
+    /// The value of a step output. As for the runner, the last one of a name counts.
     pub fn output(&self, name: &str) -> Option<&str> {
         self.step_output.lines().filter_map(|line| line.split_once('=')).rfind(|(n, _)| *n == name).map(|(_, v)| v)
     }
 
-    /// The values that the runner was told to hide, in order.
+    /// The values of all `::add-mask::` commands, in order.
     pub fn masks(&self) -> Vec<&str> {
         self.stderr.lines().filter_map(|line| line.strip_prefix("::add-mask::")).collect()
     }
 
-    /// The annotations.
+    /// The annotations of the level error.
     pub fn annotations(&self) -> Vec<&str> {
         self.stderr.lines().filter_map(|line| line.strip_prefix("::error title=token-mint::")).collect()
     }
 
-    /// stderr but for the masks and annotations, and the line break that may come first.
-    pub fn said(&self) -> String {
-        let ours = ["::add-mask::", "::error title=token-mint::", "::warning title=token-mint::"];
-        let lines = self.stderr.lines().filter(|line| !ours.iter().any(|command| line.starts_with(command)));
+    /// The lines of stderr, without workflow commands and without empty lines at the start.
+    pub fn messages(&self) -> String {
+        let commands = ["::add-mask::", "::error title=token-mint::", "::warning title=token-mint::"];
+        let lines = self.stderr.lines().filter(|line| !commands.iter().any(|command| line.starts_with(command)));
         lines.skip_while(|line| line.is_empty()).map(|line| format!("{line}\n")).collect()
     }
 }
@@ -333,16 +352,16 @@ impl fmt::Display for Outcome {
     }
 }
 
-/// Keeps what was said, and the secrets of that run, for `tests/leaks`, which looks through all of it once all tests
-/// have run.
-fn keep(said: &str, secrets: &[String]) {
+/// Records the messages and the secrets of a run in a file. `tests/leaks` searches all of these files after all tests.
+fn record_for_leak_check(messages: &str, secrets: &[String]) {
     let folder = PathBuf::from(concat!(env!("CARGO_TARGET_TMPDIR"), "/said"));
     std::fs::create_dir_all(&folder).unwrap();
     let name = crate::stand_in::random_hex(16);
-    std::fs::write(folder.join(name), serde_json::json!({"said": said, "secrets": secrets}).to_string()).unwrap();
+    std::fs::write(folder.join(name), serde_json::json!({"messages": messages, "secrets": secrets}).to_string())
+        .unwrap();
 }
 
-/// Has each attempt to open this file wait, as one on a network's file system may, until what is returned is dropped.
+/// Blocks each attempt to open this file until the returned value is dropped. A network file system can do that, too.
 pub fn blocked(path: &Path) -> impl Drop + use<> {
     struct Holder(Child);
     impl Drop for Holder {
@@ -351,7 +370,7 @@ pub fn blocked(path: &Path) -> impl Drop + use<> {
             let _ = self.0.wait();
         }
     }
-    // Whoever opens a file waits for the one who has it on a lease (`F_SETLEASE` in `fcntl(2)`).
+    // `open` waits while another process holds a lease of the file (`F_SETLEASE` in `fcntl(2)`).
     let lease = "import fcntl, signal, sys\nsignal.signal(signal.SIGIO, signal.SIG_IGN)\nfile = open(sys.argv[1], 'r+')\n\
                  fcntl.fcntl(file, fcntl.F_SETLEASE, fcntl.F_WRLCK)\nprint('held', flush=True)\nsignal.pause()";
     let mut holder = Command::new("python3").args(["-c", lease]).arg(path).stdout(Stdio::piped()).spawn().unwrap();
@@ -359,7 +378,7 @@ pub fn blocked(path: &Path) -> impl Drop + use<> {
     Holder(holder)
 }
 
-/// A pipe that takes nothing more, and its other end.
+/// Both ends of a pipe that is full.
 pub fn full_pipe() -> (PipeReader, PipeWriter) {
     let (reader, writer) = std::io::pipe().unwrap();
     let mut filling = writer.try_clone().unwrap();
@@ -368,38 +387,26 @@ pub fn full_pipe() -> (PipeReader, PipeWriter) {
     (reader, writer)
 }
 
-/// Starts a command. What it says on stderr is kept as that of `run` is.
+/// Starts a command. Its stderr is recorded for the leak check.
 pub fn spawned(command: &mut Command) -> Child {
     let mut child = command.stderr(Stdio::piped()).spawn().unwrap();
     let stderr = reader(child.stderr.take().unwrap());
-    thread::spawn(move || keep(&without_masks(&stderr.join().unwrap()), &[]));
+    thread::spawn(move || record_for_leak_check(&without_masks(&stderr.join().unwrap()), &[]));
     child
 }
 
-/// How a program ended, if it ended in time. Otherwise it is killed.
-pub fn status_within(patience: Duration, child: &mut Child) -> Option<i32> {
-    let start = Instant::now();
-    while start.elapsed() < patience {
-        if let Some(status) = child.try_wait().unwrap() {
-            return status.code();
-        }
-        thread::sleep(Duration::from_millis(2));
-    }
-    child.kill().unwrap();
-    child.wait().unwrap().code()
-}
-
-fn without_masks(stderr: &str) -> String {
+/// stderr without the lines that mask a value.
+pub fn without_masks(stderr: &str) -> String {
     stderr.lines().filter(|line| !line.starts_with("::add-mask::")).map(|line| format!("{line}\n")).collect()
 }
 
-/// No secret in what was said; on stdout the API token alone, by the caller's own look at it.
+/// Fails if a secret shows. Only an API token may be on stdout or in the step output: the caller checks that.
 #[track_caller]
 fn check_leaks(outcome: &Outcome, secrets: &[String]) {
-    keep(&format!("{}{}", without_masks(&outcome.stderr), outcome.summary), secrets);
+    record_for_leak_check(&format!("{}{}", without_masks(&outcome.stderr), outcome.summary), secrets);
     for secret in secrets {
         let what = format!("the secret {}…", &secret[..secret.len().min(12)]);
-        assert!(!outcome.said().contains(secret), "{what} in what was said: {outcome}");
+        assert!(!outcome.messages().contains(secret), "{what} in a message: {outcome}");
         assert!(!outcome.annotations().concat().contains(secret), "{what} in an annotation: {outcome}");
         assert!(!outcome.summary.contains(secret), "{what} in the summary: {outcome}");
         if !secret.starts_with("pypi-") {
@@ -413,12 +420,12 @@ fn reader(mut stream: impl Read + Send + 'static) -> thread::JoinHandle<String> 
     thread::spawn(move || {
         let mut bytes = Vec::new();
         stream.read_to_end(&mut bytes).unwrap();
-        String::from_utf8(bytes).expect("what is printed is UTF-8")
+        String::from_utf8(bytes).expect("the output is UTF-8")
     })
 }
 
-/// Does this for each item, many at a time: a run that fails mostly waits. Wine can't do as many without being late.
-pub fn at_once<T: Sync>(items: &[T], work: impl Fn(&T) + Sync) {
+/// Does this for each item, many at a time, since most runs only wait. Under wine, fewer can keep their time limits.
+pub fn in_parallel<T: Sync>(items: &[T], work: impl Fn(&T) + Sync) {
     const MOST: usize = if cfg!(windows) { 8 } else { 32 };
     let next = AtomicUsize::new(0);
     thread::scope(|scope| {
@@ -437,13 +444,13 @@ pub fn at_once<T: Sync>(items: &[T], work: impl Fn(&T) + Sync) {
     });
 }
 
-/// A server that reads a request, and then does to the connection what the test says.
+/// A server that reads a request and then handles the connection as the test says.
 pub struct ScriptedServer {
     scheme: &'static str,
     address: SocketAddr,
     connections: Arc<Mutex<Vec<Instant>>>,
     requests: Arc<Mutex<Vec<Request>>>,
-    /// Keeps the port where nobody listens from being anyone else's.
+    /// Reserves the port on which nobody listens.
     refusing: Option<OwnedFd>,
 }
 
@@ -452,7 +459,7 @@ impl ScriptedServer {
         ScriptedServer::serving_requests(move |_, stream| serve(stream))
     }
 
-    /// The same, for a server that looks at the request.
+    /// The same, but the function gets the request, too.
     pub fn serving_requests(serve: impl Fn(&Request, &mut TcpStream) + Send + Sync + 'static) -> ScriptedServer {
         let requests = Arc::new(Mutex::new(Vec::new()));
         let record = Arc::clone(&requests);
@@ -465,7 +472,7 @@ impl ScriptedServer {
         ScriptedServer { requests, ..server }
     }
 
-    /// A server that does this with each connection, without reading a request.
+    /// A server that calls this function with each connection and does not read a request.
     pub fn accepting(serve: impl Fn(&mut TcpStream) + Send + Sync + 'static) -> ScriptedServer {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
@@ -481,7 +488,7 @@ impl ScriptedServer {
         ScriptedServer { scheme: "http", address, connections, requests: Arc::default(), refusing: None }
     }
 
-    /// The same server, addressed as one that speaks TLS.
+    /// The same server, with `https` in its URL.
     pub fn over_https(self) -> ScriptedServer {
         ScriptedServer { scheme: "https", ..self }
     }
@@ -513,12 +520,12 @@ impl ScriptedServer {
         ScriptedServer::serving(move |stream| {
             let _ = stream.write_all(&bytes);
             let _ = stream.shutdown(Shutdown::Write);
-            // Reading on until the client closes keeps a reset from overtaking the bytes.
+            // Without this read, a reset could arrive before the bytes do.
             let _ = stream.read(&mut [0; 64]);
         })
     }
 
-    /// Answers with this status and body, properly.
+    /// Answers each request with this status and body.
     pub fn replying(status: u16, body: &str) -> ScriptedServer {
         ScriptedServer::answering(format!("HTTP/1.1 {status} X\r\nContent-Length: {}\r\n\r\n{body}", body.len()))
     }
@@ -531,14 +538,14 @@ impl ScriptedServer {
         self.requests.lock().unwrap().clone()
     }
 
-    /// When each connection came.
+    /// The time of each connection.
     pub fn connections(&self) -> Vec<Instant> {
         self.connections.lock().unwrap().clone()
     }
 }
 
-/// Writes a file that will be executed. Another process does it: if this one did, a child of another test could hold
-/// the file open for writing for a moment, and executing it would fail with "Text file busy".
+/// Writes an executable file, by means of another process. If this process wrote it, a child that another test starts
+/// meanwhile would inherit the open file, and executing it would fail with "Text file busy".
 pub fn install(path: &Path, mode: u32, content: &[u8]) {
     let mut writer = Command::new("sh");
     writer.args(["-c", "cat >\"$0\" && chmod \"$1\" \"$0\""]).arg(path).arg(format!("{mode:o}"));

@@ -1,4 +1,4 @@
-//! The CI systems other than GitHub, in environments as their documentation has them. Google's is in `tests/clients`.
+//! The CI systems other than GitHub. The environments are those of their documentation. Google's is in `tests/clients`.
 
 use std::fs;
 use std::io::Write;
@@ -6,24 +6,24 @@ use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use crate::harness::{
-    NOWHERE, Outcome, SLACK, ScriptedServer, Step, output, said_by, send, spawned, status, wait_until,
+    Outcome, SLACK, ScriptedServer, Step, UNREACHABLE_URL, output, run_for_stderr, send, spawned, status, wait_until,
 };
 use crate::stand_in::{Setup, StandIn};
 
-/// A step of no CI system, with the stand-in as its index.
-fn elsewhere(servers: &StandIn) -> Step {
+/// A step without any variable of a CI system. The stand-in is its index.
+fn bare_with_index(servers: &StandIn) -> Step {
     Step::bare().env("TOKEN_MINT_INDEX", &servers.index.url("/legacy/"))
 }
 
-/// What GitLab's runner sets, as far as it may matter.
+/// A step with those variables of GitLab's runner that may matter.
 fn on_gitlab(servers: &StandIn) -> Step {
-    elsewhere(servers).env("CI", "true").env("GITLAB_CI", "true").env("CI_PROJECT_PATH", "group/project")
+    bare_with_index(servers).env("CI", "true").env("GITLAB_CI", "true").env("CI_PROJECT_PATH", "group/project")
 }
 
 fn assert_token_on_stdout(outcome: &Outcome, servers: &StandIn) {
     outcome.assert_done();
     assert_eq!(outcome.stdout, format!("{}\n", servers.api_tokens()[0]));
-    assert_eq!(outcome.masks(), [""; 0], "other systems know no masks");
+    assert_eq!(outcome.masks(), [""; 0], "only GitHub has masks");
 }
 
 #[test]
@@ -40,9 +40,9 @@ fn gitlabs_id_token_is_exchanged() {
 fn an_id_token_in_a_variable_that_is_named_is_exchanged() {
     let servers = StandIn::start(Setup::default());
     for step in [
-        elsewhere(&servers).args(&["--id-token-env", "MY_OIDC"]),
-        elsewhere(&servers).env("TOKEN_MINT_ID_TOKEN_ENV", "MY_OIDC"),
-        // It counts before the system that is recognised.
+        bare_with_index(&servers).args(&["--id-token-env", "MY_OIDC"]),
+        bare_with_index(&servers).env("TOKEN_MINT_ID_TOKEN_ENV", "MY_OIDC"),
+        // The option overrides the recognised CI system.
         on_gitlab(&servers).env("PYPI_ID_TOKEN", "not.it.x").args(&["--id-token-env=MY_OIDC"]),
     ] {
         let servers_tokens = servers.api_tokens().len();
@@ -69,8 +69,10 @@ fn an_id_token_in_a_variable_does_not_reach_the_command() {
     let path = "/usr/bin:/bin";
     for step in [
         on_gitlab(&servers).env("PYPI_ID_TOKEN", &servers.id_token("pypi")),
-        elsewhere(&servers).env("PYPI_ID_TOKEN", &servers.id_token("pypi")).args(&["--id-token-env", "PYPI_ID_TOKEN"]),
-        // Nor does GitHub's, though it was not asked.
+        bare_with_index(&servers)
+            .env("PYPI_ID_TOKEN", &servers.id_token("pypi"))
+            .args(&["--id-token-env", "PYPI_ID_TOKEN"]),
+        // GitHub's request token does not reach the command either, though it was not used.
         Step::of(&servers).env("PYPI_ID_TOKEN", &servers.id_token("pypi")).args(&["--id-token-env", "PYPI_ID_TOKEN"]),
     ] {
         let script = "test -z \"${PYPI_ID_TOKEN+x}${ACTIONS_ID_TOKEN_REQUEST_TOKEN+x}\"";
@@ -79,7 +81,7 @@ fn an_id_token_in_a_variable_does_not_reach_the_command() {
     }
 }
 
-/// System, variable, program, and its arguments for the audience `pypi`, a line each.
+/// CI system, its variable, its helper program, and the lines of the helper's arguments for the audience `pypi`.
 const HELPERS: [(&str, &str, &str, &str); 2] = [
     ("Buildkite", "BUILDKITE", "buildkite-agent", "oidc\nrequest-token\n--audience\npypi\n"),
     ("CircleCI", "CIRCLECI", "circleci", "run\noidc\nget\n--root-issuer\n--claims\n{\"aud\": \"pypi\"}\n"),
@@ -91,15 +93,15 @@ fn a_helper_programs_id_token_is_exchanged() {
     for (system, variable, program, arguments) in HELPERS {
         let servers = StandIn::start(Setup::default());
         let folder = tempfile::tempdir().unwrap();
-        let said = folder.path().join("arguments");
+        let arguments_file = folder.path().join("arguments");
         let id_token = servers.id_token("pypi");
-        let script = format!("printf '%s\\n' \"$@\" >'{}'; echo noise >&2; echo {id_token}", said.display());
-        let step = elsewhere(&servers).env(variable, "true").with_program(program, &script);
+        let script = format!("printf '%s\\n' \"$@\" >'{}'; echo noise >&2; echo {id_token}", arguments_file.display());
+        let step = bare_with_index(&servers).env(variable, "true").with_program(program, &script);
         let outcome = step.run_with(&servers);
         assert_token_on_stdout(&outcome, &servers);
         assert!(outcome.stderr.contains(&format!("asking {system} for an ID token")), "{outcome}");
         assert!(!outcome.stderr.contains("noise"), "{outcome}");
-        assert_eq!(fs::read_to_string(said).unwrap(), arguments);
+        assert_eq!(fs::read_to_string(arguments_file).unwrap(), arguments);
     }
 }
 
@@ -108,7 +110,8 @@ fn a_helper_programs_id_token_is_exchanged() {
 fn an_audience_can_not_leave_its_place_in_circlecis_claims() {
     let servers = StandIn::start(Setup::default());
     let hostile = "a\", \"x\": \"b\\";
-    let step = elsewhere(&servers).env("CIRCLECI", "true").with_program("circleci", "printf %s \"$6\" >&2; exit 1");
+    let step =
+        bare_with_index(&servers).env("CIRCLECI", "true").with_program("circleci", "printf %s \"$6\" >&2; exit 1");
     let outcome = step.args(&["--audience", hostile]).run_with(&servers);
     outcome.assert_failed(3, &[r#"{"aud": "a\", \"x\": \"b\\"}"#]);
 }
@@ -120,7 +123,7 @@ fn a_helper_that_fails_is_quoted_harmlessly() {
     let script =
         "printf '::error::x\\n\\033[2J##[group]y eyJhbGciOi.eyJzdWIi.c2ln\\n' >&2; echo eyJ.secret.stdout; exit 4";
     for (system, variable, program, _) in HELPERS {
-        let step = elsewhere(&servers).env(variable, "true").with_program(program, script);
+        let step = bare_with_index(&servers).env(variable, "true").with_program(program, script);
         let outcome = step.secret("eyJzdWIi").secret("eyJ.secret.stdout").run_with(&servers);
         outcome.assert_failed(3, &[system, program, "(exit status: 4)", ":\u{b7}:error:\u{b7}:x"]);
         assert!(!outcome.stderr.contains('\x1b') && !outcome.stderr.contains("##["), "{outcome}");
@@ -131,8 +134,8 @@ fn a_helper_that_fails_is_quoted_harmlessly() {
 fn a_helper_that_is_missing_is_an_error_about_its_system() {
     let servers = StandIn::start(Setup::default());
     for (system, variable, program, _) in HELPERS {
-        // What looks like the next system is no way out.
-        let step = elsewhere(&servers).env(variable, "true").env("GOOGLE_SERVICE_ACCOUNT_NAME", "a@b");
+        // The program does not try the next CI system, whose variable is set, too.
+        let step = bare_with_index(&servers).env(variable, "true").env("GOOGLE_SERVICE_ACCOUNT_NAME", "a@b");
         let outcome = step.env("PATH", "/nonexistent").run_with(&servers);
         outcome.assert_failed(3, &[&format!("{system} gave no ID token: {program} can't be run"), "--id-token-env"]);
     }
@@ -144,7 +147,7 @@ fn a_helper_that_is_missing_is_an_error_about_its_system() {
 fn a_helper_that_prints_no_id_token_is_an_error() {
     let servers = StandIn::start(Setup::default());
     for script in ["true", "echo hello-hello-hello", "echo a.b.c d", "yes | head -c 1000000"] {
-        let step = elsewhere(&servers).env("BUILDKITE", "true").with_program("buildkite-agent", script);
+        let step = bare_with_index(&servers).env("BUILDKITE", "true").with_program("buildkite-agent", script);
         step.secret("hello-hello-hello").run_with(&servers).assert_failed(5, &["printed no ID token"]);
     }
 }
@@ -153,17 +156,15 @@ fn a_helper_that_prints_no_id_token_is_an_error() {
 #[cfg_attr(windows, ignore = "it runs scripts for sh")]
 fn a_helper_that_does_not_end_is_stopped_at_the_deadline() {
     for script in ["sleep 20", "exec sleep 20", "yes", "yes >&2", "trap '' TERM INT; sleep 20"] {
-        let step = Step::bare().env("TOKEN_MINT_INDEX", NOWHERE).env("TOKEN_MINT_AUDIENCE", "pypi");
-        let step = step.env("BUILDKITE", "true").with_program("buildkite-agent", script);
-        let outcome = step.args(&["--timeout", "1"]).run();
+        let outcome = with_helper(script).args(&["--timeout", "1"]).run();
         outcome.assert_failed(5, &["buildkite-agent did not end: the timeout of 1 second passed"]);
         assert!(outcome.elapsed < Duration::from_secs(1) + SLACK, "{script}: {outcome}");
     }
 }
 
-/// A step on Buildkite with this script as its helper.
+/// A step on Buildkite with this script as its helper program.
 fn with_helper(script: &str) -> Step {
-    let step = Step::bare().env("TOKEN_MINT_INDEX", NOWHERE).env("TOKEN_MINT_AUDIENCE", "pypi");
+    let step = Step::bare().env("TOKEN_MINT_INDEX", UNREACHABLE_URL).env("TOKEN_MINT_AUDIENCE", "pypi");
     step.env("BUILDKITE", "true").with_program("buildkite-agent", script)
 }
 
@@ -171,48 +172,37 @@ fn with_helper(script: &str) -> Step {
 #[cfg_attr(windows, ignore = "it runs scripts for sh")]
 fn what_a_late_helper_has_started_is_ended_with_it() {
     let step = with_helper("sleep 100 & echo $! >pid; wait").args(&["--timeout", "1"]);
-    let status = {
-        let (code, said) = said_by(&mut step.command());
-        assert_eq!(code, Some(5), "{said}");
-        let number = fs::read_to_string(step.dir.path().join("pid")).unwrap();
-        format!("/proc/{}/status", number.trim())
-    };
+    let (code, stderr) = run_for_stderr(&mut step.command());
+    assert_eq!(code, Some(5), "{stderr}");
+    let pid = fs::read_to_string(step.dir.path().join("pid")).unwrap();
+    let status = format!("/proc/{}/status", pid.trim());
     wait_until(|| fs::read_to_string(&status).map_or(true, |text| text.contains("State:\tZ")));
 }
 
-/// One that another user has become can't be killed. As root, who can make one.
+/// The helper changes its user ID to root's, so the program may not kill it. Only root can set this up.
 #[test]
 #[cfg(target_os = "linux")] // setpriv, mount
 fn a_helper_that_can_not_be_killed_is_not_waited_for() {
-    use crate::harness::{install, wrapped};
-    use std::os::unix::fs::PermissionsExt;
+    use crate::harness::{AS_NOBODY, install, wrapped_copy};
     if !rustix::process::geteuid().is_root() {
         return;
     }
     let step = with_helper("exec ./setpriv --reuid=0 --regid=0 --clear-groups sleep 8").args(&["--timeout", "1"]);
-    let copy = |from: &str, to: &str, mode: u32| {
-        let path = step.dir.path().join(to);
-        install(&path, mode, &fs::read(from).unwrap());
-        path
-    };
-    copy("/usr/bin/setpriv", "setpriv", 0o4755);
-    let exe = copy(step.command().get_program().to_str().unwrap(), "token-mint", 0o755);
-    fs::set_permissions(step.dir.path(), fs::Permissions::from_mode(0o755)).unwrap();
-    let nobody = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "--inh-caps=-all"];
-    let at = ["sh", "-c", "shift; exec \"$0\" \"$@\"", exe.to_str().unwrap()];
+    install(&step.dir.path().join("setpriv"), 0o4755, &fs::read("/usr/bin/setpriv").unwrap());
+    let mut command = wrapped_copy(AS_NOBODY, &step);
     let start = Instant::now();
-    let mut child = spawned(&mut wrapped(&[&nobody[..], &at].concat(), &step.command()));
+    let mut child = spawned(&mut command);
     assert_eq!(status(&mut child), Some(5));
     assert!(start.elapsed() >= Duration::from_secs(1) && start.elapsed() < Duration::from_secs(1) + SLACK);
 }
 
-/// It holds the helper's streams open.
+/// The process that is left holds the helper's stdout and stderr open.
 #[test]
 #[cfg_attr(windows, ignore = "it runs scripts for sh")]
-fn what_a_helper_leaves_behind_holds_nothing_up() {
+fn a_process_that_a_helper_leaves_behind_is_not_waited_for() {
     let servers = StandIn::start(Setup::default());
     let script = format!("sleep 20 & printf %s {}", servers.id_token("pypi"));
-    let step = elsewhere(&servers).env("BUILDKITE", "true").with_program("buildkite-agent", &script);
+    let step = bare_with_index(&servers).env("BUILDKITE", "true").with_program("buildkite-agent", &script);
     let outcome = step.run_with(&servers);
     assert_token_on_stdout(&outcome, &servers);
     assert!(outcome.elapsed < SLACK, "{outcome}");
@@ -222,7 +212,7 @@ fn what_a_helper_leaves_behind_holds_nothing_up() {
     with_helper("sleep 20 & exit 0").run().assert_failed(5, &["printed no ID token"]);
 }
 
-/// The second ID token is asked for after the index was, but there is no API token yet that could be lost.
+/// The program asks for a second ID token after a request to mint has failed. No API token can be lost then.
 #[test]
 #[cfg_attr(windows, ignore = "signals")]
 fn a_signal_ends_a_helpers_second_run_at_once() {
@@ -239,10 +229,8 @@ fn a_signal_ends_a_helpers_second_run_at_once() {
 
 #[test]
 #[cfg_attr(not(target_os = "linux"), ignore = "ulimit -v")]
-fn what_a_helper_prints_is_not_all_kept() {
-    let step =
-        Step::bare().env("TOKEN_MINT_INDEX", NOWHERE).env("TOKEN_MINT_AUDIENCE", "pypi").env("BUILDKITE", "true");
-    let step = step.with_program("buildkite-agent", "exec head -c 2000000000 /dev/zero");
+fn only_a_bounded_part_of_a_helpers_output_is_kept_in_memory() {
+    let step = with_helper("exec head -c 2000000000 /dev/zero");
     let output = output(&mut step.command_in_shell("ulimit -v 1000000; exec \"$0\" \"$@\""));
     let stderr = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.code() == Some(5) && stderr.contains("printed no ID token"), "{stderr}");
@@ -250,10 +238,10 @@ fn what_a_helper_prints_is_not_all_kept() {
 
 #[test]
 #[cfg_attr(windows, ignore = "it runs scripts for sh")]
-fn a_helper_does_not_eat_the_commands_stdin() {
+fn a_helper_does_not_read_the_commands_stdin() {
     let servers = StandIn::start(Setup::default());
     let script = format!("cat; echo {}", servers.id_token("pypi"));
-    let step = elsewhere(&servers).env("BUILDKITE", "true").with_program("buildkite-agent", &script);
+    let step = bare_with_index(&servers).env("BUILDKITE", "true").with_program("buildkite-agent", &script);
     let step = step.args(&["--", "cat"]);
     let mut child = spawned(step.command().stdin(Stdio::piped()).stdout(Stdio::piped()));
     child.stdin.take().unwrap().write_all(b"for the command\n").unwrap();
@@ -262,10 +250,10 @@ fn a_helper_does_not_eat_the_commands_stdin() {
 }
 
 #[test]
-fn in_an_unknown_ci_system_it_says_which_are_known() {
-    let outcome = Step::bare().env("CI", "true").env("TOKEN_MINT_INDEX", NOWHERE).run();
-    let signs =
+fn in_an_unknown_ci_system_the_error_lists_the_known_ones() {
+    let outcome = Step::bare().env("CI", "true").env("TOKEN_MINT_INDEX", UNREACHABLE_URL).run();
+    let variables =
         ["GITHUB_ACTIONS=true", "GITLAB_CI=true", "BUILDKITE=true", "CIRCLECI=true", "GOOGLE_SERVICE_ACCOUNT_NAME"];
-    outcome.assert_failed(3, &signs);
+    outcome.assert_failed(3, &variables);
     outcome.assert_failed(3, &["--id-token-env"]);
 }

@@ -1,4 +1,4 @@
-//! The integration tests: the built executable against servers on loopback, a module a topic.
+//! The integration tests: the executable against servers on loopback. Each module has one topic.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, dead_code)]
 
@@ -18,14 +18,14 @@ mod hostile_servers;
 mod house;
 mod identity;
 #[cfg(target_os = "linux")] // GNU's env, setpriv, /proc
-mod machine;
+mod os_faults;
 mod proxy;
 mod readme;
 mod refusals;
+mod reported_failures;
 mod retries;
 #[cfg(target_os = "linux")] // GNU's env, setsid, /proc
 mod signals;
-mod stories;
 mod tls;
 mod upload;
 mod usage;

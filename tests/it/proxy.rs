@@ -1,5 +1,5 @@
-//! Proxies: which one is used, what is sent to it, and that a failing one is never bypassed. `tests/clients` has a real
-//! one.
+//! Proxies: which one is used, which requests it gets, and that a failing one is never bypassed. `tests/clients` has
+//! tests with a real one.
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
@@ -7,10 +7,10 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
 
-use crate::harness::{NOWHERE, SLACK, ScriptedServer, Step, at_once};
+use crate::harness::{SLACK, ScriptedServer, Step, UNREACHABLE_URL, in_parallel};
 use crate::stand_in::tls::HOST;
 
-/// A proxy that takes this machine for every host, and keeps what it was asked.
+/// A proxy that connects to this machine for every host, and records its requests.
 pub struct Proxy {
     port: u16,
     requests: Arc<Mutex<Vec<String>>>,
@@ -35,7 +35,7 @@ impl Proxy {
         format!("http://127.0.0.1:{}", self.port)
     }
 
-    /// The heads of the requests so far.
+    /// The heads of all requests.
     pub fn requests(&self) -> Vec<String> {
         self.requests.lock().unwrap().clone()
     }
@@ -52,7 +52,7 @@ fn serve(mut near: TcpStream, record: &Mutex<Vec<String>>) {
     let port: u16 = head.split([':', ' ']).nth(2).unwrap().parse().unwrap();
     record.lock().unwrap().push(head);
     let mut far = TcpStream::connect(("127.0.0.1", port)).unwrap();
-    // In two pieces, and longer than what minreq reads at once.
+    // The reply comes in two pieces, and is longer than what minreq reads at once.
     near.write_all(b"HTTP/1.1 200 Connection established\r\n").unwrap();
     thread::sleep(Duration::from_millis(20));
     near.write_all(format!("X-Long: {}\r\n\r\n", "x".repeat(400)).as_bytes()).unwrap();
@@ -67,12 +67,12 @@ fn serve(mut near: TcpStream, record: &Mutex<Vec<String>>) {
 
 /// A step whose first request goes to a host that only a proxy can reach.
 fn step() -> Step {
-    Step::with_endpoints(&format!("https://{HOST}/idtoken"), NOWHERE)
+    Step::with_endpoints(&format!("https://{HOST}/idtoken"), UNREACHABLE_URL)
 }
 
 #[test]
-fn a_proxy_that_refuses_or_fails_is_an_error_and_says_why() {
-    // A failing proxy, or a server that is not a proxy, is tried again. A proxy that refuses with a 4xx status is not.
+fn a_proxy_that_refuses_or_fails_is_an_error_with_its_reason() {
+    // A failing proxy is tried again, and so is a server that is not a proxy. A proxy that refuses with 4xx is not.
     let cases = [
         (
             1,
@@ -93,7 +93,7 @@ fn a_proxy_that_refuses_or_fails_is_an_error_and_says_why() {
         (4, "HTTP/1.1 200 OK\r\n", "no complete reply came"),
         (4, "", "no complete reply came"),
     ];
-    at_once(&cases, |(attempts, answer, piece)| {
+    in_parallel(&cases, |(attempts, answer, piece)| {
         let proxy = ScriptedServer::answering(*answer);
         let outcome = step().env("https_proxy", &proxy.url()).run();
         outcome.assert_failed(5, &["asking GitHub", piece]);
@@ -101,13 +101,13 @@ fn a_proxy_that_refuses_or_fails_is_an_error_and_says_why() {
         for request in proxy.requests() {
             assert_eq!((request.method.as_str(), request.target.as_str()), ("CONNECT", &*format!("{HOST}:443")));
             assert_eq!(request.header("Host"), Some(&*format!("{HOST}:443")));
-            assert_eq!(request.header("Authorization"), None, "what is for the server is not for the proxy");
+            assert_eq!(request.header("Authorization"), None, "the proxy gets no header that is for the server");
             assert_eq!(request.header("Proxy-Authorization"), None);
         }
     });
 }
 
-/// An ID token from a variable can't be renewed. A request that the proxy did not pass on has not used it up.
+/// An ID token from a variable can be used once. If the proxy did not pass it on, the index has not seen it.
 #[test]
 fn an_id_token_that_a_proxy_has_not_passed_on_is_sent_again() {
     for (answer, attempts) in [("HTTP/1.1 503 Busy\r\n\r\n", 4), ("", 4), ("HTTP/1.1 403 Forbidden\r\n\r\n", 1)] {
@@ -122,7 +122,7 @@ fn an_id_token_that_a_proxy_has_not_passed_on_is_sent_again() {
 }
 
 #[test]
-fn an_endless_answer_of_a_proxy_is_bounded() {
+fn an_endless_reply_of_a_proxy_is_cut_off() {
     let endless =
         ScriptedServer::serving(
             |stream| while stream.write_all(b"HTTP/1.1 200 X-Header: more and more\r\n").is_ok() {},
@@ -131,7 +131,7 @@ fn an_endless_answer_of_a_proxy_is_bounded() {
 }
 
 #[test]
-fn a_proxy_that_says_nothing_is_waited_for_until_the_deadline() {
+fn a_silent_proxy_is_waited_for_until_the_deadline() {
     let silent = ScriptedServer::serving(|_| thread::sleep(Duration::from_secs(20)));
     let outcome = step().env("https_proxy", &silent.url()).args(&["--timeout", "1"]).run();
     outcome.assert_failed(5, &["timeout of 1 second"]);
@@ -139,11 +139,11 @@ fn a_proxy_that_says_nothing_is_waited_for_until_the_deadline() {
 }
 
 #[test]
-fn a_proxy_that_is_not_there_is_never_bypassed() {
+fn an_unreachable_or_unusable_proxy_is_never_bypassed() {
     let closed = ScriptedServer::refusing();
     let server = ScriptedServer::replying(200, "{}");
-    let there = server.url().replace("http://127.0.0.1", "https://localhost.example.test");
-    let step = Step::with_endpoints(&there, NOWHERE).env("https_proxy", &closed.url());
+    let url = server.url().replace("http://127.0.0.1", "https://localhost.example.test");
+    let step = Step::with_endpoints(&url, UNREACHABLE_URL).env("https_proxy", &closed.url());
     step.run().assert_failed(5, &["the proxy can't be used"]);
     step_with_bad_proxy(
         "socks5://127.0.0.1:1",
@@ -157,20 +157,20 @@ fn step_with_bad_proxy(value: &str, piece: &str) {
 }
 
 #[test]
-fn a_proxys_credentials_are_decoded_and_show_nowhere() {
+fn a_proxys_credentials_are_decoded_and_never_shown() {
     let proxy = ScriptedServer::answering("HTTP/1.1 407 No\r\n\r\n");
     let url = proxy.url().replace("http://", "http://me:hunter2%2Dhunter2%3A@");
     let step = step().secret("hunter2").secret("aHVudGVy").env("HTTPS_PROXY", &url).args(&["--verbose"]);
-    // On Windows, both spellings are one variable.
+    // On Windows, the names of variables are case-insensitive.
     let variable = if cfg!(windows) { "https_proxy" } else { "HTTPS_PROXY" };
-    let place = format!("others than {variable} has: they stand before the host");
-    step.run().assert_failed(5, &[&place, "http://USER:PASSWORD@HOST:PORT"]);
+    let hint = format!("others than {variable} has: they stand before the host");
+    step.run().assert_failed(5, &[&hint, "http://USER:PASSWORD@HOST:PORT"]);
     // `me:hunter2-hunter2:`
     let credentials = "Basic bWU6aHVudGVyMi1odW50ZXIyOg==";
     assert_eq!(proxy.requests()[0].header("Proxy-Authorization"), Some(credentials));
     let user = self::step().env("https_proxy", &proxy.url().replace("http://", "http://me@"));
     user.run().assert_failed(5, &["the proxy"]);
-    // Nor if the proxy sends them back.
+    // They are not shown if the proxy sends them back either.
     let echo = ScriptedServer::answering(
         "HTTP/1.1 403 me:hunter2-hunter2: hunter2-hunter2: bWU6aHVudGVyMi1odW50ZXIyOg==\r\n\r\n",
     );
@@ -186,9 +186,9 @@ fn a_proxys_credentials_are_decoded_and_show_nowhere() {
 #[test]
 fn a_host_in_no_proxy_is_reached_directly() {
     let proxy = ScriptedServer::answering("");
-    at_once(&["*", HOST, "example.test", ".test:443"], |list| {
+    in_parallel(&["*", HOST, "example.test", ".test:443"], |list| {
         let outcome = step().env("https_proxy", &proxy.url()).env("no_proxy", list).run();
-        // There is no such host.
+        // No resolver knows the host.
         outcome.assert_failed(5, &["asking GitHub", "network trouble"]);
     });
     assert_eq!(proxy.requests().len(), 0);

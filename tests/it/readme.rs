@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::path::{Component, Path, PathBuf};
 use std::{env, fs};
 
-use crate::harness::{NOWHERE, ScriptedServer, Step, output};
+use crate::harness::{ScriptedServer, Step, UNREACHABLE_URL, output};
 use crate::stand_in::{Setup, StandIn};
 
 const README: &str = include_str!("../../README.md");
@@ -26,7 +26,7 @@ fn the_docs_show_claims_as_they_are() {
         Step::of(&servers).env("TOKEN_MINT_INDEX", "pypi").args(&["claims", "--offline", "--project", "sampleproject"]);
     let outcome = step.run_with(&servers);
     outcome.assert_done();
-    let shown = format!("$ token-mint claims --offline --project sampleproject\n{}```", outcome.said());
+    let shown = format!("$ token-mint claims --offline --project sampleproject\n{}```", outcome.messages());
     assert!(CLI.contains(&shown), "{shown}");
 }
 
@@ -39,7 +39,7 @@ fn value<'a>(block: &'a str, key: &str) -> &'a str {
         .trim()
 }
 
-/// Runs `pip`, `token-mint` and `twine` as a shell does in a step of a CI system. What twine was told is on stdout.
+/// Runs commands as the shell of a CI system does. `pip` and `twine` are scripts: twine prints what it gets.
 fn in_job(step: Step, servers: &StandIn, command: &str) {
     let step = step.with_program("pip", "echo \"pip $*\" >&2");
     let step = step.with_program("twine", "echo \"twine $* with $TWINE_PASSWORD for $TWINE_REPOSITORY_URL\"");
@@ -47,17 +47,17 @@ fn in_job(step: Step, servers: &StandIn, command: &str) {
     let exe = step.command().get_program().to_str().unwrap().to_owned();
     let step = step.env("EXE", &exe).env("TOKEN_MINT_INDEX", &servers.index.url("/legacy/"));
     let output = output(&mut step.command_in_shell(command));
-    let told =
+    let expected =
         format!("twine upload dist/* with {} for {}\n", servers.api_tokens().concat(), servers.index.url("/legacy/"));
-    assert_eq!(String::from_utf8_lossy(&output.stdout), told, "{}", String::from_utf8_lossy(&output.stderr));
-    assert_eq!(servers.burned().len(), 1);
+    assert_eq!(String::from_utf8_lossy(&output.stdout), expected, "{}", String::from_utf8_lossy(&output.stderr));
+    assert_eq!(servers.revoked().len(), 1);
 }
 
 fn yaml(start: &str) -> &'static str {
     OTHER_CI.split("```yaml\n").find(|block| block.starts_with(start)).unwrap().split("```").next().unwrap()
 }
 
-/// The commands of a job, which installs token-mint of this version before it calls it.
+/// The commands of a job: the first installs this version of token-mint, the second runs it.
 fn commands(job: &str) -> String {
     let lines = job.lines().map(|line| line.trim_start_matches([' ', '-']));
     let commands: Vec<&str> =
@@ -95,7 +95,7 @@ fn the_other_jobs_run_commands_that_work() {
     in_job(Step::bare().env("MY_ID_TOKEN", &servers.id_token("pypi")), &servers, command);
 }
 
-/// The README's four examples, each as it stands there.
+/// The README has four examples.
 #[test]
 #[cfg_attr(windows, ignore = "it runs scripts for sh")]
 fn the_readmes_command_lines_work() {
@@ -105,7 +105,7 @@ fn the_readmes_command_lines_work() {
     for line in lines {
         let servers = StandIn::start(Setup { audience: "testpypi", ..Setup::default() });
         let pypi = StandIn::start(Setup::default());
-        // `--index testpypi` can't be served here, so it is asked for by its stand-in's address.
+        // The stand-in's URL replaces `testpypi`.
         let (line, servers) = match line.contains("testpypi") {
             true => (line.replace("testpypi", &servers.index.url("/legacy/")), servers),
             false => (line.to_owned(), pypi),
@@ -126,14 +126,14 @@ fn the_readmes_command_lines_work() {
 
 #[test]
 fn the_docs_list_the_ci_systems_in_their_order() {
-    let outcome = Step::bare().env("CI", "true").env("TOKEN_MINT_INDEX", NOWHERE).run();
-    let said = outcome.stderr.split("a CI system is recognised by a variable: ").nth(1).unwrap();
+    let outcome = Step::bare().env("CI", "true").env("TOKEN_MINT_INDEX", UNREACHABLE_URL).run();
+    let listed = outcome.stderr.split("a CI system is recognised by a variable: ").nth(1).unwrap();
     let rows: Vec<&str> =
         OTHER_CI.lines().skip_while(|line| !line.starts_with("| CI system |")).skip(2).take(5).collect();
     let mut at = 0;
     for row in rows {
-        let sign = row.split('`').nth(1).unwrap();
-        at += said[at..].find(sign).unwrap_or_else(|| panic!("{sign} is not next in {said}"));
+        let variable = row.split('`').nth(1).unwrap();
+        at += listed[at..].find(variable).unwrap_or_else(|| panic!("{variable} is not next in {listed}"));
     }
 }
 
@@ -153,12 +153,12 @@ fn the_docs_list_failures_by_the_words_that_they_begin_with() {
         Step::bare().args(&["--id-token-env", "MISSING"]),
         Step::on_github().args(&["burn"]),
         Step::bare().env("GITLAB_CI", "true").args(&["--", "no-such-tool"]),
-        Step::with_endpoints(&broken.url(), NOWHERE),
+        Step::with_endpoints(&broken.url(), UNREACHABLE_URL),
         Step::with_endpoints(&github.url(), &broken.url()),
     ] {
         let outcome = step.run();
         let error = outcome.stderr.lines().find_map(|line| line.strip_prefix("token-mint: error: ")).unwrap();
-        // A section is of one status or two, and lists its messages in its title and in lines that begin with "Also".
+        // A section names one or two statuses. Its messages are in its title and in lines that begin with "Also".
         let listed = TROUBLESHOOTING
             .split("\n### ")
             .filter(|section| {
@@ -185,27 +185,27 @@ fn pages() -> Vec<PathBuf> {
     pages
 }
 
-/// The page without its blocks of code.
+/// The text of a page without its code blocks.
 fn prose(page: &Path) -> String {
     let text = fs::read_to_string(page).unwrap();
     text.split("```").step_by(2).collect()
 }
 
-/// The anchors of a page's headings, as GitHub makes them.
+/// The anchors that GitHub gives to a page's headings.
 fn anchors(page: &Path) -> BTreeSet<String> {
     let headings = prose(page)
         .lines()
         .filter_map(|line| Some(line.strip_prefix('#')?.trim_start_matches('#').trim().to_owned()))
         .collect::<Vec<_>>();
     let anchor = |heading: String| {
-        let kept =
+        let anchor =
             heading.to_lowercase().chars().filter(|c| c.is_alphanumeric() || " -_".contains(*c)).collect::<String>();
-        kept.replace(' ', "-")
+        anchor.replace(' ', "-")
     };
     headings.into_iter().map(anchor).collect()
 }
 
-/// What is linked to, or shown, from a page.
+/// The targets of a page's links and images.
 fn targets(page: &Path) -> Vec<String> {
     let text = prose(page);
     let of = |before: &str, after: char| -> Vec<String> {
@@ -253,7 +253,7 @@ fn each_link_between_the_pages_leads_somewhere() {
 }
 
 #[test]
-fn each_page_is_listed_and_says_what_it_is_for() {
+fn each_page_is_linked_and_says_what_it_is_for() {
     let all: String = pages().iter().flat_map(|page| targets(page)).map(|target| format!("{target}\n")).collect();
     for page in pages().iter().filter(|page| page.parent().unwrap().ends_with("docs")) {
         let name = page.file_name().unwrap().to_str().unwrap();

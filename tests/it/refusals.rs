@@ -1,11 +1,11 @@
-//! Refusals: a missing permission, the index's reasons, other statuses.
+//! Refusals: a missing permission, the index's errors, other statuses.
 
-use crate::harness::{NOWHERE, ScriptedServer, Step, at_once};
+use crate::harness::{ScriptedServer, Step, UNREACHABLE_URL, in_parallel};
 use crate::stand_in::github::Job;
 use crate::stand_in::index::Publisher;
 use crate::stand_in::{Setup, StandIn};
 
-/// An ID token with a signature that is long enough to be told from plain words.
+/// An ID token with a signature that is too long to be mistaken for a word.
 const ID_TOKEN: &str = "eyJhbGciOiJSUzI1NiJ9.eyJzdWIiOiJyZXBvOm9jdG8ifQ.c2lnbmF0dXJlLXNpZ25hdHVyZQ";
 const SIGNATURE: &str = "c2lnbmF0dXJlLXNpZ25hdHVyZQ";
 
@@ -42,7 +42,7 @@ fn a_refusal_by_github_is_a_missing_identity() {
     let wrong = Step::of(&servers).env("ACTIONS_ID_TOKEN_REQUEST_TOKEN", "wrong-request-token");
     wrong.run_with(&servers).assert_failed(3, &["GitHub refused", "status 401", "Unauthorized"]);
     let forbidden = ScriptedServer::replying(403, "no\n::set-output name=x::y");
-    let outcome = Step::with_endpoints(&forbidden.url(), NOWHERE).run();
+    let outcome = Step::with_endpoints(&forbidden.url(), UNREACHABLE_URL).run();
     outcome.assert_failed(3, &["status 403", "no :·:set-output"]);
 }
 
@@ -95,22 +95,21 @@ fn a_refusal_says_every_code_and_description() {
 #[test]
 fn the_case_of_the_jobs_environment_and_a_publisher_without_one_do_not_matter() {
     let job = Job { environment: Some("PyPI".to_owned()), ..Job::default() };
-    let ends = |publisher: Publisher| {
+    let run = |publisher: Publisher| {
         let servers = StandIn::start(Setup { job: job.clone(), publisher: Some(publisher), ..Setup::default() });
         Step::of(&servers).run_with(&servers)
     };
     for environment in [None, Some("pypi".to_owned())] {
-        ends(Publisher { environment, ..Publisher::of(&job) }).assert_done();
+        run(Publisher { environment, ..Publisher::of(&job) }).assert_done();
     }
-    ends(Publisher { owner: "OCTO-Org".to_owned(), ..Publisher::of(&Job::default()) })
+    run(Publisher { owner: "OCTO-Org".to_owned(), ..Publisher::of(&Job::default()) })
         .assert_failed(4, &["letter by letter"]);
 }
 
 #[test]
 fn an_id_token_can_be_exchanged_once() {
     let servers = StandIn::start(Setup::default());
-    let issued = Step::of(&servers);
-    issued.run_with(&servers).assert_done();
+    Step::of(&servers).run_with(&servers).assert_done();
     let spent = String::from_utf8(servers.index.requests()[1].body.clone()).unwrap().replace("token", "value");
     let replay = ScriptedServer::replying(200, &spent);
     let step = Step::of(&servers).env("ACTIONS_ID_TOKEN_REQUEST_URL", &replay.url());
@@ -118,7 +117,7 @@ fn an_id_token_can_be_exchanged_once() {
 }
 
 #[test]
-fn an_index_without_trusted_publishing_is_told_apart() {
+fn an_index_without_trusted_publishing_is_recognised() {
     let servers = StandIn::start(Setup { enabled: false, ..Setup::default() });
     let outcome = Step::of(&servers).run_with(&servers);
     outcome.assert_failed(4, &["status 403", "Trusted publishing functionality not enabled"]);
@@ -131,16 +130,16 @@ fn an_index_without_trusted_publishing_is_told_apart() {
 }
 
 #[test]
-fn a_secret_that_a_server_sends_back_is_taken_out() {
-    at_once(&[(401, 3), (500, 5)], |(status, exit)| {
+fn a_secret_that_a_server_sends_back_is_masked() {
+    in_parallel(&[(401, 3), (500, 5)], |(status, exit)| {
         let echo = ScriptedServer::replying(*status, "you sent bearer a-request-token-that-is-secret, did you not?");
-        let outcome = Step::with_endpoints(&echo.url(), NOWHERE).run();
+        let outcome = Step::with_endpoints(&echo.url(), UNREACHABLE_URL).run();
         outcome.assert_failed(*exit, &["you sent bearer ***, did you not?"]);
     });
     let refusal = format!(
         r#"{{"message":"got {ID_TOKEN}","errors":[{{"code":"{ID_TOKEN}","description":"signature {SIGNATURE} is bad"}}]}}"#
     );
-    at_once(&[(422, &refusal[..], 4), (500, ID_TOKEN, 5), (400, SIGNATURE, 4)], |(status, body, exit)| {
+    in_parallel(&[(422, &refusal[..], 4), (500, ID_TOKEN, 5), (400, SIGNATURE, 4)], |(status, body, exit)| {
         let index = ScriptedServer::replying(*status, body);
         let step = Step::with_endpoints(&id_token_server().url(), &index.url()).secret(SIGNATURE);
         step.run().assert_failed(*exit, &["***"]);
@@ -155,20 +154,20 @@ fn a_token_in_a_reply_with_the_wrong_status_is_not_shown() {
         step.secret("secret_secret").run().assert_failed(exit, &[piece]);
     };
     let bodies = ["pypi-AgEIsecret_secret", r#"{"message":"x pypi-AgEIsecret_secret"}"#, r#""pypi-AgEIsecret_secret""#];
-    at_once(&bodies, |body| {
-        at_once(&[(201, 5), (500, 5), (400, 4)], |(status, exit)| at_the_index(*status, body, *exit, ""))
+    in_parallel(&bodies, |body| {
+        in_parallel(&[(201, 5), (500, 5), (400, 4)], |(status, exit)| at_the_index(*status, body, *exit, ""))
     });
-    // Another index's token may look like anything.
+    // A token of another index may have any form.
     at_the_index(201, "another-index-secret_secret", 5, "status 201");
     at_the_index(422, r#"{"errors":[{"code":"c","description":"x pypi-AgEIsecret_secret"}]}"#, 4, "c: x ***");
-    at_once(&[201, 404, 500], |status| {
+    in_parallel(&[201, 404, 500], |status| {
         let github = ScriptedServer::replying(*status, ID_TOKEN);
-        Step::with_endpoints(&github.url(), NOWHERE).secret(SIGNATURE).run().assert_failed(5, &[]);
+        Step::with_endpoints(&github.url(), UNREACHABLE_URL).secret(SIGNATURE).run().assert_failed(5, &[]);
     });
 }
 
 #[test]
-fn reasons_are_shown_up_to_a_bound_and_an_odd_one_hides_none() {
+fn errors_are_shown_up_to_a_bound_and_a_malformed_one_hides_no_other() {
     let errors: Vec<_> = (0..2000).map(|n| serde_json::json!({"code": format!("code-{n}")})).collect();
     let body = serde_json::json!({ "errors": errors }).to_string();
     let run = |body: &str| {
@@ -178,10 +177,10 @@ fn reasons_are_shown_up_to_a_bound_and_an_odd_one_hides_none() {
     let outcome = run(&body);
     outcome.assert_failed(4, &["code-0: ", "code-19: ", "more: 1980 that are not shown"]);
     assert!(!outcome.stderr.contains("code-20: "), "{outcome}");
-    let odd = r#"{"errors":[{"code":"invalid-publisher","description":"d"},{"description":"e"},{"code":":"}]}"#;
-    let outcome = run(odd);
+    let malformed = r#"{"errors":[{"code":"invalid-publisher","description":"d"},{"description":"e"},{"code":":"}]}"#;
+    let outcome = run(malformed);
     outcome.assert_failed(4, &["invalid-publisher: d", "    no code: e"]);
-    assert!(!outcome.said().contains("::"), "{outcome}");
+    assert!(!outcome.messages().contains("::"), "{outcome}");
 }
 
 #[test]
@@ -191,12 +190,12 @@ fn hostile_text_comes_out_harmless_and_short() {
     let index = ScriptedServer::replying(422, &body);
     let outcome = Step::with_endpoints(&id_token_server().url(), &index.url()).run();
     outcome.assert_failed(4, &["[…]"]);
-    assert_eq!(outcome.masks(), [ID_TOKEN], "no mask but our own: {outcome}");
+    assert_eq!(outcome.masks(), [ID_TOKEN], "the only mask is the ID token's: {outcome}");
     assert!(outcome.stderr.len() < 4000, "{} bytes", outcome.stderr.len());
     for bad in ["##[", "\r", "\x1b", "\u{202e}"] {
         assert!(!outcome.stderr.contains(bad), "{bad:?} in {outcome}");
     }
-    for line in outcome.said().lines() {
+    for line in outcome.messages().lines() {
         assert!(!line.trim_start().starts_with("::"), "{outcome}");
     }
 }

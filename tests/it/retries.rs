@@ -1,15 +1,15 @@
-//! What is tried again, how often, after which pause, and with which ID token.
+//! Retries: which requests are tried again, how often, after which pause, and with which ID token.
 
 use std::io::Write;
 use std::process::Stdio;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use crate::harness::{NOWHERE, SLACK, ScriptedServer, Step, at_once, send, spawned, wait_until};
+use crate::harness::{SLACK, ScriptedServer, Step, UNREACHABLE_URL, in_parallel, send, spawned, wait_until};
 use crate::stand_in::{Setup, StandIn};
 
-/// A server that answers so at first, and then so.
-fn at_first(times: usize, first: &'static str, then: &'static str) -> ScriptedServer {
+/// A server that sends the first reply `times` times, and then the other one.
+fn answering_first(times: usize, first: &'static str, then: &'static str) -> ScriptedServer {
     let answered = AtomicUsize::new(0);
     ScriptedServer::serving(move |stream| {
         let answer = if answered.fetch_add(1, Ordering::SeqCst) < times { first } else { then };
@@ -18,7 +18,7 @@ fn at_first(times: usize, first: &'static str, then: &'static str) -> ScriptedSe
 }
 
 const BUSY: &str = "HTTP/1.1 503 Busy\r\nContent-Length: 4\r\n\r\nbusy";
-const GOOD: &str =
+const VALID_REPLY: &str =
     "HTTP/1.1 200 OK\r\n\r\n{\"value\":\"a.b.c\",\"audience\":\"pypi\",\"token\":\"pypi-abc\",\"expires\":1790000000}";
 
 fn retries(stderr: &str) -> Vec<&str> {
@@ -27,25 +27,26 @@ fn retries(stderr: &str) -> Vec<&str> {
 
 #[test]
 fn a_mint_whose_reply_is_lost_is_repeated_with_a_fresh_id_token() {
-    at_once(&[1, 3], |loses| {
-        // The stand-in spends an ID token before it makes an API token, as PyPI does.
-        let servers = StandIn::start(Setup { loses: *loses, ..Setup::default() });
+    in_parallel(&[1, 3], |lost_replies| {
+        // As PyPI does, the stand-in accepts an ID token once, even if its reply is lost.
+        let servers = StandIn::start(Setup { lost_replies: *lost_replies, ..Setup::default() });
         let outcome = Step::of(&servers).run_with(&servers);
         outcome.assert_done();
         assert_eq!(outcome.output("api-token"), servers.api_tokens().last().map(String::as_str));
-        assert_eq!(servers.github.requests().len(), loses + 1);
-        assert_eq!(servers.api_tokens().len(), loses + 1);
-        // Each ID token is masked, and the one API token that came.
-        assert_eq!(outcome.masks().len(), loses + 2, "{outcome}");
-        assert_eq!(retries(&outcome.stderr).len(), *loses, "{outcome}");
+        assert_eq!(servers.github.requests().len(), lost_replies + 1);
+        assert_eq!(servers.api_tokens().len(), lost_replies + 1);
+        // There is a mask for each ID token, and one for the API token that arrived.
+        assert_eq!(outcome.masks().len(), lost_replies + 2, "{outcome}");
+        assert_eq!(retries(&outcome.stderr).len(), *lost_replies, "{outcome}");
     });
 }
 
 #[test]
 fn each_retry_is_one_line_with_the_reason_unless_quiet_is_asked_for() {
     let run = |options: &[&str]| {
-        let github = at_first(2, BUSY, GOOD);
-        let outcome = Step::with_endpoints(&github.url(), &ScriptedServer::answering(GOOD).url()).args(options).run();
+        let github = answering_first(2, BUSY, VALID_REPLY);
+        let outcome =
+            Step::with_endpoints(&github.url(), &ScriptedServer::answering(VALID_REPLY).url()).args(options).run();
         outcome.assert_done();
         (github.url(), outcome)
     };
@@ -58,16 +59,16 @@ fn each_retry_is_one_line_with_the_reason_unless_quiet_is_asked_for() {
     assert!(second.starts_with(&reason) && second.ends_with(" seconds (attempt 3 of 4)"), "{second}");
     assert!(outcome.elapsed > Duration::from_millis(1500), "{outcome}");
     let (_, quiet) = run(&["--quiet"]);
-    assert_eq!(quiet.said(), "", "{quiet}");
+    assert_eq!(quiet.messages(), "", "{quiet}");
 }
 
 #[test]
-fn the_pause_that_a_server_asks_for_is_made() {
+fn the_pause_is_as_long_as_a_server_asks_for() {
     let soon = httpdate::fmt_http_date(std::time::SystemTime::now() + Duration::from_secs(4));
-    at_once(&[("3", 3000), (&*soon, 2000), ("0", 500)], |(retry_after, least)| {
+    in_parallel(&[("3", 3000), (&*soon, 2000), ("0", 500)], |(retry_after, least)| {
         let busy = format!("HTTP/1.1 429 X\r\nRetry-After: {retry_after}\r\nContent-Length: 0\r\n\r\n");
-        let index = at_first(1, busy.leak(), GOOD);
-        let outcome = Step::with_endpoints(&ScriptedServer::answering(GOOD).url(), &index.url()).run();
+        let index = answering_first(1, busy.leak(), VALID_REPLY);
+        let outcome = Step::with_endpoints(&ScriptedServer::answering(VALID_REPLY).url(), &index.url()).run();
         outcome.assert_done();
         let [first, second] = index.connections()[..] else { panic!("{outcome}") };
         let pause = second - first;
@@ -79,12 +80,12 @@ fn the_pause_that_a_server_asks_for_is_made() {
 #[test]
 fn a_pause_that_would_outlast_the_deadline_is_not_begun() {
     let busy = ScriptedServer::answering(BUSY);
-    let outcome = Step::with_endpoints(&busy.url(), NOWHERE).args(&["--timeout", "1"]).run();
+    let outcome = Step::with_endpoints(&busy.url(), UNREACHABLE_URL).args(&["--timeout", "1"]).run();
     outcome.assert_failed(5, &["status 503"]);
     assert!(busy.requests().len() < 4 && outcome.elapsed < Duration::from_secs(1) + SLACK, "{outcome}");
 }
 
-/// Where the ID token is in a variable, there is no fresh one.
+/// There is no fresh ID token if it is in a variable.
 #[test]
 fn an_id_token_in_a_variable_is_sent_once() {
     let step = |index: &str| {
@@ -103,9 +104,9 @@ fn an_id_token_in_a_variable_is_sent_once() {
         }
         assert_eq!(index.requests().len(), 2);
     }
-    // Where no connection was made, it was not sent: nobody listens, or there is no such name (RFC 6761, section 6.4).
+    // Without a connection, the ID token was not sent: nobody listens, or there is no such name (RFC 6761, section 6.4).
     let refusing = ScriptedServer::refusing();
-    at_once(&[refusing.url(), "https://index.invalid".to_owned()], |index| {
+    in_parallel(&[refusing.url(), "https://index.invalid".to_owned()], |index| {
         for step in step(index) {
             let outcome = step.run();
             outcome.assert_failed(5, &["network trouble"]);
@@ -116,13 +117,13 @@ fn an_id_token_in_a_variable_is_sent_once() {
 
 #[test]
 fn the_revocation_is_tried_again_too() {
-    let index = at_first(2, BUSY, "HTTP/1.1 202 Accepted\r\nContent-Length: 0\r\n\r\n");
+    let index = answering_first(2, BUSY, "HTTP/1.1 202 Accepted\r\nContent-Length: 0\r\n\r\n");
     let step = Step::on_github().args(&["burn", "--index", &index.url()]).env("TOKEN_MINT_API_TOKEN", "pypi-abc");
     step.run().assert_done();
     assert_eq!(index.requests().len(), 3);
 }
 
-/// Sends SIGTERM once there was a request, and gives the status and how long it took from there.
+/// Sends SIGTERM after the first request. Returns the status and the time from the signal to the end.
 fn terminated(step: &Step, index: &ScriptedServer) -> (Option<i32>, Duration) {
     let mut child = spawned(step.command().stdout(Stdio::piped()));
     wait_until(|| !index.requests().is_empty());
@@ -136,7 +137,7 @@ fn terminated(step: &Step, index: &ScriptedServer) -> (Option<i32>, Duration) {
 #[test]
 #[cfg_attr(windows, ignore = "signals")]
 fn a_signal_ends_a_pause_at_once_and_a_wait_for_a_reply_soon() {
-    let id_tokens = ScriptedServer::answering(GOOD);
+    let id_tokens = ScriptedServer::answering(VALID_REPLY);
     let busy = ScriptedServer::answering("HTTP/1.1 429 X\r\nRetry-After: 60\r\nContent-Length: 0\r\n\r\n");
     let (status, took) = terminated(&Step::with_endpoints(&id_tokens.url(), &busy.url()), &busy);
     assert_eq!(status, Some(143));
@@ -148,7 +149,7 @@ fn a_signal_ends_a_pause_at_once_and_a_wait_for_a_reply_soon() {
     assert!(took >= Duration::from_secs(4) && took < Duration::from_secs(5) + SLACK, "{took:?}");
 }
 
-/// And what it gets after that changes nothing any more.
+/// The first reply comes after 31.5 seconds, and is ignored.
 #[test]
 #[cfg_attr(windows, ignore = "it runs scripts for sh")]
 fn a_request_has_thirty_seconds_whatever_the_deadline_is() {
@@ -158,10 +159,10 @@ fn a_request_has_thirty_seconds_whatever_the_deadline_is() {
             std::thread::sleep(Duration::from_millis(31_500));
             let _ = write!(stream, "HTTP/1.1 200 OK\r\n{}\n\r\n{{}}", "x".repeat(32 * 1024 - 1));
         } else {
-            let _ = stream.write_all(GOOD.as_bytes());
+            let _ = stream.write_all(VALID_REPLY.as_bytes());
         }
     });
-    let index = ScriptedServer::answering(GOOD);
+    let index = ScriptedServer::answering(VALID_REPLY);
     let step = Step::with_endpoints(&github.url(), &index.url()).env("PATH", "/usr/bin:/bin");
     let outcome = step.args(&["--", "sh", "-c", "sleep 3; exit 7"]).run_within(Duration::from_secs(50));
     assert_eq!(outcome.status, 7, "{outcome}");
@@ -178,7 +179,7 @@ fn a_signal_between_two_attempts_to_mint_keeps_the_second_one_from_being_made() 
         if asked.fetch_add(1, Ordering::SeqCst) == 1 {
             std::thread::sleep(Duration::from_secs(2));
         }
-        let _ = stream.write_all(GOOD.as_bytes());
+        let _ = stream.write_all(VALID_REPLY.as_bytes());
     });
     let index = ScriptedServer::answering(BUSY);
     let step = Step::with_endpoints(&github.url(), &index.url());
@@ -189,9 +190,9 @@ fn a_signal_between_two_attempts_to_mint_keeps_the_second_one_from_being_made() 
     assert_eq!(index.requests().len(), 1);
 }
 
-/// A lost reply proves nothing.
+/// A lost reply to an earlier attempt does not prove that the token was revoked.
 #[test]
-fn a_revocation_that_is_refused_is_refused_whatever_became_of_earlier_attempts() {
+fn a_refused_revocation_is_an_error_whatever_happened_to_earlier_attempts() {
     const REFUSED: &str = "HTTP/1.1 422 X\r\nContent-Length: 2\r\n\r\n{}";
     for earlier in [&[""][..], &[BUSY], &["", BUSY], &[BUSY, ""]] {
         let answered = AtomicUsize::new(0);
@@ -207,16 +208,16 @@ fn a_revocation_that_is_refused_is_refused_whatever_became_of_earlier_attempts()
 
 #[test]
 fn an_unusable_token_is_revoked_in_several_attempts_too() {
-    let burning = AtomicUsize::new(0);
+    let revocations = AtomicUsize::new(0);
     let index = ScriptedServer::serving_requests(move |request, stream| {
         let answer = match request.path().ends_with("burn-token") {
             false => "HTTP/1.1 201 Created\r\n\r\n{\"token\":\"pypi-\\u0022abc\"}",
-            true if burning.fetch_add(1, Ordering::SeqCst) == 0 => BUSY,
+            true if revocations.fetch_add(1, Ordering::SeqCst) == 0 => BUSY,
             true => "HTTP/1.1 202 Accepted\r\nContent-Length: 0\r\n\r\n",
         };
         let _ = stream.write_all(answer.as_bytes());
     });
-    let outcome = Step::with_endpoints(&ScriptedServer::answering(GOOD).url(), &index.url()).run();
+    let outcome = Step::with_endpoints(&ScriptedServer::answering(VALID_REPLY).url(), &index.url()).run();
     outcome.assert_failed(5, &["status 201", "has accepted the API token for revocation"]);
     assert_eq!(index.requests().len(), 3, "{outcome}");
     assert_eq!(index.requests().last().unwrap().body, br#"{"token":"pypi-\"abc"}"#);

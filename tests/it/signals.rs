@@ -1,4 +1,4 @@
-//! Signals: wherever they find us, the program ends soon, and no token is left that nobody was given.
+//! Signals: the program ends soon at any time, and revokes an API token that it did not hand over.
 
 use std::fs;
 use std::io::{Read, Write};
@@ -9,158 +9,174 @@ use std::time::{Duration, Instant};
 use rustix::process::Signal;
 
 use crate::harness::{
-    NOWHERE, SLACK, ScriptedServer, Step, at_once, send, spawned, started, status, wait_until, wrapped,
+    SLACK, ScriptedServer, Step, UNREACHABLE_URL, full_pipe, in_parallel, send, spawned, started, status, wait_until,
+    wrapped,
 };
 use crate::stand_in::{Setup, StandIn};
 use crate::upload::{assert_revoked_after, running};
 
-/// As a container's first process.
-const FIRST: &[&str] = &["unshare", "--pid", "--fork", "--kill-child"];
+/// Starts a program as process 1 of a PID namespace, as in a container.
+const AS_PID_1: &[&str] = &["unshare", "--pid", "--fork", "--kill-child"];
 
-/// How it is started: as any process and, where the tests run as root, as a container's first one, too. To that one the
-/// kernel passes no signal that it has no handler for.
-fn places() -> Vec<&'static [&'static str]> {
-    let all: [&[&str]; 2] = [&[], FIRST];
+/// The ways to start the program: as any process and, if the tests run as root, as process 1 of a PID namespace. The
+/// kernel passes a signal to process 1 only if it has a handler for it.
+fn launchers() -> Vec<&'static [&'static str]> {
+    let all: [&[&str]; 2] = [&[], AS_PID_1];
     all.into_iter().filter(|words| words.is_empty() || rustix::process::geteuid().is_root()).collect()
 }
 
-/// Starts it in one of these places, and gives the number of its own process once that notes signals.
-fn started_in(place: &[&str], step: &Step) -> (Child, String) {
-    let mut command = wrapped(&[place, &["env", "--default-signal"]].concat(), &step.command());
+/// Starts the step under a launcher, waits until it catches SIGTERM, and returns its own process ID, too.
+fn start_under(launcher: &[&str], step: &Step) -> (Child, String) {
+    let mut command = wrapped(&[launcher, &["env", "--default-signal"]].concat(), &step.command());
     let child = spawned(command.stdin(Stdio::piped()).stdout(Stdio::piped()));
-    let mut number = String::new();
+    let mut pid = String::new();
     wait_until(|| {
         let children = fs::read_to_string(format!("/proc/{0}/task/{0}/children", child.id())).unwrap_or_default();
-        number = if place.is_empty() { child.id().to_string() } else { children.trim().to_owned() };
-        notes_signals(&number)
+        pid = if launcher.is_empty() { child.id().to_string() } else { children.trim().to_owned() };
+        catches_sigterm(&pid)
     });
-    (child, number)
+    (child, pid)
 }
 
 /// True for a process that has a handler for SIGTERM.
-fn notes_signals(number: &str) -> bool {
-    let process = fs::read_to_string(format!("/proc/{number}/status")).unwrap_or_default();
+fn catches_sigterm(pid: &str) -> bool {
+    let process = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
     let caught = process.lines().find_map(|line| line.strip_prefix("SigCgt:"));
     caught.is_some_and(|mask| u64::from_str_radix(mask.trim(), 16).unwrap() & (1 << (Signal::TERM.as_raw() - 1)) != 0)
 }
 
-/// A server that takes requests and says nothing.
+/// A server that reads requests and answers none.
 fn silent() -> ScriptedServer {
     ScriptedServer::serving(|_| thread::sleep(Duration::from_secs(20)))
 }
 
-const GOOD: &str = "HTTP/1.1 200 OK\r\n\r\n{\"value\":\"a.b.c\"}";
+const ID_TOKEN_REPLY: &str = "HTTP/1.1 200 OK\r\n\r\n{\"value\":\"a.b.c\"}";
 
 /// A step that asks this server for an ID token.
-fn with_verb(verb: &str, github: &str) -> Step {
-    let step = Step::on_github().args(&[verb]).env("TOKEN_MINT_AUDIENCE", "pypi");
+fn with_subcommand(subcommand: &str, github: &str) -> Step {
+    let step = Step::on_github().args(&[subcommand]).env("TOKEN_MINT_AUDIENCE", "pypi");
     step.env("ACTIONS_ID_TOKEN_REQUEST_URL", github).env("ACTIONS_ID_TOKEN_REQUEST_TOKEN", "x")
 }
 
-/// SIGTERM while it waits for each thing that there is to wait for.
 #[test]
 fn a_signal_ends_every_wait() {
     struct Wait {
         what: &'static str,
         step: fn(&str) -> Step,
-        /// What its server says; nothing: it is silent.
-        says: &'static str,
-        /// How long it has to take at least, and may take.
+        /// The answer of its server. If it is empty, the server never answers.
+        answer: &'static str,
+        /// The least and the greatest number of seconds from the signal to the end of the program.
         takes: (u64, u64),
     }
     let soon = (0, 0);
     let waits = [
-        Wait { what: "the ID token", step: |silent| Step::with_endpoints(silent, NOWHERE), says: "", takes: soon },
+        Wait {
+            what: "the ID token",
+            step: |silent| Step::with_endpoints(silent, UNREACHABLE_URL),
+            answer: "",
+            takes: soon,
+        },
         Wait {
             what: "the audience",
-            step: |silent| Step::with_endpoints(NOWHERE, silent).without("TOKEN_MINT_AUDIENCE"),
-            says: "",
+            step: |silent| Step::with_endpoints(UNREACHABLE_URL, silent).without("TOKEN_MINT_AUDIENCE"),
+            answer: "",
             takes: soon,
         },
         Wait {
             what: "a helper program",
             step: |silent| {
                 let step = Step::bare().args(&["--index", silent, "--audience", "pypi"]).env("BUILDKITE", "true");
-                // What it has started is ended with it.
+                // The helper's own child has to end, too.
                 step.with_program("buildkite-agent", "sleep 20; echo a.b.c")
             },
-            says: "",
+            answer: "",
             takes: soon,
         },
         Wait {
             what: "stdin",
             step: |silent| Step::on_github().args(&["burn", "--index", silent]),
-            says: "",
+            answer: "",
             takes: soon,
         },
         Wait {
             what: "a revocation",
             step: |silent| Step::on_github().args(&["burn", "--index", silent]).env("TOKEN_MINT_API_TOKEN", "pypi-abc"),
-            says: "",
+            answer: "",
             takes: (0, 5),
         },
-        Wait { what: "the ID token of `claims`", step: |silent| with_verb("claims", silent), says: "", takes: soon },
-        Wait { what: "the ID token of `check`", step: |silent| with_verb("check", silent), says: "", takes: soon },
+        Wait {
+            what: "the ID token of `claims`",
+            step: |silent| with_subcommand("claims", silent),
+            answer: "",
+            takes: soon,
+        },
+        Wait {
+            what: "the ID token of `check`",
+            step: |silent| with_subcommand("check", silent),
+            answer: "",
+            takes: soon,
+        },
         Wait {
             what: "another attempt",
-            step: |busy| Step::with_endpoints(busy, NOWHERE),
-            says: "HTTP/1.1 429 X\r\nRetry-After: 60\r\nContent-Length: 0\r\n\r\n",
+            step: |busy| Step::with_endpoints(busy, UNREACHABLE_URL),
+            answer: "HTTP/1.1 429 X\r\nRetry-After: 60\r\nContent-Length: 0\r\n\r\n",
             takes: soon,
         },
         Wait {
             what: "the API token",
             step: |silent| {
-                let github = ScriptedServer::answering(GOOD);
+                let github = ScriptedServer::answering(ID_TOKEN_REPLY);
                 Step::with_endpoints(&github.url(), silent)
             },
-            says: "",
+            answer: "",
             takes: (4, 5),
         },
     ];
-    let all: Vec<_> = waits.iter().flat_map(|wait| places().into_iter().map(move |place| (wait, place))).collect();
-    at_once(&all, |(Wait { what, step, says, takes }, place)| {
-        let server = if says.is_empty() { silent() } else { ScriptedServer::answering(*says) };
+    let all: Vec<_> =
+        waits.iter().flat_map(|wait| launchers().into_iter().map(move |launcher| (wait, launcher))).collect();
+    in_parallel(&all, |(Wait { what, step, answer, takes }, launcher)| {
+        let server = if answer.is_empty() { silent() } else { ScriptedServer::answering(*answer) };
         let step = step(&server.url());
-        let (mut child, number) = started_in(place, &step);
+        let (mut child, pid) = start_under(launcher, &step);
         if !["stdin", "a helper program"].contains(what) {
             wait_until(|| !server.requests().is_empty());
         }
         thread::sleep(Duration::from_millis(300));
         let start = Instant::now();
-        send("-TERM", &number);
+        send("-TERM", &pid);
         let (stdin, status) = (child.stdin.take(), status(&mut child));
         let took = start.elapsed();
-        assert_eq!(status, Some(143), "{what}, {place:?}");
+        assert_eq!(status, Some(143), "{what}, {launcher:?}");
         let (least, most) = (Duration::from_secs(takes.0), Duration::from_secs(takes.1) + SLACK);
-        assert!(took >= least && took < most, "{what}, {place:?}: {took:?}");
+        assert!(took >= least && took < most, "{what}, {launcher:?}: {took:?}");
         let mut stdout = String::new();
         child.stdout.take().unwrap().read_to_string(&mut stdout).unwrap();
-        assert_eq!(stdout, "", "{what}, {place:?}");
+        assert_eq!(stdout, "", "{what}, {launcher:?}");
         drop(stdin);
     });
 }
 
-/// The reply with the API token comes after the signal.
+/// The index mints the API token after the signal.
 #[test]
 fn a_token_minted_during_a_signal_is_revoked_unused() {
     let runs: [&[&str]; 3] = [&["--format", "token"], &["check"], &["--", "/usr/bin/touch", "ran"]];
-    let all: Vec<_> = runs.iter().flat_map(|args| places().into_iter().map(move |place| (args, place))).collect();
-    at_once(&all, |(args, place)| {
-        let servers = StandIn::start(Setup { minting_takes: Duration::from_millis(500), ..Setup::default() });
+    let all: Vec<_> =
+        runs.iter().flat_map(|args| launchers().into_iter().map(move |launcher| (args, launcher))).collect();
+    in_parallel(&all, |(args, launcher)| {
+        let servers = StandIn::start(Setup { mint_delay: Duration::from_millis(500), ..Setup::default() });
         let step = Step::of(&servers).args(args);
-        let (mut child, number) = started_in(place, &step);
-        wait_for_the_exchange(&servers);
-        send("-TERM", &number);
-        assert_eq!(status(&mut child), Some(143), "{args:?}, {place:?}");
+        let (mut child, pid) = start_under(launcher, &step);
+        wait_for_the_request_to_mint(&servers);
+        send("-TERM", &pid);
+        assert_eq!(status(&mut child), Some(143), "{args:?}, {launcher:?}");
         let mut stdout = String::new();
         child.stdout.take().unwrap().read_to_string(&mut stdout).unwrap();
-        assert_eq!((stdout.as_str(), step.dir.path().join("ran").exists()), ("", false), "{args:?}, {place:?}");
+        assert_eq!((stdout.as_str(), step.dir.path().join("ran").exists()), ("", false), "{args:?}, {launcher:?}");
         assert_revoked_after(&servers, None);
     });
 }
 
-/// Waits until the index is asked to mint.
-fn wait_for_the_exchange(servers: &StandIn) {
+fn wait_for_the_request_to_mint(servers: &StandIn) {
     wait_until(|| servers.index.requests().iter().any(|request| request.method == "POST"));
 }
 
@@ -172,7 +188,7 @@ fn a_signal_reaches_the_command_and_the_token_is_revoked_after_it_has_ended() {
             format!("trap 'sleep 0.2; touch ended; exit 42' {signal}; echo ready; while :; do sleep 0.02; done");
         let step = running(&servers, &script);
         let (mut child, _stdout) = started(&step, &[]);
-        assert_eq!(servers.burned().len(), 0);
+        assert_eq!(servers.revoked().len(), 0);
         send(&format!("-{signal}"), &child.id().to_string());
         assert_eq!(status(&mut child), Some(42), "{signal}");
         let ended = fs::metadata(step.dir.path().join("ended")).unwrap().modified().unwrap();
@@ -180,7 +196,7 @@ fn a_signal_reaches_the_command_and_the_token_is_revoked_after_it_has_ended() {
     }
 }
 
-/// What a shell waits for gets no signal from it.
+/// A shell does not pass a signal on to the process that it waits for.
 #[test]
 fn a_signal_reaches_what_the_command_has_started() {
     let servers = StandIn::start(Setup::default());
@@ -194,7 +210,7 @@ fn a_signal_reaches_what_the_command_has_started() {
 }
 
 #[test]
-fn what_is_sent_to_the_whole_process_group_reaches_the_command_once() {
+fn a_signal_to_the_whole_process_group_reaches_the_command_once() {
     let servers = StandIn::start(Setup::default());
     let script = "trap 'echo told' TERM; echo ready; for n in 1 2 3 4 5 6 7 8 9; do sleep 0.3; done; exit 3";
     let step = running(&servers, script);
@@ -206,12 +222,10 @@ fn what_is_sent_to_the_whole_process_group_reaches_the_command_once() {
     assert_eq!(told, "told\n");
 }
 
-/// stdout is a pipe that nobody reads, and full.
 #[test]
-fn a_hand_over_that_waits_for_ever_can_be_ended() {
+fn a_signal_ends_a_hand_over_to_a_full_pipe() {
     let servers = StandIn::start(Setup::default());
-    let (reader, mut full) = std::io::pipe().unwrap();
-    full.write_all(&[0; 65_536]).unwrap();
+    let (_reader, full) = full_pipe();
     let step = Step::of(&servers).args(&["--format", "token"]);
     let mut child = spawned(step.command().stdout(full));
     wait_until(|| !servers.api_tokens().is_empty());
@@ -219,7 +233,6 @@ fn a_hand_over_that_waits_for_ever_can_be_ended() {
     send("-TERM", &child.id().to_string());
     assert_eq!(status(&mut child), Some(143));
     assert_revoked_after(&servers, None);
-    drop(reader);
 }
 
 #[test]
@@ -242,9 +255,9 @@ fn a_signal_that_is_ignored_stays_ignored() {
     assert_revoked_after(&servers, None);
 }
 
-/// GitHub sends SIGINT, SIGTERM 7.5 seconds later, and SIGKILL 2.5 seconds after that.
+/// GitHub cancels a job with SIGINT, with SIGTERM 7.5 seconds later, and with SIGKILL 2.5 seconds after that.
 #[test]
-fn a_command_that_does_not_heed_a_signal_loses_its_token_and_is_not_waited_for() {
+fn a_command_that_ignores_a_signal_loses_its_token_and_is_not_waited_for() {
     let servers = StandIn::start(Setup::default());
     let step = running(&servers, "trap '' INT TERM; echo ready; exec sleep 15");
     let (mut child, _stdout) = started(&step, &["setsid"]);
@@ -264,9 +277,9 @@ fn a_second_signal_has_the_token_revoked_at_once() {
     let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     let mut ready = [0; 6];
     child.stdout.as_mut().unwrap().read_exact(&mut ready).unwrap();
-    // `timeout` sends one twice.
+    // `timeout` sends the same signal twice at once. That counts as one.
     for signal in ["-INT", "-INT", "-TERM"] {
-        assert_eq!((child.try_wait().unwrap(), servers.burned().len()), (None, 0));
+        assert_eq!((child.try_wait().unwrap(), servers.revoked().len()), (None, 0));
         if signal == "-TERM" {
             thread::sleep(Duration::from_millis(1500));
         }
@@ -277,15 +290,15 @@ fn a_second_signal_has_the_token_revoked_at_once() {
     assert_eq!(status(&mut child), Some(130));
     assert!(start.elapsed() < SLACK);
     assert_revoked_after(&servers, None);
-    let mut said = vec![0; 4096];
-    let length = child.stderr.take().unwrap().read(&mut said).unwrap();
-    let said = String::from_utf8_lossy(&said[..length]).into_owned();
-    assert!(said.contains("the upload failed: sh goes on after SIGINT, and is not waited for"), "{said}");
+    let mut stderr = vec![0; 4096];
+    let length = child.stderr.take().unwrap().read(&mut stderr).unwrap();
+    let stderr = String::from_utf8_lossy(&stderr[..length]).into_owned();
+    assert!(stderr.contains("the upload failed: sh goes on after SIGINT, and is not waited for"), "{stderr}");
 }
 
-/// And what it has started after it.
+/// COMMAND ends, but a process that it has started goes on.
 #[test]
-fn what_outlives_a_command_that_was_told_to_end_does_not_keep_the_token_alive() {
+fn a_process_that_outlives_a_terminated_command_is_waited_for_seven_seconds_at_most() {
     let servers = StandIn::start(Setup::default());
     let left = "sh -c 'trap \"\" TERM; echo ready; exec sleep 15'";
     let step = running(&servers, &format!("trap 'sleep 5; exit 3' TERM; {left} & wait"));
@@ -298,41 +311,41 @@ fn what_outlives_a_command_that_was_told_to_end_does_not_keep_the_token_alive() 
     assert_revoked_after(&servers, None);
 }
 
-/// What has ended is no straggler, even where the first process waits for nobody, as in a job's container on GitHub.
+/// Process 1 may reap no zombies, as in a job's container on GitHub. A zombie is not waited for.
 #[test]
-fn what_has_ended_with_the_command_is_not_waited_for() {
+fn processes_that_ended_with_the_command_are_not_waited_for() {
     if !rustix::process::geteuid().is_root() {
         return;
     }
     let beside: &[&str] = &["unshare", "--pid", "--fork", "--kill-child", "sh", "-c", "\"$0\" \"$@\" & exec sleep 20"];
-    for place in [FIRST, beside] {
+    for launcher in [AS_PID_1, beside] {
         let servers = StandIn::start(Setup::default());
         let step = running(&servers, "(sleep 20 &); echo ready; exec sleep 20");
-        let (mut child, _stdout) = started(&step, place);
-        let first_child = |number: &str| {
-            let children = fs::read_to_string(format!("/proc/{number}/task/{number}/children")).unwrap();
+        let (mut child, _stdout) = started(&step, launcher);
+        let first_child = |pid: &str| {
+            let children = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap();
             children.split(' ').next().unwrap().to_owned()
         };
         let first = first_child(&child.id().to_string());
-        let number = if place == FIRST { first } else { first_child(&first) };
+        let pid = if launcher == AS_PID_1 { first } else { first_child(&first) };
         let start = Instant::now();
-        send("-TERM", &number);
-        wait_until(|| !servers.burned().is_empty());
-        assert!(start.elapsed() < SLACK, "{place:?}: {:?}", start.elapsed());
+        send("-TERM", &pid);
+        wait_until(|| !servers.revoked().is_empty());
+        assert!(start.elapsed() < SLACK, "{launcher:?}: {:?}", start.elapsed());
         let _ = child.kill();
         let _ = child.wait();
     }
 }
 
 #[test]
-fn a_command_that_is_stopped_is_told_to_end_too() {
-    for place in [&[][..], &["setsid"]] {
+fn a_stopped_command_gets_the_signal_too() {
+    for launcher in [&[][..], &["setsid"]] {
         let servers = StandIn::start(Setup::default());
         let script = "trap 'exit 42' TERM; echo $$ >pid; echo ready; kill -STOP $$; sleep 15";
         let step = running(&servers, script);
-        let (mut child, _stdout) = started(&step, place);
-        let number = fs::read_to_string(step.dir.path().join("pid")).unwrap();
-        let path = format!("/proc/{}/status", number.trim());
+        let (mut child, _stdout) = started(&step, launcher);
+        let pid = fs::read_to_string(step.dir.path().join("pid")).unwrap();
+        let path = format!("/proc/{}/status", pid.trim());
         wait_until(|| fs::read_to_string(&path).unwrap().contains("State:\tT"));
         send("-TERM", &child.id().to_string());
         assert_eq!(status(&mut child), Some(42));
@@ -340,8 +353,8 @@ fn a_command_that_is_stopped_is_told_to_end_too() {
     }
 }
 
-/// Each ends a program that has no handler for it.
-const OTHERS: &[Signal] = &[
+/// Other signals whose default action ends a process.
+const OTHER_SIGNALS: &[Signal] = &[
     Signal::USR1,
     Signal::USR2,
     Signal::ALARM,
@@ -358,12 +371,12 @@ const OTHERS: &[Signal] = &[
 
 #[test]
 fn no_other_signal_leaves_a_token_behind_either() {
-    at_once(OTHERS, |signal| {
+    in_parallel(OTHER_SIGNALS, |signal| {
         let (option, wanted) = (format!("-{}", signal.as_raw()), Some(128 + signal.as_raw()));
-        let servers = StandIn::start(Setup { minting_takes: Duration::from_millis(500), ..Setup::default() });
-        let (mut child, number) = started_in(&[], &Step::of(&servers).args(&["--format", "token"]));
-        wait_for_the_exchange(&servers);
-        send(&option, &number);
+        let servers = StandIn::start(Setup { mint_delay: Duration::from_millis(500), ..Setup::default() });
+        let (mut child, pid) = start_under(&[], &Step::of(&servers).args(&["--format", "token"]));
+        wait_for_the_request_to_mint(&servers);
+        send(&option, &pid);
         assert_eq!(status(&mut child), wanted, "{signal:?}");
         assert_revoked_after(&servers, None);
 
@@ -400,7 +413,7 @@ fn a_signal_does_not_end_a_revocation() {
         thread::sleep(Duration::from_millis(if answer.contains("202") { 1000 } else { 0 }));
         let _ = stream.write_all(answer.as_bytes());
     });
-    let step = Step::with_endpoints(&ScriptedServer::answering(GOOD).url(), &index.url())
+    let step = Step::with_endpoints(&ScriptedServer::answering(ID_TOKEN_REPLY).url(), &index.url())
         .args(&["--", "/bin/sh", "-c", "exit 3"]);
     let mut child = step.command().stderr(Stdio::piped()).spawn().unwrap();
     wait_until(|| index.requests().iter().any(|request| request.path().ends_with("burn-token")));
@@ -409,7 +422,7 @@ fn a_signal_does_not_end_a_revocation() {
         thread::sleep(Duration::from_millis(100));
     }
     assert_eq!(status(&mut child), Some(3));
-    let mut said = String::new();
-    child.stderr.take().unwrap().read_to_string(&mut said).unwrap();
-    assert!(said.contains("has accepted the API token for revocation"), "{said}");
+    let mut stderr = String::new();
+    child.stderr.take().unwrap().read_to_string(&mut stderr).unwrap();
+    assert!(stderr.contains("has accepted the API token for revocation"), "{stderr}");
 }

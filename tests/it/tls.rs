@@ -1,11 +1,11 @@
-//! TLS for real, on loopback, with a throw-away certificate authority. Which of these tests are compiled depends
-//! on whose roots the executable trusts: `make test` runs both builds.
+//! TLS on loopback, with a temporary certificate authority. Some tests are for builds that trust Mozilla's root
+//! certificates, the others for builds that trust the system's. `make test` runs both.
 
 use std::io::{Read, Write};
 use std::net::TcpListener;
 use std::thread;
 
-use crate::harness::{NOWHERE, Step};
+use crate::harness::{Step, UNREACHABLE_URL};
 use crate::stand_in::{Setup, StandIn};
 
 fn tls_servers() -> StandIn {
@@ -28,10 +28,10 @@ fn mozillas_roots_refuse_a_private_ca_and_blame_the_certificate() {
         );
         assert!(!outcome.stderr.contains("network trouble"), "{outcome}");
     }
-    assert_eq!(servers.requests(), [""; 0], "nothing is said to a server that is not trusted");
+    assert_eq!(servers.requests(), [""; 0], "no request is sent to a server that is not trusted");
 }
 
-/// What nginx does when it is spoken to in TLS on a port without it.
+/// The server answers a TLS handshake with an HTTP error, as nginx does on a port without TLS.
 #[test]
 fn a_server_without_tls_is_reported_as_such() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
@@ -42,7 +42,7 @@ fn a_server_without_tls_is_reported_as_such() {
             let _ = stream.write_all(b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n");
         }
     });
-    let outcome = Step::with_endpoints(&url, NOWHERE).run();
+    let outcome = Step::with_endpoints(&url, UNREACHABLE_URL).run();
     outcome.assert_failed(5, &["asking GitHub", "no secure connection"]);
 }
 
@@ -55,7 +55,7 @@ fn the_systems_authorities_count_alone_and_no_variable_names_others() {
         .assert_failed(5, &["its certificate is not trusted", "add yours to them"]);
 }
 
-/// Only there, variables name authorities.
+/// Only on Linux, variables name the files of root certificates.
 #[cfg(all(feature = "system-roots", target_os = "linux"))]
 mod system_roots {
     use std::net::{Shutdown, TcpStream};
@@ -65,7 +65,7 @@ mod system_roots {
     use rustls::{ServerConfig, ServerConnection, StreamOwned};
 
     use super::*;
-    use crate::faults::{self, Deadline, FINAL, Fault, PASSING, fault};
+    use crate::faults::{self, Deadline, Fault, PERMANENT, TRANSIENT, fault};
     use crate::harness::{SLACK, ScriptedServer};
     use crate::proxy::Proxy;
     use crate::stand_in::http::read_request;
@@ -84,15 +84,15 @@ mod system_roots {
         }
     }
 
-    /// A step whose servers only a proxy can reach.
-    fn step_behind(proxy: &str, servers: &StandIn) -> Step {
-        Step::of(servers).out_of_reach_of(servers).env("https_proxy", proxy)
+    /// A step that can reach the servers only through this proxy.
+    fn step_behind_proxy(proxy: &str, servers: &StandIn) -> Step {
+        Step::of(servers).by_host_name(servers).env("https_proxy", proxy)
     }
 
     #[test]
-    fn everything_goes_through_the_proxy_which_sees_nothing_of_it() {
+    fn each_request_goes_through_the_proxy_encrypted() {
         let (servers, proxy) = (tls_servers(), Proxy::start());
-        let outcome = step_behind(&proxy.url(), &servers).run_with(&servers);
+        let outcome = step_behind_proxy(&proxy.url(), &servers).run_with(&servers);
         outcome.assert_done();
         assert_eq!(outcome.output("api-token"), Some(servers.api_tokens()[0].as_str()));
         let seen = proxy.requests();
@@ -105,15 +105,16 @@ mod system_roots {
     #[test]
     fn the_command_and_the_revocation_go_through_the_proxy_too() {
         let (servers, proxy) = (tls_servers(), Proxy::start());
-        let step = step_behind(&proxy.url(), &servers).env("PATH", "/usr/bin:/bin").args(&["--", "sh", "-c", "exit 3"]);
+        let step =
+            step_behind_proxy(&proxy.url(), &servers).env("PATH", "/usr/bin:/bin").args(&["--", "sh", "-c", "exit 3"]);
         assert_eq!(step.run_with(&servers).status, 3);
-        assert_eq!((servers.burned().len(), proxy.requests().len()), (1, 4));
+        assert_eq!((servers.revoked().len(), proxy.requests().len()), (1, 4));
     }
 
     #[test]
     fn a_private_ca_counts_behind_a_proxy_too() {
         let (servers, others, proxy) = (tls_servers(), tls_servers(), Proxy::start());
-        let step = step_behind(&proxy.url(), &servers).trusting(others.ca_pem.as_ref().unwrap());
+        let step = step_behind_proxy(&proxy.url(), &servers).trusting(others.ca_pem.as_ref().unwrap());
         step.run_with(&servers).assert_failed(5, &["its certificate is not trusted"]);
     }
 
@@ -134,32 +135,31 @@ mod system_roots {
         step.run_with(&servers).assert_failed(5, &["its certificate is not trusted", "SSL_CERT_FILE"]);
     }
 
-    /// Faults of TLS, with an authority that is trusted.
     #[test]
-    fn what_goes_wrong_in_tls_is_as_the_docs_have_it() {
+    fn each_fault_of_tls_ends_as_the_docs_say() {
         let authority = Authority::new();
         let ca_pem = authority.pem();
         faults::check(|| faults_of_tls(&authority), "in TLS", |step| step.trusting(&ca_pem));
     }
 
-    #[rustfmt::skip] // a line each
+    #[rustfmt::skip] // one line for each fault
     fn faults_of_tls(authority: &Authority) -> Vec<Fault> {
         let server = |config: Arc<ServerConfig>| over_tls(config, |_| ());
         let good = authority.certify(&["127.0.0.1"], 2020..2100);
-        let named_otherwise = authority.certify(&["index.example.test"], 2020..2100);
+        let for_another_name = authority.certify(&["index.example.test"], 2020..2100);
         let alert = b"\x15\x03\x01\x00\x02\x02\x46"; // fatal: protocol_version (RFC 8446, section 6)
         vec![
-            fault("self-signed certificate", FINAL, "its certificate is not trusted", server(self_signed())),
-            fault("certificate of an unknown authority", FINAL, "its certificate is not trusted", server(Authority::new().certify(&["127.0.0.1"], 2020..2100))),
-            fault("expired certificate", FINAL, "certificate expired", server(authority.certify(&["127.0.0.1"], 2020..2021))),
-            fault("certificate that is not valid yet", FINAL, "not valid yet", server(authority.certify(&["127.0.0.1"], 2090..2100))),
-            fault("certificate for another name", FINAL, "not valid for name", server(named_otherwise)),
-            fault("TLS 1.1 and older only", PASSING, "no secure connection", hello(alert)),
-            fault("no TLS at all", PASSING, "no secure connection", hello(b"HTTP/1.1 400 Bad Request\r\n\r\n")),
-            fault("garbage in place of the handshake", PASSING, "no secure connection", hello(&[0xaa; 999])),
-            fault("closed in the handshake", PASSING, "no complete reply came", hello(b"")),
-            fault("closed in the middle of a handshake record", PASSING, "no complete reply came", hello(b"\x16\x03\x03\x00\x7a\x02")),
-            fault("reset in the handshake", PASSING, "no complete reply came", ScriptedServer::accepting(|stream| {
+            fault("self-signed certificate", PERMANENT, "its certificate is not trusted", server(self_signed())),
+            fault("certificate of an unknown authority", PERMANENT, "its certificate is not trusted", server(Authority::new().certify(&["127.0.0.1"], 2020..2100))),
+            fault("expired certificate", PERMANENT, "certificate expired", server(authority.certify(&["127.0.0.1"], 2020..2021))),
+            fault("certificate that is not valid yet", PERMANENT, "not valid yet", server(authority.certify(&["127.0.0.1"], 2090..2100))),
+            fault("certificate for another name", PERMANENT, "not valid for name", server(for_another_name)),
+            fault("TLS 1.1 and older only", TRANSIENT, "no secure connection", answering_client_hello(alert)),
+            fault("no TLS at all", TRANSIENT, "no secure connection", answering_client_hello(b"HTTP/1.1 400 Bad Request\r\n\r\n")),
+            fault("garbage in place of the handshake", TRANSIENT, "no secure connection", answering_client_hello(&[0xaa; 999])),
+            fault("closed in the handshake", TRANSIENT, "no complete reply came", answering_client_hello(b"")),
+            fault("closed in the middle of a handshake record", TRANSIENT, "no complete reply came", answering_client_hello(b"\x16\x03\x03\x00\x7a\x02")),
+            fault("reset in the handshake", TRANSIENT, "no complete reply came", ScriptedServer::accepting(|stream| {
                 let _ = stream.read(&mut [0; 99]);
                 faults::reset(stream);
             }).over_https()),
@@ -167,19 +167,19 @@ mod system_roots {
                 thread::sleep(Duration::from_secs(20));
                 drop(stream.shutdown(Shutdown::Both));
             }).over_https()),
-            fault("cut off in the body, without TLS's farewell", PASSING, "", over_tls(Arc::clone(&good), |tls| {
+            fault("cut off in the body, without TLS's farewell", TRANSIENT, "", over_tls(Arc::clone(&good), |tls| {
                 let _ = tls.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 99\r\n\r\n{\"value\":");
                 let _ = tls.flush();
             })),
-            fault("cut off without Content-Length and without TLS's farewell", PASSING, "", over_tls(good, |tls| {
+            fault("cut off without Content-Length and without TLS's farewell", TRANSIENT, "", over_tls(good, |tls| {
                 let _ = tls.write_all(b"HTTP/1.1 200 OK\r\n\r\n{\"value\":\"eyJh.eyJi.c2lnbmF0dXJl\"}");
                 let _ = tls.flush();
             })),
         ]
     }
 
-    /// A server that reads the client's greeting, says this, and closes the connection.
-    fn hello(answer: &'static [u8]) -> ScriptedServer {
+    /// A server that reads the ClientHello, answers with these bytes, and closes the connection.
+    fn answering_client_hello(answer: &'static [u8]) -> ScriptedServer {
         let server = ScriptedServer::accepting(move |stream| {
             let _ = stream.read(&mut [0; 4096]);
             let _ = stream.write_all(answer);
@@ -189,7 +189,7 @@ mod system_roots {
         server.over_https()
     }
 
-    /// A server that speaks TLS, reads a request, does this, and closes the connection without TLS's farewell.
+    /// A server that speaks TLS, reads a request, calls this function, and closes without `close_notify`.
     fn over_tls(config: Arc<ServerConfig>, serve: impl Fn(&mut Tls) + Send + Sync + 'static) -> ScriptedServer {
         let server = ScriptedServer::accepting(move |stream| {
             let connection = ServerConnection::new(Arc::clone(&config)).unwrap();
@@ -203,7 +203,7 @@ mod system_roots {
 
     type Tls = StreamOwned<ServerConnection, TcpStream>;
 
-    /// A byte of the body's TLS record now and then: each read of the socket is in time, their sum is not.
+    /// One byte of the record comes every 50 ms. Each read of the socket is short, but their sum exceeds the deadline.
     #[test]
     fn a_tls_record_that_trickles_in_is_cut_off_at_the_deadline() {
         let identity = Identity::new();
@@ -216,7 +216,7 @@ mod system_roots {
                 thread::spawn(move || trickle(stream, ServerConnection::new(config).unwrap()));
             }
         });
-        let step = Step::with_endpoints(&url, NOWHERE).trusting(&identity.ca_pem).args(&["--timeout", "3"]);
+        let step = Step::with_endpoints(&url, UNREACHABLE_URL).trusting(&identity.ca_pem).args(&["--timeout", "3"]);
         let outcome = step.run();
         outcome.assert_failed(5, &["timeout of 3 seconds"]);
         assert!(outcome.elapsed < Duration::from_secs(3) + SLACK, "{outcome}");

@@ -1,4 +1,4 @@
-//! `-- COMMAND`: what it gets, what it does not, and that its API token is revoked however it ends.
+//! `-- COMMAND`: its environment and status, and the revocation of its API token. Also `burn` and `check`.
 
 use std::collections::HashMap;
 use std::fs;
@@ -7,25 +7,27 @@ use std::process::Stdio;
 use std::thread;
 use std::time::{Duration, Instant, SystemTime};
 
-use crate::harness::{Outcome, SLACK, ScriptedServer, Step, install, output, said_by, spawned, status};
+use crate::harness::{
+    Outcome, SLACK, ScriptedServer, Step, full_pipe, install, output, run_for_stderr, spawned, status,
+};
 use crate::stand_in::{Setup, StandIn};
 
 pub const PATH: &str = "/usr/local/bin:/usr/bin:/bin";
 
-/// A step of the stand-in's job that runs this in a shell.
+/// A step of the stand-in's job that runs this shell script as COMMAND.
 pub fn running(servers: &StandIn, script: &str) -> Step {
     Step::of(servers).env("PATH", PATH).args(&["--", "sh", "-c", script])
 }
 
-/// The one API token that was minted is revoked, and was not before COMMAND wrote the file `ended`.
+/// Exactly one API token was minted. It was revoked by the last request, and not before the time `ended`.
 #[track_caller]
 pub fn assert_revoked_after(servers: &StandIn, ended: Option<SystemTime>) {
-    let burned = servers.burned();
-    let tokens: Vec<&String> = burned.iter().map(|(token, _)| token).collect();
+    let revoked = servers.revoked();
+    let tokens: Vec<&String> = revoked.iter().map(|(token, _)| token).collect();
     assert_eq!(tokens, servers.api_tokens().iter().collect::<Vec<_>>());
     assert_eq!(tokens.len(), 1);
     if let Some(ended) = ended {
-        assert!(burned[0].1 >= ended, "revoked before the command had ended");
+        assert!(revoked[0].1 >= ended, "revoked before the command had ended");
     }
     assert_eq!(servers.requests().last().unwrap(), "POST /_/oidc/burn-token");
 }
@@ -36,7 +38,7 @@ fn variables(text: &str) -> HashMap<&str, &str> {
 
 #[test]
 #[cfg_attr(windows, ignore = "it runs scripts for sh")]
-fn the_command_gets_the_token_and_the_index_and_nobody_else_does() {
+fn the_command_alone_gets_the_token_and_the_index() {
     let servers = StandIn::start(Setup::default());
     let outcome = running(&servers, "env").env("EXTRA", "kept").run_with(&servers);
     outcome.assert_done();
@@ -79,7 +81,7 @@ fn the_command_gets_the_token_and_the_index_and_nobody_else_does() {
 
 #[test]
 #[cfg_attr(windows, ignore = "it runs scripts for sh")]
-fn the_identity_is_passed_on_only_if_asked_for() {
+fn keep_identity_passes_the_identity_on() {
     let servers = StandIn::start(Setup::default());
     let step = Step::of(&servers).env("PATH", PATH).args(&["--keep-identity", "--", "sh", "-c"]);
     let outcome = step.args(&["test -n \"$ACTIONS_ID_TOKEN_REQUEST_URL$ACTIONS_ID_TOKEN_REQUEST_TOKEN\""]);
@@ -102,7 +104,7 @@ fn credentials_of_another_kind_do_not_contradict_the_token() {
 #[test]
 #[cfg_attr(windows, ignore = "it runs scripts for sh")]
 fn the_commands_status_is_ours_and_the_token_is_revoked_after_it_has_ended() {
-    for (script, status, said) in [
+    for (script, status, piece) in [
         ("sleep 0.2; touch $ENDED", 0, ""),
         ("sleep 0.2; touch $ENDED; exit 3", 3, "exited with status 3 (see the log above)"),
         ("touch $ENDED; exit 255", 255, "255"),
@@ -117,7 +119,7 @@ fn the_commands_status_is_ours_and_the_token_is_revoked_after_it_has_ended() {
         let annotations = outcome.annotations();
         assert_eq!(annotations.len(), usize::from(status != 0), "{outcome}");
         assert!(
-            annotations.iter().all(|text| text.starts_with("the upload failed: sh ") && text.contains(said)),
+            annotations.iter().all(|text| text.starts_with("the upload failed: sh ") && text.contains(piece)),
             "{outcome}"
         );
         assert_revoked_after(&servers, Some(fs::metadata(ended).unwrap().modified().unwrap()));
@@ -160,30 +162,27 @@ fn the_command_is_called_by_the_name_that_was_given() {
     assert_eq!(step.run_with(&servers).stdout, "sh\n");
 }
 
-/// The same, and nobody ends it.
 #[test]
 #[cfg_attr(windows, ignore = "how much a pipe takes")]
-fn a_hand_over_that_waits_for_ever_ends_at_the_deadline() {
+fn a_hand_over_to_a_full_pipe_ends_at_the_deadline() {
     let servers = StandIn::start(Setup::default());
-    let (reader, mut full) = std::io::pipe().unwrap();
-    full.write_all(&[0; 65_536]).unwrap();
+    let (_reader, full) = full_pipe();
     let step = Step::of(&servers).args(&["--format", "token", "--timeout", "2"]);
-    let (code, stderr) = said_by(step.command().stdout(full));
+    let (code, stderr) = run_for_stderr(step.command().stdout(full));
     assert!(code == Some(6) && stderr.contains("can't be written to stdout"), "{stderr}");
     assert_revoked_after(&servers, None);
-    drop(reader);
 }
 
-/// Nobody reads stderr, and the command has filled the pipe.
+/// Nobody reads stderr, and COMMAND fills the pipe.
 #[test]
 #[cfg_attr(windows, ignore = "it runs scripts for sh")]
-fn a_log_that_nobody_reads_does_not_keep_the_token_alive() {
+fn a_full_stderr_does_not_prevent_the_revocation() {
     let servers = StandIn::start(Setup::default());
     let step = running(&servers, "head -c 100000 /dev/zero >&2 & sleep 0.3");
     let mut child = step.command().stderr(Stdio::piped()).spawn().unwrap();
     let start = Instant::now();
-    while servers.burned().is_empty() {
-        assert!(start.elapsed() < Duration::from_secs(10), "it is still valid");
+    while servers.revoked().is_empty() {
+        assert!(start.elapsed() < Duration::from_secs(10), "the token is still valid");
         thread::sleep(Duration::from_millis(10));
     }
     let _ = child.kill();
@@ -198,10 +197,10 @@ fn a_stored_token_for_pypi_does_not_reach_a_command_that_publishes_elsewhere() {
     step.run_with(&servers).assert_done();
 }
 
-/// As some daemons do to all that they start.
+/// Some daemons start their children with SIGCHLD ignored.
 #[test]
 #[cfg_attr(not(target_os = "linux"), ignore = "GNU's env")]
-fn a_status_is_not_lost_where_children_are_ignored() {
+fn the_commands_status_is_known_even_if_sigchld_is_ignored() {
     let servers = StandIn::start(Setup::default());
     let step = running(&servers, "exit 5");
     let output = output(&mut step.command_in_shell("exec env --ignore-signal=CHLD \"$0\" \"$@\""));
@@ -228,7 +227,7 @@ fn write_tool(step: &Step, name: &str, mode: u32, text: &str) {
     install(&path, mode, text.as_bytes());
 }
 
-/// A pending publisher would be used up for nothing.
+/// Minting would use up a pending publisher.
 #[test]
 #[cfg_attr(windows, ignore = "/bin/sh")]
 fn a_command_that_can_not_be_run_is_noticed_before_anything_is_sent() {
@@ -252,35 +251,29 @@ fn a_command_that_can_not_be_run_is_noticed_before_anything_is_sent() {
     assert_eq!(servers.requests(), [""; 0]);
 }
 
-/// As root, who can make such files.
+/// Only root can make such files.
 #[test]
 #[cfg(target_os = "linux")] // setpriv, mount
-fn a_command_of_another_user_or_on_a_disk_for_data_is_noticed_before_anything_is_sent() {
-    use crate::harness::wrapped;
-    use std::os::unix::fs::PermissionsExt;
+fn a_command_of_another_user_or_on_a_noexec_disk_is_noticed_before_anything_is_sent() {
+    use crate::harness::{AS_NOBODY, wrapped_copy};
     if !rustix::process::geteuid().is_root() {
         return;
     }
     let servers = StandIn::start(Setup::default());
-    let nobody: &[&str] = &["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "--inh-caps=-all"];
     let script = "mount -t tmpfs -o noexec tmpfs data && cp tool data/ && exec \"$0\" \"$@\"";
     let no_exec: &[&str] = &["unshare", "--mount", "sh", "-c", script];
-    for (words, tool) in [(nobody, "./tool"), (no_exec, "data/tool")] {
+    for (words, tool) in [(AS_NOBODY, "./tool"), (no_exec, "data/tool")] {
         let step = Step::of(&servers).env("PATH", PATH).args(&["--", tool]);
         fs::create_dir(step.dir.path().join("data")).unwrap();
         write_tool(&step, "tool", 0o700, "#!/bin/sh\n");
-        let (exe, open) = (step.dir.path().join("token-mint"), fs::Permissions::from_mode(0o755));
-        install(&exe, 0o755, &fs::read(step.command().get_program()).unwrap());
-        fs::set_permissions(step.dir.path(), open).unwrap();
-        let at = ["sh", "-c", "shift; exec \"$0\" \"$@\"", exe.to_str().unwrap()];
-        let (status, said) = said_by(&mut wrapped(&[words, &at].concat(), &step.command()));
-        assert_eq!(status, Some(2), "{said}");
-        assert!(said.contains(&format!("{tool} can't be run: this user may not execute it")), "{said}");
+        let (status, stderr) = run_for_stderr(&mut wrapped_copy(words, &step));
+        assert_eq!(status, Some(2), "{stderr}");
+        assert!(stderr.contains(&format!("{tool} can't be run: this user may not execute it")), "{stderr}");
     }
     assert_eq!(servers.requests(), [""; 0]);
 }
 
-/// As `execvp` does, which then runs the second one.
+/// `execvp` runs the later one in that case, too.
 #[test]
 #[cfg_attr(windows, ignore = "/bin/sh")]
 fn a_program_that_can_not_be_run_does_not_hide_a_later_one_of_its_name() {
@@ -295,7 +288,7 @@ fn a_program_that_can_not_be_run_does_not_hide_a_later_one_of_its_name() {
     }
 }
 
-/// Not all can be known before.
+/// Some reasons are known only when COMMAND is started.
 #[test]
 #[cfg_attr(windows, ignore = "it runs scripts for sh")]
 fn a_command_that_can_not_be_started_has_its_token_revoked() {
@@ -330,44 +323,47 @@ fn a_refusal_runs_nothing() {
     step.run_with(&servers).assert_failed(4, &["invalid-publisher"]);
 }
 
-/// An option in COMMAND is its own business: it may be another program's.
+/// The option of another program may look like an upload client's option that names an index.
 #[test]
 #[cfg_attr(windows, ignore = "it runs scripts for sh")]
 fn an_option_of_the_command_is_no_reason_to_refuse() {
     let servers = StandIn::start(Setup::default());
     let script = "echo -r https://example.org/requirements.txt --repository testpypi";
     running(&servers, script).run_with(&servers).assert_done();
-    assert_eq!(servers.burned().len(), 1);
+    assert_eq!(servers.revoked().len(), 1);
 }
 
-/// What is said of the revocation.
-fn said_of_revoking(outcome: &Outcome) -> String {
+/// The lines of stderr about the revocation.
+fn revocation_messages(outcome: &Outcome) -> String {
     outcome.stderr.lines().filter(|line| line.contains("revoke")).collect::<Vec<_>>().join("\n")
 }
 
 #[test]
 #[cfg_attr(windows, ignore = "it runs scripts for sh")]
 fn an_index_that_can_not_revoke_is_reported_once_and_without_a_warning() {
-    let servers = StandIn::start(Setup { burns: 404, ..Setup::default() });
+    let servers = StandIn::start(Setup { revocation_status: 404, ..Setup::default() });
     let outcome = running(&servers, "exit 3").run_with(&servers);
     assert_eq!(outcome.status, 3, "{outcome}");
-    let said = said_of_revoking(&outcome);
-    assert!(said.contains("can't revoke API tokens; it is valid until "), "{outcome}");
-    assert!(said.lines().count() == 1 && !outcome.stderr.contains("warning"), "{outcome}");
+    let messages = revocation_messages(&outcome);
+    assert!(messages.contains("can't revoke API tokens; it is valid until "), "{outcome}");
+    assert!(messages.lines().count() == 1 && !outcome.stderr.contains("warning"), "{outcome}");
 }
 
 #[test]
 #[cfg_attr(windows, ignore = "it runs scripts for sh")]
 fn a_token_that_is_not_revoked_is_a_warning_with_its_expiry() {
-    for burns in [200, 403, 500] {
-        let servers = StandIn::start(Setup { burns, ..Setup::default() });
-        let elsewhere = Step::elsewhere(&servers).env("PATH", PATH).args(&["--", "true"]).run_with(&servers);
-        assert!(elsewhere.stderr.contains("warning: ") && !elsewhere.stderr.contains("::warning"), "{elsewhere}");
+    for revocation_status in [200, 403, 500] {
+        let servers = StandIn::start(Setup { revocation_status, ..Setup::default() });
+        let outside = Step::outside_ci(&servers).env("PATH", PATH).args(&["--", "true"]).run_with(&servers);
+        assert!(outside.stderr.contains("warning: ") && !outside.stderr.contains("::warning"), "{outside}");
         let outcome = running(&servers, "exit 3").run_with(&servers);
         assert_eq!(outcome.status, 3, "{outcome}");
-        let said = said_of_revoking(&outcome);
-        assert!(said.contains("token-mint: warning: the API token could not be revoked; it is valid until "), "{said}");
-        assert!(said.contains("::warning title=token-mint::the API token could not be revoked"), "{said}");
+        let messages = revocation_messages(&outcome);
+        assert!(
+            messages.contains("token-mint: warning: the API token could not be revoked; it is valid until "),
+            "{messages}"
+        );
+        assert!(messages.contains("::warning title=token-mint::the API token could not be revoked"), "{messages}");
         let succeeded = running(&servers, "exit 0").run_with(&servers);
         succeeded.assert_done();
         assert!(succeeded.summary.contains("The API token could not be revoked\\; it is valid until "), "{succeeded}");
@@ -381,14 +377,14 @@ fn a_token_that_is_not_revoked_is_a_warning_with_its_expiry() {
 #[cfg_attr(windows, ignore = "it runs scripts for sh")]
 fn an_index_that_breaks_at_the_revocation_does_not_change_the_status() {
     let reset = "HTTP/1.1 200 OK\r\nContent-Length: 99\r\n\r\n{".to_owned();
-    // minreq panics over this one: see `guards`.
+    // minreq panics at this reply: see `guards`.
     let wrapping = format!("HTTP/1.1 200 OK\r\n{}\n\r\n{{}}", "x".repeat(32 * 1024 - 1));
     for answer in [reset, wrapping] {
         let token = "{\"token\": \"pypi-minted\"}";
         let index = ScriptedServer::serving_requests(move |request, stream| {
             let minted = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{token}", token.len());
-            let burning = request.path().ends_with("burn-token");
-            let _ = stream.write_all(if burning { answer.as_bytes() } else { minted.as_bytes() });
+            let revocations = request.path().ends_with("burn-token");
+            let _ = stream.write_all(if revocations { answer.as_bytes() } else { minted.as_bytes() });
         });
         let servers = StandIn::start(Setup::default());
         let step = running(&servers, "exit 7").env("TOKEN_MINT_INDEX", &index.url()).env("TOKEN_MINT_AUDIENCE", "pypi");
@@ -398,8 +394,8 @@ fn an_index_that_breaks_at_the_revocation_does_not_change_the_status() {
     }
 }
 
-/// An index that answers a request to mint, and no request to revoke.
-fn index_that_does_not_revoke(minted: &'static str) -> ScriptedServer {
+/// An index that answers requests to mint, but no requests to revoke.
+fn index_with_silent_revocation(minted: &'static str) -> ScriptedServer {
     ScriptedServer::serving_requests(move |request, stream| {
         if request.path().ends_with("burn-token") {
             thread::sleep(Duration::from_secs(60));
@@ -410,7 +406,7 @@ fn index_that_does_not_revoke(minted: &'static str) -> ScriptedServer {
 
 #[test]
 fn all_tokens_of_a_reply_that_can_not_be_used_share_one_deadline() {
-    let index = index_that_does_not_revoke("{\"token\": \"a b\", \"x\": {\"token\": \"c d\"}}");
+    let index = index_with_silent_revocation("{\"token\": \"a b\", \"x\": {\"token\": \"c d\"}}");
     let servers = StandIn::start(Setup::default());
     let step = Step::of(&servers).env("TOKEN_MINT_INDEX", &index.url()).env("TOKEN_MINT_AUDIENCE", "pypi");
     let outcome = step.run_with(&servers);
@@ -421,9 +417,9 @@ fn all_tokens_of_a_reply_that_can_not_be_used_share_one_deadline() {
 #[test]
 #[cfg_attr(windows, ignore = "it runs scripts for sh")]
 fn a_revocation_has_a_deadline_of_its_own() {
-    let index = index_that_does_not_revoke("{\"token\": \"pypi-minted\"}");
+    let index = index_with_silent_revocation("{\"token\": \"pypi-minted\"}");
     let servers = StandIn::start(Setup::default());
-    // The command takes longer than the timeout, which is not for it.
+    // COMMAND takes longer than the timeout, which does not limit it.
     let step = running(&servers, "sleep 2.1").env("TOKEN_MINT_INDEX", &index.url()).env("TOKEN_MINT_AUDIENCE", "pypi");
     let outcome = step.args(&[]).env("TOKEN_MINT_TIMEOUT", "2").run_with(&servers);
     outcome.assert_done();
@@ -433,8 +429,8 @@ fn a_revocation_has_a_deadline_of_its_own() {
 
 #[test]
 #[cfg_attr(windows, ignore = "it runs scripts for sh")]
-fn a_token_that_can_not_be_masked_is_revoked_and_used_by_nobody() {
-    let servers = StandIn::start(Setup { minting_takes: Duration::from_millis(500), ..Setup::default() });
+fn a_token_that_can_not_be_masked_is_revoked_unused() {
+    let servers = StandIn::start(Setup { mint_delay: Duration::from_millis(500), ..Setup::default() });
     let step = running(&servers, "touch ran");
     let mut child = step.command().stderr(Stdio::piped()).spawn().unwrap();
     let mut stderr = BufReader::new(child.stderr.take().unwrap());
@@ -449,8 +445,8 @@ fn a_token_that_can_not_be_masked_is_revoked_and_used_by_nobody() {
     assert_revoked_after(&servers, None);
 }
 
-/// An API token of the stand-in's.
-fn minted(servers: &StandIn) -> String {
+/// Mints an API token.
+fn mint(servers: &StandIn) -> String {
     let outcome = Step::of(servers).run_with(servers);
     outcome.assert_done();
     outcome.output("api-token").unwrap().to_owned()
@@ -459,7 +455,7 @@ fn minted(servers: &StandIn) -> String {
 #[test]
 fn burn_revokes_the_token_that_it_is_given() {
     let servers = StandIn::start(Setup::default());
-    let (in_env, on_stdin) = (minted(&servers), minted(&servers));
+    let (in_env, on_stdin) = (mint(&servers), mint(&servers));
     let burn = || Step::on_github().env("TOKEN_MINT_INDEX", &servers.index.url("/legacy/")).args(&["burn"]);
     let outcome = burn().env("TOKEN_MINT_API_TOKEN", &in_env).run_with(&servers);
     outcome.assert_done();
@@ -472,24 +468,24 @@ fn burn_revokes_the_token_that_it_is_given() {
     let mut child = spawned(burn().command().stdin(Stdio::piped()));
     child.stdin.take().unwrap().write_all(format!("{on_stdin}\n").as_bytes()).unwrap();
     assert_eq!(status(&mut child), Some(0));
-    let burned: Vec<String> = servers.burned().into_iter().map(|(token, _)| token).collect();
-    assert_eq!(burned, [in_env.clone(), on_stdin]);
+    let revoked: Vec<String> = servers.revoked().into_iter().map(|(token, _)| token).collect();
+    assert_eq!(revoked, [in_env.clone(), on_stdin]);
 
-    // PyPI accepts everything; another index may not.
+    // PyPI accepts any token here. Another index may refuse.
     let again = burn().env("TOKEN_MINT_API_TOKEN", &in_env).run_with(&servers);
     again.assert_failed(4, &["refused to revoke the API token", "invalid-token: ", "may still be valid"]);
 }
 
 #[test]
 fn burn_notices_by_the_token_that_another_index_is_meant() {
-    // What follows the host's name does not matter.
+    // These tokens end after the index's host name: the rest of a token does not matter.
     let (pypis, testpypis) = ("pypi-AgEIcHlwaS5vcmcCJDAwMDA", "pypi-AgENdGVzdC5weXBpLm9yZwIkMDAw");
     for (token, index, meant) in [
         (testpypis, "pypi", "--index testpypi"),
         (testpypis, "https://upload.pypi.org:443/legacy/", "--index testpypi"),
         (pypis, "testpypi", "--index pypi"),
     ] {
-        // Where something is sent all the same, it ends here.
+        // A request would go to this proxy, and nobody listens there.
         let step = Step::bare().env("HTTPS_PROXY", "http://127.0.0.1:9").secret(token);
         let step = step.args(&["burn", "--index", index]).env("TOKEN_MINT_API_TOKEN", token);
         step.run().assert_failed(2, &["the API token is for ", "can't revoke it", "nothing was sent", meant]);
@@ -510,7 +506,7 @@ fn a_token_that_is_sent_back_is_not_shown() {
 }
 
 #[test]
-fn a_token_that_burn_could_not_revoke_is_said_to_be_valid_still() {
+fn the_error_says_that_a_token_that_burn_could_not_revoke_is_still_valid() {
     for index in [ScriptedServer::answering(""), ScriptedServer::replying(503, "")] {
         let step = Step::on_github().args(&["burn", "--index", &index.url()]).env("TOKEN_MINT_API_TOKEN", "pypi-x");
         let outcome = step.run();
@@ -531,7 +527,7 @@ fn burn_without_a_token_sends_nothing() {
 }
 
 #[test]
-fn burn_does_not_wait_for_stdin_for_ever() {
+fn burn_waits_for_stdin_until_the_deadline() {
     let servers = StandIn::start(Setup::default());
     let step = Step::of(&servers).args(&["burn", "--timeout", "1"]);
     let start = Instant::now();
@@ -554,8 +550,8 @@ fn burn_reads_a_bounded_part_of_stdin() {
 }
 
 #[test]
-fn burn_at_an_index_that_can_not_revoke_says_so_and_is_no_failure() {
-    let servers = StandIn::start(Setup { burns: 404, ..Setup::default() });
+fn burn_succeeds_with_a_message_at_an_index_that_can_not_revoke() {
+    let servers = StandIn::start(Setup { revocation_status: 404, ..Setup::default() });
     let step = Step::of(&servers).args(&["burn"]).env("TOKEN_MINT_API_TOKEN", "pypi-x");
     let outcome = step.run_with(&servers);
     outcome.assert_done();
@@ -572,7 +568,7 @@ fn check_mints_and_revokes() {
     assert!(last.starts_with("token-mint: if its publisher was pending, "), "{outcome}");
     assert_eq!((outcome.stdout.as_str(), outcome.step_output.as_str()), ("", ""));
     assert_revoked_after(&servers, None);
-    // It needs no place for a token.
+    // `check` needs no step output.
     Step::of(&servers).without("GITHUB_OUTPUT").args(&["check"]).run_with(&servers).assert_done();
 }
 

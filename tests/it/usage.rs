@@ -1,4 +1,4 @@
-//! The command line and the environment as a user meets them.
+//! The command line and the environment.
 
 use crate::harness::{ScriptedServer, Step};
 use crate::stand_in::{Setup, StandIn};
@@ -55,13 +55,13 @@ fn in_the_action_a_failure_names_inputs_and_the_page_that_lists_it() {
     let outcome = step().env("TOKEN_MINT_INDEX", "testpipy").run();
     outcome
         .assert_failed(2, &["error: `index:` pypi, testpypi or", &format!("{docs}/troubleshooting.md#configuration")]);
-    // "test.pypi.org" as a macaroon has it.
+    // The macaroon's location is "test.pypi.org".
     let token = "pypi-AgENdGVzdC5weXBpLm9yZwIkMDAw";
     let outcome = step().args(&["burn"]).env("TOKEN_MINT_INDEX", "pypi").env("TOKEN_MINT_API_TOKEN", token).run();
     outcome.assert_failed(2, &["Name the index that minted the token: `index:` testpypi\n"]);
     step().run().assert_failed(3, &[&format!("{docs}/troubleshooting.md#no-identity")]);
-    let elsewhere = Step::on_github().run();
-    assert!(!elsewhere.stderr.contains("troubleshooting"), "{elsewhere}");
+    let outside_action = Step::on_github().run();
+    assert!(!outside_action.stderr.contains("troubleshooting"), "{outside_action}");
 }
 
 #[test]
@@ -97,7 +97,7 @@ fn a_line_break_in_a_url_or_a_request_token_never_reaches_a_request() {
 }
 
 #[test]
-fn what_is_joined_to_an_option_that_does_not_exist_is_not_repeated() {
+fn an_error_does_not_repeat_the_value_of_an_unknown_option() {
     let secret = "AgEIcHlwaS5vcmcCJDAwMDAwMDAwLTAwMDAtMDAwMC0wMDAw";
     for (option, piece) in [
         (format!("-ppypi-{secret}"), "there is no option -p\n"),

@@ -8,23 +8,23 @@ use rcgen::{KeyPair, PKCS_RSA_SHA256};
 use serde_json::{Value, json};
 
 use super::http::{Request, Response};
-use super::{nameless, random_hex};
+use super::{random_hex, refuse_without_user_agent};
 
 pub const ISSUER: &str = "https://token.actions.githubusercontent.com";
 
-/// The job, as GitHub's claims describe it.
+/// What GitHub's claims say of the job.
 #[derive(Clone)]
 pub struct Job {
     pub owner: String,
     pub owner_id: String,
     pub repository: String,
-    /// The file of the workflow that was started.
+    /// The file of the top-level workflow.
     pub workflow: String,
-    /// `OWNER/REPO/.github/workflows/FILE`, where the job runs in a workflow that `workflow` calls.
+    /// `OWNER/REPO/.github/workflows/FILE` of a reusable workflow, if the job is in one that `workflow` calls.
     pub called_workflow: Option<String>,
     pub environment: Option<String>,
     pub event_name: String,
-    /// Seconds from now until its ID tokens expire; negative: they have.
+    /// Seconds from now until its ID tokens expire. If negative, they have expired.
     pub lives_secs: i64,
 }
 
@@ -98,7 +98,7 @@ impl Signer {
         }
     }
 
-    /// The claims of an ID token whose signature, issuer, audience and times are right.
+    /// The claims of an ID token, if its signature, issuer, audience and times are valid.
     pub fn verify(&self, id_token: &str, audience: &str) -> Option<Value> {
         let mut validation = Validation::new(Algorithm::RS256);
         validation.set_audience(&[audience]);
@@ -123,13 +123,13 @@ pub fn answer(
     request_token: &str,
     id_tokens: &Mutex<Vec<String>>,
 ) -> Response {
-    if let Some(refusal) = nameless(request) {
+    if let Some(refusal) = refuse_without_user_agent(request) {
         return refusal;
     }
     if request.method != "GET" || request.path() != "/idtoken/77" {
         return Response::text(404, "Not Found");
     }
-    // The scheme's name has no case (RFC 9110, section 11.1).
+    // The scheme is case-insensitive (RFC 9110, section 11.1).
     let authorization = request.header("Authorization").and_then(|value| value.split_once(' '));
     if !authorization.is_some_and(|(scheme, token)| scheme.eq_ignore_ascii_case("bearer") && token == request_token) {
         return Response::json(401, &json!({"message": "Unauthorized"}));

@@ -1,4 +1,4 @@
-//! A small HTTP/1.1 server on loopback: one request a connection, each recorded.
+//! A small HTTP/1.1 server on loopback. It reads one request from each connection, and records it.
 
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
@@ -9,7 +9,6 @@ use std::time::Duration;
 
 use rustls::{ServerConfig, ServerConnection, StreamOwned};
 
-/// A request as it came.
 #[derive(Clone, Debug)]
 pub struct Request {
     pub method: String,
@@ -17,11 +16,10 @@ pub struct Request {
     pub target: String,
     pub headers: Vec<(String, String)>,
     pub body: Vec<u8>,
-    /// `TLSv1_3` and the like; `None` in the clear.
+    /// For example `TLSv1_3`. `None` without TLS.
     pub tls_version: Option<String>,
 }
 
-/// What is answered.
 pub struct Response {
     pub status: u16,
     pub content_type: &'static str,
@@ -34,7 +32,7 @@ pub struct Server {
     scheme: &'static str,
     requests: Arc<Mutex<Vec<Request>>>,
     connections: Arc<AtomicUsize>,
-    /// Those of them that are not done with.
+    /// How many of them are still open.
     open: Arc<AtomicUsize>,
 }
 
@@ -47,7 +45,7 @@ impl Request {
         self.target.split('?').next().unwrap()
     }
 
-    /// A parameter of the query, decoded.
+    /// The decoded value of a query parameter.
     pub fn parameter(&self, name: &str) -> Option<String> {
         let (_, query) = self.target.split_once('?')?;
         let mut parameters = form_urlencoded::parse(query.as_bytes());
@@ -64,7 +62,7 @@ impl Response {
         Response { status, content_type: "text/plain", body: text.as_bytes().to_vec() }
     }
 
-    /// No word: the connection is closed.
+    /// No reply: the connection is closed.
     pub fn lost() -> Response {
         Response { status: 0, content_type: "", body: vec![] }
     }
@@ -84,7 +82,7 @@ impl Response {
 }
 
 impl Server {
-    /// Serves on a free port of 127.0.0.1, each connection in a thread of its own.
+    /// Serves on a free port of 127.0.0.1. Each connection has its own thread.
     pub fn start(
         tls: Option<Arc<ServerConfig>>,
         answer: impl Fn(&Request) -> Response + Send + Sync + 'static,
@@ -92,7 +90,7 @@ impl Server {
         Server::on(TcpListener::bind("127.0.0.1:0").unwrap(), tls, answer)
     }
 
-    /// Serves where this listens.
+    /// Serves on this listener.
     pub fn on(
         listener: TcpListener,
         tls: Option<Arc<ServerConfig>>,
@@ -111,7 +109,7 @@ impl Server {
                 let (tls, answer, record) = (tls.clone(), Arc::clone(&answer), Arc::clone(&record));
                 let open = Arc::clone(&count_open);
                 thread::spawn(move || {
-                    // A client that breaks off is no concern of the server's.
+                    // A client may close its connection at any time.
                     let _ = serve(stream, tls, &record, &*answer);
                     open.fetch_sub(1, Ordering::SeqCst);
                 });
@@ -130,9 +128,9 @@ impl Server {
         self.requests.lock().unwrap().clone()
     }
 
-    /// Waits until all is done with that clients sent who are gone by now.
-    pub fn settle(&self) {
-        // Connections are taken in their order: once this one is, all before it are.
+    /// Waits until all connections that were made so far are closed.
+    pub fn wait_until_idle(&self) {
+        // Connections are accepted in order. Once this one is, all earlier ones are.
         let mut last = TcpStream::connect(self.address).unwrap();
         last.shutdown(Shutdown::Write).unwrap();
         let _ = last.read_to_end(&mut vec![]);
@@ -176,7 +174,7 @@ fn exchange<S: Read + Write>(
     stream.flush()
 }
 
-/// A request's body, once all of it has come.
+/// A request's body, or `None` if a part of it is missing.
 fn whole_body(request: &Request, bytes: &[u8]) -> io::Result<Option<Vec<u8>>> {
     if request.header("Transfer-Encoding").is_none() {
         let length = request.header("Content-Length").map_or(0, |value| value.parse().unwrap());

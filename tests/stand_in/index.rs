@@ -1,4 +1,4 @@
-//! A package index with trusted publishing, which answers as PyPI does, and takes uploads with the tokens that it
+//! A package index with trusted publishing. It answers as PyPI does, and accepts uploads with the tokens that it
 //! minted.
 
 use std::collections::HashSet;
@@ -11,12 +11,12 @@ use serde_json::{Value, json};
 
 use super::github::{ISSUER, Job, Signer};
 use super::http::{Request, Response};
-use super::{Setup, nameless, published, random_hex};
+use super::{Setup, published, random_hex, refuse_without_user_agent};
 
-/// How long an API token lives.
+/// How long an API token is valid.
 const API_TOKEN_SECS: u64 = 900;
 
-/// A trusted publisher: the four fields of the form, and the owner's id as it was when the form was sent.
+/// A trusted publisher: the four fields of the form, and the owner's ID at the time of its registration.
 #[derive(Clone)]
 pub struct Publisher {
     pub owner: String,
@@ -26,24 +26,23 @@ pub struct Publisher {
     pub environment: Option<String>,
 }
 
-/// What the index remembers.
 #[derive(Default)]
 pub struct IndexState {
     pub minted: Vec<String>,
-    /// The tokens that were revoked, and when.
-    pub burned: Vec<(String, SystemTime)>,
+    /// The tokens that were revoked, and the time of each revocation.
+    pub revoked: Vec<(String, SystemTime)>,
     pub uploads: Vec<Upload>,
     spent_jtis: HashSet<String>,
 }
 
-/// A file that was taken.
+/// An accepted file.
 #[derive(Clone, Debug)]
 pub struct Upload {
-    /// Its name, as the form's field `content` has it.
+    /// Its name in the form's field `content`.
     pub file_name: String,
     pub token: String,
     pub user_agent: String,
-    /// The signatures that came with it, as the form's field `attestations` has them.
+    /// Its attestations, from the form's field `attestations`.
     pub attestations: Option<String>,
 }
 
@@ -51,7 +50,7 @@ pub struct Upload {
 type Refused = (&'static str, String);
 
 impl Publisher {
-    /// One that this job matches.
+    /// A publisher that this job matches.
     pub fn of(job: &Job) -> Publisher {
         Publisher {
             owner: job.owner.clone(),
@@ -75,7 +74,7 @@ impl Publisher {
 
 /// Answers one request as the index does.
 pub fn answer(request: &Request, setup: &Setup, signer: &Signer, state: &Mutex<IndexState>) -> Response {
-    if let Some(refusal) = nameless(request) {
+    if let Some(refusal) = refuse_without_user_agent(request) {
         return refusal;
     }
     match (request.method.as_str(), request.path()) {
@@ -84,15 +83,17 @@ pub fn answer(request: &Request, setup: &Setup, signer: &Signer, state: &Mutex<I
             Response::json(403, &json!({"message": "Trusted publishing functionality not enabled"}))
         }
         ("POST", "/_/oidc/mint-token") => match mint(request, setup, signer, state) {
-            Ok(_) if state.lock().unwrap().minted.len() <= setup.loses => Response::lost(),
+            Ok(_) if state.lock().unwrap().minted.len() <= setup.lost_replies => Response::lost(),
             Ok(reply) => Response::json(200, &reply),
             Err((code, description)) => {
                 let errors = json!([{"code": code, "description": description}]);
                 Response::json(422, &json!({"message": "Token request failed", "errors": errors}))
             }
         },
-        ("POST", "/_/oidc/burn-token") if setup.burns == 202 => burn(request, &mut state.lock().unwrap()),
-        ("POST", "/_/oidc/burn-token") if setup.burns != 404 => Response::text(setup.burns, "No."),
+        ("POST", "/_/oidc/burn-token") if setup.revocation_status == 202 => revoke(request, &mut state.lock().unwrap()),
+        ("POST", "/_/oidc/burn-token") if setup.revocation_status != 404 => {
+            Response::text(setup.revocation_status, "No.")
+        }
         ("POST", "/legacy/") => match upload(request, &mut state.lock().unwrap()) {
             Some(()) => Response::text(200, ""),
             None => Response::text(403, "Invalid or non-existent authentication information."),
@@ -106,22 +107,22 @@ pub fn answer(request: &Request, setup: &Setup, signer: &Signer, state: &Mutex<I
     }
 }
 
-fn burn(request: &Request, state: &mut IndexState) -> Response {
+fn revoke(request: &Request, state: &mut IndexState) -> Response {
     let payload: Value = serde_json::from_slice(&request.body).unwrap_or_default();
     let token = payload["token"].as_str().unwrap_or_default();
     if !is_valid(token, state) {
         let errors = json!([{"code": "invalid-token", "description": "invalid token"}]);
         return Response::json(422, &json!({"message": "Token request failed", "errors": errors}));
     }
-    state.burned.push((token.to_owned(), SystemTime::now()));
+    state.revoked.push((token.to_owned(), SystemTime::now()));
     Response::json(202, &json!({"success": true}))
 }
 
 fn is_valid(token: &str, state: &IndexState) -> bool {
-    state.minted.iter().any(|minted| minted == token) && !state.burned.iter().any(|(burned, _)| burned == token)
+    state.minted.iter().any(|minted| minted == token) && !state.revoked.iter().any(|(revoked, _)| revoked == token)
 }
 
-/// Takes a file from whoever has a valid token.
+/// Accepts a file, if the request has a valid token.
 fn upload(request: &Request, state: &mut IndexState) -> Option<()> {
     let credentials = STANDARD.decode(request.header("Authorization")?.strip_prefix("Basic ")?).ok()?;
     let credentials = String::from_utf8(credentials).ok()?;
@@ -136,7 +137,7 @@ fn upload(request: &Request, state: &mut IndexState) -> Option<()> {
 }
 
 fn mint(request: &Request, setup: &Setup, signer: &Signer, state: &Mutex<IndexState>) -> Result<Value, Refused> {
-    std::thread::sleep(setup.minting_takes);
+    std::thread::sleep(setup.mint_delay);
     let mut state = state.lock().unwrap();
     let payload: Value = serde_json::from_slice(&request.body)
         .map_err(|_| ("invalid-payload", "Input should be a valid JSON object".to_owned()))?;

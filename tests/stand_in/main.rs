@@ -1,13 +1,13 @@
 //! `stand-in COMMAND [ARG]...`: runs COMMAND as a step of a GitHub Actions job, with stand-ins for GitHub's ID token
-//! endpoint and for the index, and shows what a user would see: the log with its masks, then the step's outputs.
-//! Ends with COMMAND's status.
+//! endpoint and for the index. It shows what a user would see: the log with its masks, then the step's outputs. It
+//! ends with COMMAND's status.
 //!
-//! `stand-in --refused COMMAND [ARG]...`: the same, but the index is taken for PyPI itself, and no publisher is
-//! registered there; the last release of `sampleproject` came from another workflow file. COMMAND has to trust the
-//! system's certificate authorities; its `https_proxy` leads every connection to the stand-in.
+//! `stand-in --refused COMMAND [ARG]...`: the same, but COMMAND takes the index for PyPI itself. No publisher is
+//! registered there, and the last release of `sampleproject` came from another workflow file. COMMAND has to trust the
+//! system's certificate authorities. Its `https_proxy` sends every connection to the stand-in.
 //!
-//! `stand-in --serve FOLDER FILE`: serves until it is killed, the release assets in FOLDER as well, and appends the
-//! variables of such a job to FILE as `NAME=VALUE`, which is how `$GITHUB_ENV` wants them.
+//! `stand-in --serve FOLDER FILE`: serves until it is killed, and serves the release assets in FOLDER, too. It appends
+//! the variables of such a job to FILE as `NAME=VALUE`, which is the format of `$GITHUB_ENV`.
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::print_stdout, missing_docs, dead_code)]
 
@@ -106,7 +106,7 @@ fn serve(assets: PathBuf, env_file: PathBuf) -> ! {
     }
 }
 
-/// A proxy that takes this server for every host. Returns its address.
+/// Starts a proxy that connects to this server for every host, and returns its URL.
 fn proxy_to(server: &Server) -> String {
     let far = server.url("").replace("https://", "");
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
@@ -125,7 +125,7 @@ fn proxy_to(server: &Server) -> String {
     address
 }
 
-/// What GitHub's runner keeps of a log: the values to hide.
+/// The log of GitHub's runner, which hides the masked values.
 #[derive(Default)]
 struct Log {
     masks: Vec<String>,

@@ -1,5 +1,5 @@
-//! Stand-ins for GitHub's ID token endpoint, its releases, and for a package index, on loopback. They behave as the
-//! servers do, with real signatures and real checks, and record every request.
+//! Stand-ins on loopback for GitHub's ID token endpoint and releases, and for a package index. They sign and check as
+//! the real servers do, and record every request.
 
 pub mod github;
 pub mod http;
@@ -17,32 +17,32 @@ use http::{Request, Response, Server};
 use index::{IndexState, Publisher, Upload};
 use published::Project;
 
-/// What the stand-ins are told to be. The default is a job and a publisher that match.
+/// The configuration of the stand-ins. By default, the job matches the publisher.
 #[derive(Clone)]
 pub struct Setup {
-    /// The job that asks.
+    /// The job for which ID tokens are issued.
     pub job: Job,
-    /// What is registered on the index; `None`: nothing.
+    /// The publisher that is registered on the index, if there is one.
     pub publisher: Option<Publisher>,
-    /// What the index publishes; `None`: no project.
+    /// The project that the index publishes, if there is one.
     pub published: Option<Project>,
     /// The audience that the index expects.
     pub audience: &'static str,
-    /// Whether trusted publishing is switched on.
+    /// Whether trusted publishing is enabled.
     pub enabled: bool,
-    /// Whether the index says when a token expires; older ones don't.
+    /// Whether the index says when a token expires. Older indexes don't.
     pub tells_expiry: bool,
-    /// What the index answers to a revocation that it would grant: 202, or 404 as older ones do, or a failure.
-    pub burns: u16,
-    /// How many of its first replies to an exchange that it granted the index loses.
-    pub loses: usize,
-    /// How long the index takes to mint.
-    pub minting_takes: Duration,
-    /// Where the servers listen.
+    /// The status for a request to revoke. With 202, the index revokes valid tokens. Older indexes answer 404.
+    pub revocation_status: u16,
+    /// How many times the index mints an API token and then closes the connection without a reply.
+    pub lost_replies: usize,
+    /// How long the index waits before it mints.
+    pub mint_delay: Duration,
+    /// The address on which the servers listen.
     pub address: Ipv4Addr,
-    /// Speak TLS, with a certificate of a throw-away CA.
+    /// Whether the servers speak TLS, with a certificate of a temporary CA.
     pub tls: bool,
-    /// Where the index listens, if not on a free port there.
+    /// The address on which the index listens, if it is not a free port of `address`.
     pub index_at: Option<SocketAddr>,
 }
 
@@ -57,9 +57,9 @@ impl Default for Setup {
             audience: "pypi",
             enabled: true,
             tells_expiry: true,
-            burns: 202,
-            loses: 0,
-            minting_takes: Duration::ZERO,
+            revocation_status: 202,
+            lost_replies: 0,
+            mint_delay: Duration::ZERO,
             address: Ipv4Addr::LOCALHOST,
             tls: false,
             index_at: None,
@@ -73,7 +73,7 @@ pub struct StandIn {
     pub github: Server,
     /// The package index.
     pub index: Server,
-    /// The CA's certificate as PEM, with TLS.
+    /// With TLS, the CA's certificate as PEM.
     pub ca_pem: Option<String>,
     request_token: String,
     id_tokens: Arc<Mutex<Vec<String>>>,
@@ -83,7 +83,6 @@ pub struct StandIn {
 }
 
 impl StandIn {
-    /// Starts both servers.
     pub fn start(setup: Setup) -> StandIn {
         let tls = setup.tls.then(tls::Identity::new);
         let tls_config = tls.as_ref().map(|identity| Arc::clone(&identity.config));
@@ -119,14 +118,14 @@ impl StandIn {
         }
     }
 
-    /// An ID token of the job, as a CI system hands it out in a variable.
+    /// A new ID token of the job, for tests that pass it in a variable.
     pub fn id_token(&self, audience: &str) -> String {
         let id_token = self.signer.sign(&self.job.claims(audience));
         self.id_tokens.lock().unwrap().push(id_token.clone());
         id_token
     }
 
-    /// The variables of a step in the job, but for those that name files.
+    /// The environment of a step in the job, without the variables that name files.
     pub fn job_env(&self) -> Vec<(&'static str, String)> {
         vec![
             ("GITHUB_ACTIONS", "true".to_owned()),
@@ -142,17 +141,17 @@ impl StandIn {
         jsonwebtoken::dangerous::insecure_decode(id_tokens.last().unwrap()).unwrap().claims
     }
 
-    /// The API tokens that the index has minted so far.
+    /// The API tokens that the index has minted.
     pub fn api_tokens(&self) -> Vec<String> {
         self.state.lock().unwrap().minted.clone()
     }
 
-    /// The API tokens that were revoked, and when.
-    pub fn burned(&self) -> Vec<(String, SystemTime)> {
-        self.state.lock().unwrap().burned.clone()
+    /// The revoked API tokens, and the time of each revocation.
+    pub fn revoked(&self) -> Vec<(String, SystemTime)> {
+        self.state.lock().unwrap().revoked.clone()
     }
 
-    /// The files that were uploaded.
+    /// The uploaded files.
     pub fn uploads(&self) -> Vec<Upload> {
         self.state.lock().unwrap().uploads.clone()
     }
@@ -167,7 +166,7 @@ impl StandIn {
         secrets
     }
 
-    /// All requests so far, as `METHOD PATH`: first GitHub's, then the index's.
+    /// All requests as `METHOD PATH`: first those to GitHub's endpoint, then those to the index.
     pub fn requests(&self) -> Vec<String> {
         let line = |request: &Request| format!("{} {}", request.method, request.path());
         self.github.requests().iter().chain(&self.index.requests()).map(line).collect()
@@ -181,8 +180,8 @@ pub fn random_hex(bytes: usize) -> String {
     random.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// What the CDN in front of an index says to a client that does not name itself.
-fn nameless(request: &Request) -> Option<Response> {
+/// The CDN in front of an index refuses requests without a User-Agent.
+fn refuse_without_user_agent(request: &Request) -> Option<Response> {
     match request.header("User-Agent") {
         Some(name) if !name.is_empty() => None,
         _ => Some(Response::text(403, "Forbidden: no User-Agent")),

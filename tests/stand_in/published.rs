@@ -1,5 +1,5 @@
-//! What an index publishes of a project to anybody: its JSON, its files for installers, and the provenance of a file,
-//! as PyPI does (pypi/warehouse, `warehouse/legacy/api/json.py`, `warehouse/api/integrity.py`).
+//! What an index publishes of a project: its JSON, its list of files, and the provenance of a file. The replies have
+//! the form of PyPI's (pypi/warehouse, `warehouse/legacy/api/json.py`, `warehouse/api/integrity.py`).
 
 use serde_json::{Value, json};
 
@@ -10,13 +10,13 @@ use super::random_hex;
 #[derive(Clone)]
 pub struct Project {
     pub name: &'static str,
-    /// The last release; `None`: there is none.
+    /// The last release, if there is one.
     pub version: Option<&'static str>,
     pub owners: Vec<&'static str>,
     pub urls: Vec<&'static str>,
-    /// The publisher that the last release came from, as the Integrity API shows it; `None`: it has no attestation.
+    /// The publisher of the last release, in the form of the Integrity API. `None` if the release has no attestation.
     pub publisher: Option<Value>,
-    /// How many releases there are.
+    /// The number of releases.
     pub releases: usize,
 }
 
@@ -34,7 +34,7 @@ impl Default for Project {
 }
 
 impl Project {
-    /// One whose last release came from this publisher on GitHub.
+    /// A project whose last release came from this publisher on GitHub.
     pub fn from_github(repository: &str, workflow: &str, environment: Option<&str>) -> Project {
         let publisher = json!({"claims": null, "environment": environment, "kind": "GitHub", "repository": repository,
             "workflow": workflow});
@@ -89,7 +89,7 @@ impl Project {
     }
 }
 
-/// Answers as the index does; `None` for another path.
+/// The index's reply, or `None` for a path of another kind.
 pub fn answer(request: &Request, project: Option<&Project>) -> Option<Response> {
     let path: Vec<&str> = request.path().split('/').skip(1).collect();
     let (name, not_found) = (*path.get(1)?, Response::json(404, &json!({"message": "Not Found"})));

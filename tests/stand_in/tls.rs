@@ -1,4 +1,4 @@
-//! Throw-away certificate authorities, and server certificates for loopback.
+//! Temporary certificate authorities, and server certificates for loopback.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -7,23 +7,23 @@ use rcgen::{BasicConstraints, Certificate, CertificateParams, CertifiedIssuer, D
 use rustls::ServerConfig;
 use rustls::pki_types::PrivateKeyDer;
 
-/// A name that no resolver knows: only a proxy can reach it.
+/// A host name that no resolver knows. A client can reach the host only through a proxy.
 pub const HOST: &str = "index.example.test";
 
-/// PyPI's and TestPyPI's own names, for a process in whose `/etc/hosts` they are this machine's.
+/// PyPI's and TestPyPI's host names, for tests whose `/etc/hosts` maps them to this machine.
 pub const PYPI_HOSTS: [&str; 2] = ["pypi.org", "upload.pypi.org"];
 pub const TESTPYPI_HOST: &str = "test.pypi.org";
-/// Where `make bench` reaches the servers in its network with slow round trips.
+/// The address of the servers in the slow network of `make bench`.
 pub const FAR: &str = "10.77.0.2";
 
-/// What a TLS server shows and what its clients have to trust.
+/// A TLS server's certificate, and the CA that its clients have to trust.
 pub struct Identity {
     pub ca_pem: String,
     pub config: Arc<ServerConfig>,
 }
 
 impl Identity {
-    /// Made anew, with keys that nobody else has.
+    /// A new identity with new keys.
     pub fn new() -> Identity {
         let authority = Authority::new();
         let names = ["127.0.0.1", "localhost", HOST, FAR, "iamcredentials.googleapis.com"];
@@ -36,11 +36,11 @@ impl Identity {
 pub struct Authority(CertifiedIssuer<'static, KeyPair>);
 
 impl Authority {
-    /// Made anew.
+    /// A new authority with a new key.
     pub fn new() -> Authority {
         let mut authority = CertificateParams::new([]).unwrap();
-        // A name of its own, else OpenSSL takes the server's certificate for self-signed, or for another one's.
-        let name = format!("throw-away CA {}", super::random_hex(8));
+        // The name is unique. Otherwise OpenSSL takes a server certificate for self-signed, or for one of another CA.
+        let name = format!("temporary CA {}", super::random_hex(8));
         authority.distinguished_name.push(DnType::CommonName, name);
         authority.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         Authority(CertifiedIssuer::self_signed(authority, KeyPair::generate().unwrap()).unwrap())
@@ -50,7 +50,7 @@ impl Authority {
         self.0.pem()
     }
 
-    /// A server with a certificate for these names, valid from one new year to another.
+    /// A server with a certificate for these names. It is valid from January 1 of the first year to that of the last.
     pub fn certify(&self, names: &[&str], years: Range<i32>) -> Arc<ServerConfig> {
         let key = KeyPair::generate().unwrap();
         let certificate = parameters(names, years).signed_by(&key, &self.0).unwrap();
@@ -58,7 +58,7 @@ impl Authority {
     }
 }
 
-/// A server whose certificate no authority vouches for.
+/// A server with a self-signed certificate.
 pub fn self_signed() -> Arc<ServerConfig> {
     let key = KeyPair::generate().unwrap();
     server(&parameters(&["127.0.0.1"], 2020..2100).self_signed(&key).unwrap(), &key)

@@ -3,11 +3,11 @@
 use nix::errno::Errno::{self, *};
 use nix::libc;
 
-/// The numbers.
+/// The numbers of system calls.
 pub mod number {
     pub use nix::libc::*;
 
-    /// Not in libc yet, but in Linux 6.7.
+    /// Linux 6.7 has this call. The libc crate does not know it yet.
     #[allow(non_upper_case_globals)]
     pub const SYS_futex_wake: c_long = 454;
 }
@@ -16,7 +16,7 @@ pub mod number {
 pub struct Row {
     pub number: i64,
     name: &'static str,
-    /// Of those that its manual page lists, what can come to a program that makes no mistake itself.
+    /// The errors that its manual page lists, without those that only a wrong call can cause.
     pub errors: &'static [Errno],
 }
 
@@ -26,8 +26,8 @@ impl Row {
     }
 }
 
-/// These may also do less than they are asked for.
-pub const COUNTED: [i64; 4] = [libc::SYS_read, libc::SYS_recvfrom, libc::SYS_sendto, libc::SYS_write];
+/// The calls that can transfer fewer bytes than requested.
+pub const PARTIAL: [i64; 4] = [libc::SYS_read, libc::SYS_recvfrom, libc::SYS_sendto, libc::SYS_write];
 
 /// The row of a call.
 pub fn row(number: i64) -> Option<&'static Row> {
@@ -40,11 +40,11 @@ macro_rules! rows {
     };
 }
 
-/// What a run may make; another libc makes others. SIGTERM comes at all of them.
+/// The system calls that a run may make. Another libc makes other calls. Each call is also tried with SIGTERM.
 pub const ROWS: &[Row] = rows! {
     SYS_accept4 [EAGAIN, ECONNABORTED, EINTR, EMFILE, ENOBUFS, ENOMEM],
     SYS_access [ENOENT],
-    SYS_arch_prctl [], // no error that the manual page lists can come to libc here
+    SYS_arch_prctl [], // no error of the manual page is possible here
     SYS_bind [EADDRINUSE],
     SYS_brk [ENOMEM],
     SYS_clock_nanosleep [EINTR],
@@ -94,8 +94,8 @@ pub const ROWS: &[Row] = rows! {
     SYS_read [EIO, EINTR],
     SYS_readlink [ENOENT],
     SYS_recvfrom [ECONNRESET, EINTR, ENOMEM],
-    SYS_restart_syscall [], // the kernel's own way back into a call
-    SYS_rseq [], // glibc aborts where one thread's fails and the first one's did not; older kernels have it for none
+    SYS_restart_syscall [], // the kernel itself makes it to resume a call
+    SYS_rseq [], // glibc aborts if it fails in a later thread only, which no kernel does
     SYS_rt_sigaction [EINVAL],
     SYS_rt_sigprocmask [EINVAL],
     SYS_rt_sigreturn [], // does not return
@@ -113,7 +113,7 @@ pub const ROWS: &[Row] = rows! {
     SYS_socketpair [EMFILE],
     SYS_stat [ENOENT, EACCES],
     SYS_statx [ENOENT, EACCES],
-    SYS_uname [], // never fails with a buffer of one's own
+    SYS_uname [], // never fails with a valid buffer
     SYS_vfork [EAGAIN, ENOMEM],
     SYS_wait4 [EINTR, ECHILD],
     SYS_waitid [EINTR, ECHILD],

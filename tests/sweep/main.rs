@@ -1,4 +1,4 @@
-//! Each system call of a run fails once with each possible error, and SIGTERM comes once at each. In every case, no API
+//! Each system call of a run fails once with each possible error, and once SIGTERM arrives at it. In every case, no API
 //! token may be lost, no failure may be reported as a success, no secret may be shown, and the run has to end in time.
 //!
 //! `make sweep` tries all cases, and prints a line for each finding. `SWEEP_SAMPLE=200` tries a random sample of 200
@@ -31,15 +31,15 @@ use nix::errno::Errno;
 use nix::libc;
 use nix::sys::signal::Signal;
 
-use runs::{KINDS, Kind, Outcome, PATIENCE};
+use runs::{KINDS, Kind, Outcome, RUN_TIMEOUT};
 use stand_in::{Setup, StandIn};
 use trace::{Call, End, Fault};
 
-/// How many runs at a time: a run that fails mostly waits.
+/// The number of runs at a time. A run that fails mostly waits.
 const WORKERS: usize = 16;
-/// Threads take turns as they like, so that one run does not show all calls.
+/// The order of the threads varies, so one run does not show all calls.
 const RUNS_TO_LIST_CALLS: usize = 3;
-/// How often a finding is tried again, to see whether it comes each time.
+/// How often a case is tried again that broke a rule.
 const REPEATS: usize = 2;
 
 /// The executable under test.
@@ -56,7 +56,7 @@ struct Case {
 }
 
 impl Case {
-    /// The case of these words, which are those that it is printed as.
+    /// The case in the form in which it is printed.
     fn parse(text: &str) -> Option<Case> {
         let [kind, name, at, fault] = text.split(' ').collect::<Vec<_>>().try_into().ok()?;
         let kind = KINDS.into_iter().find(|known| known.to_string() == kind)?;
@@ -66,11 +66,11 @@ impl Case {
         Case::all(kind, call).find(|case| case.to_string().ends_with(&format!(" {fault}")))
     }
 
-    /// All that can happen at a call.
+    /// All faults of a call.
     fn all(kind: Kind, call: Call) -> impl Iterator<Item = Case> {
         let row = calls::row(call.number);
         let row = row.unwrap_or_else(|| panic!("tests/sweep/calls.rs has no row for the system call {}", call.number));
-        let short = calls::COUNTED.contains(&call.number).then_some(Fault::Short);
+        let short = calls::PARTIAL.contains(&call.number).then_some(Fault::Short);
         let errors = row.errors.iter().map(|errno| Fault::Error(*errno));
         let partly = if call.number == libc::SYS_write { &[Fault::Cut, Fault::Full][..] } else { &[] };
         errors.chain(short).chain(partly.iter().copied()).chain([Fault::Sigterm]).map(move |fault| Case {
@@ -98,7 +98,7 @@ impl fmt::Display for Case {
 /// The result of a case.
 struct Tried {
     outcome: Outcome,
-    /// How many times of all it broke a rule.
+    /// The number of its runs that broke a rule.
     times: usize,
 }
 
@@ -120,7 +120,7 @@ fn no_failing_call_loses_a_token() {
     let mut cases = cases(&servers);
     let all = cases.len();
     if sample < all {
-        // By their words: the same seed draws the same ones, though no two lists of calls are quite the same.
+        // The order depends on the printed form, so a seed chooses the same cases although the list of calls varies.
         cases.sort_by_cached_key(|case| hash(seed, case));
         cases.truncate(sample);
         println!("SWEEP_SAMPLE={sample} SWEEP_SEED={seed} make sweep");
@@ -131,19 +131,19 @@ fn no_failing_call_loses_a_token() {
     assert_eq!(findings, 0, "findings");
 }
 
-/// Each worker's own.
+/// Servers for each worker.
 fn servers() -> Vec<StandIn> {
     by_workers(&[(); WORKERS], |(), ()| StandIn::start(Setup::default()), &[(); WORKERS])
 }
 
-/// All that can fail: each call that was seen in some runs without a fault.
+/// All cases, of the calls that were seen in a few runs without a fault.
 fn cases(servers: &[StandIn]) -> Vec<Case> {
     let runs: Vec<Kind> = KINDS.iter().flat_map(|kind| [*kind; RUNS_TO_LIST_CALLS]).collect();
-    let outcomes = by_workers(&runs, |kind, servers| runs::run(&exe(), *kind, None, servers, PATIENCE), servers);
+    let outcomes = by_workers(&runs, |kind, servers| runs::run(&exe(), *kind, None, servers, RUN_TIMEOUT), servers);
     let mut seen = BTreeSet::new();
     for (kind, Outcome { traced, broken, stderr, .. }) in runs.iter().zip(&outcomes) {
         assert!(traced.end == End::Exit(0) && broken.is_empty(), "{kind}: {:?}, {broken:?}: {stderr}", traced.end);
-        // What comes before `main` is the same whatever it is started for.
+        // The calls before `main` are the same for each kind of run.
         let skipped = if *kind == KINDS[0] { 0 } else { traced.before_main.unwrap() };
         seen.extend(traced.calls[skipped..].iter().map(|call| (*kind, *call)));
     }
@@ -153,8 +153,8 @@ fn cases(servers: &[StandIn]) -> Vec<Case> {
 /// Runs a case, and again if it breaks a rule.
 fn try_it(case: &Case, servers: &StandIn) -> Tried {
     let run = || {
-        let mut outcome = runs::run(&exe(), case.kind, Some((case.call, case.fault)), servers, PATIENCE);
-        // libc and std end the process where it can't be set up. Nothing was asked for yet.
+        let mut outcome = runs::run(&exe(), case.kind, Some((case.call, case.fault)), servers, RUN_TIMEOUT);
+        // If libc or std can't set the process up, they end it. It has sent no request by then.
         outcome.broken.retain(|rule| outcome.traced.before_main.is_some() || *rule != runs::ENDED_BADLY);
         outcome
     };
@@ -175,7 +175,7 @@ fn report(case: &Case, tried: Tried) -> Tried {
     tried
 }
 
-/// Prints the figures, and returns how many findings there are.
+/// Prints the figures, and returns the number of findings.
 fn table(cases: &[Case], tried: &[Tried]) -> usize {
     println!(
         "\n| run | system calls | different ones | runs | fault came | status 0 | ended before `main` | token revoked | reply lost | findings | longest run |"
@@ -209,16 +209,16 @@ fn table(cases: &[Case], tried: &[Tried]) -> usize {
     row("all", &KINDS)
 }
 
-/// Does this for each item, by as many workers as there are tools, each with its own.
-fn by_workers<I: Sync, T: Sync, O: Send>(items: &[I], work: impl Fn(&I, &T) -> O + Sync, tools: &[T]) -> Vec<O> {
+/// Does this for each item. There is one worker for each resource, which it has for itself.
+fn by_workers<I: Sync, T: Sync, O: Send>(items: &[I], work: impl Fn(&I, &T) -> O + Sync, resources: &[T]) -> Vec<O> {
     let next = Mutex::new(items.iter().enumerate());
     let done = Mutex::new(Vec::new());
     thread::scope(|scope| {
-        for tool in tools {
+        for resource in resources {
             scope.spawn(|| {
                 loop {
                     let Some((n, item)) = next.lock().unwrap().next() else { return };
-                    let result = work(item, tool);
+                    let result = work(item, resource);
                     done.lock().unwrap().push((n, result));
                 }
             });
@@ -239,7 +239,7 @@ fn from_the_clock() -> u64 {
     u64::from(SystemTime::now().duration_since(UNIX_EPOCH).unwrap().subsec_nanos())
 }
 
-/// A sweep without findings proves something only if it can find something.
+/// Otherwise a sweep without findings would prove nothing.
 #[test]
 fn a_program_that_breaks_a_rule_is_found() {
     let servers = StandIn::start(Setup::default());
@@ -249,21 +249,21 @@ fn a_program_that_breaks_a_rule_is_found() {
         (Kind::Stdout, r#"exec "$TOKEN_MINT" "$@""#, ""),
         (Kind::Stdout, r#"token=$("$TOKEN_MINT" "$@"); exit 5"#, "a token was minted, and neither"),
         (Kind::Check, r#""$TOKEN_MINT" --format token >taken; exit 5"#, "a token was minted, and neither"),
-        (Kind::Stdout, "exit 0", "status 0, and not done"),
+        (Kind::Stdout, "exit 0", "status 0, and its task"),
         (
             Kind::Output,
             r#"token=$("$TOKEN_MINT" --format token) && TOKEN_MINT_API_TOKEN=$token "$TOKEN_MINT" burn"#,
             "status 0",
         ),
-        (Kind::Command, r#""$TOKEN_MINT" check; exit 0"#, "status 0, and not done"),
-        (Kind::Burn, "exit 0", "status 0, and not done"),
-        (Kind::Check, "exit 0", "status 0, and not done"),
+        (Kind::Command, r#""$TOKEN_MINT" check; exit 0"#, "status 0, and its task"),
+        (Kind::Burn, "exit 0", "status 0, and its task"),
+        (Kind::Check, "exit 0", "status 0, and its task"),
         (
             Kind::Output,
             r#"token=$("$TOKEN_MINT" --format token); echo "api-token=$token" >"$GITHUB_OUTPUT"; exit 5"#,
             "a part",
         ),
-        (Kind::Stdout, r#"token=$("$TOKEN_MINT" "$@"); echo "${token%???}"; exit 0"#, "status 0, and not done"),
+        (Kind::Stdout, r#"token=$("$TOKEN_MINT" "$@"); echo "${token%???}"; exit 0"#, "status 0, and its task"),
         (Kind::Stdout, r#"token=$("$TOKEN_MINT" "$@"); echo "$token" | tee /dev/stderr"#, "a secret shows"),
         (Kind::Burn, r#"echo "$TOKEN_MINT_API_TOKEN" >"$GITHUB_STEP_SUMMARY"; exit 5"#, "a secret shows"),
         (Kind::Check, r#"echo x; exec "$TOKEN_MINT" "$@""#, "something but a token"),
@@ -280,11 +280,11 @@ fn a_program_that_breaks_a_rule_is_found() {
     }
 }
 
-/// A case proves something only if its fault happens.
+/// Otherwise a case would prove nothing.
 #[test]
 fn a_fault_happens_at_the_call_it_is_for() {
     let servers = StandIn::start(Setup::default());
-    let run = |at| runs::run(&exe(), Kind::Burn, at, &servers, PATIENCE);
+    let run = |at| runs::run(&exe(), Kind::Burn, at, &servers, RUN_TIMEOUT);
     let calls = run(None).traced.calls;
     let first = |number| *calls.iter().find(|call| call.number == number).unwrap();
     let (socket, send) = (first(libc::SYS_socket), first(libc::SYS_sendto));
@@ -295,16 +295,16 @@ fn a_fault_happens_at_the_call_it_is_for() {
     assert!(ended.traced.faulted && [End::Killed(Signal::SIGTERM), End::Exit(143)].contains(&ended.traced.end));
     let short = run(Some((send, Fault::Short)));
     assert_eq!((short.traced.faulted, short.traced.end), (true, End::Exit(0)));
-    assert!(short.traced.calls.contains(&Call { nth: send.nth + 1, ..send }), "the rest of it is sent, too");
-    let elsewhere = run(Some((Call { nth: 1000, ..send }, Fault::Short)));
-    assert!(!elsewhere.traced.faulted);
+    assert!(short.traced.calls.contains(&Call { nth: send.nth + 1, ..send }), "the rest is sent, too");
+    let unmatched = run(Some((Call { nth: 1000, ..send }, Fault::Short)));
+    assert!(!unmatched.traced.faulted);
 }
 
-/// Only what never arrived counts as lost on the way, or what the relay could not pass on.
+/// A reply counts as lost if it never arrived, or if the relay could not pass it on.
 #[test]
 fn a_reply_is_lost_only_where_its_connection_fails() {
     let servers = servers();
-    let run = |at, servers: &StandIn| runs::run(&exe(), Kind::Check, at, servers, PATIENCE);
+    let run = |at, servers: &StandIn| runs::run(&exe(), Kind::Check, at, servers, RUN_TIMEOUT);
     let some_are_lost = |number| {
         let calls = run(None, &servers[0]).traced.calls;
         let calls: Vec<Call> = calls.into_iter().filter(|call| call.number == number).collect();
@@ -312,10 +312,10 @@ fn a_reply_is_lost_only_where_its_connection_fails() {
         let failed = by_workers(&calls, fail, &servers);
         assert!(failed.iter().all(|outcome| outcome.broken.is_empty()));
         let lost = failed.iter().filter(|outcome| outcome.reply_was_lost).count();
-        assert!(lost < failed.len(), "audience, ID token and revocation bring no token");
+        assert!(lost < failed.len(), "the replies for audience, ID token and revocation have no API token");
         lost > 0
     };
-    // On a busy machine, threads take turns in another order than when the calls were listed.
+    // On a busy machine, the order of the threads may differ from that in the list of calls.
     assert!((0..5).any(|_| some_are_lost(libc::SYS_recvfrom)));
     assert!((0..5).any(|_| some_are_lost(libc::SYS_sendto)));
 }

@@ -1,4 +1,4 @@
-//! The kinds of runs, and the rules that hold after each run, no matter which call failed.
+//! The kinds of runs, and the rules that each run has to keep, whichever call fails.
 
 use std::fmt;
 use std::fs::{self, File};
@@ -11,23 +11,24 @@ use std::time::Duration;
 use nix::libc;
 use nix::sys::signal::Signal;
 
+use crate::harness::without_masks;
 use crate::stand_in::StandIn;
 use crate::stand_in::http::Request;
 use crate::trace::{self, Call, End, Fault, Traced};
 
-/// How long a run is told that it may take.
+/// The value of `TOKEN_MINT_TIMEOUT`.
 const TIMEOUT: &str = "5";
-/// How long it may take: what a busy machine may add is in it.
-pub const PATIENCE: Duration = Duration::from_millis(7500);
-/// What a program prints if it ends by accident.
-const LAST_WORDS: [&str; 4] = ["something unexpected", "panicked", "fatal runtime error", "memory allocation of"];
+/// A run that takes longer is killed. It includes what a busy machine may add.
+pub const RUN_TIMEOUT: Duration = Duration::from_millis(7500);
+/// The messages of a crash.
+const CRASH_MESSAGES: [&str; 4] = ["something unexpected", "panicked", "fatal runtime error", "memory allocation of"];
 
-/// The rule about how it may end.
+/// The rule about the end of a run.
 pub const ENDED_BADLY: &str = "a panic, a signal that nobody sent, or a status that has no meaning";
-/// The statuses of failures, but for that of a signal.
+/// The exit statuses of failures, without that of a signal.
 const STATUSES: [i32; 5] = [2, 3, 4, 5, 6];
 
-/// What token-mint is started for.
+/// What token-mint has to do in a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Kind {
     Output,
@@ -63,20 +64,20 @@ impl fmt::Display for Kind {
     }
 }
 
-/// What a run came to.
+/// The result of a run.
 pub struct Outcome {
     pub traced: Traced,
     pub stderr: String,
     /// The rules that it broke.
     pub broken: Vec<&'static str>,
-    /// An API token was minted whose reply never came, since its connection failed.
+    /// The reply with a minted API token never arrived, as its connection failed.
     pub reply_was_lost: bool,
     /// An API token was sent for revocation.
     pub was_revoked: bool,
 }
 
-/// Runs a program as a step of a job, with servers of which nobody else asks anything meanwhile.
-pub fn run(program: &Path, kind: Kind, at: Option<(Call, Fault)>, servers: &StandIn, patience: Duration) -> Outcome {
+/// Runs a program as a step of a job. No other run may use these servers meanwhile.
+pub fn run(program: &Path, kind: Kind, at: Option<(Call, Fault)>, servers: &StandIn, timeout: Duration) -> Outcome {
     let folder = tempfile::tempdir().unwrap();
     let file = |name: &str| folder.path().join(name);
     let mut command = Command::new(program);
@@ -93,13 +94,13 @@ pub fn run(program: &Path, kind: Kind, at: Option<(Call, Fault)>, servers: &Stan
     let asked_before = servers.index.requests().len();
 
     let streams = ["stdout", "stderr"].map(|name| File::create(file(name)).unwrap());
-    let traced = trace::run(&command, streams, at, patience);
+    let traced = trace::run(&command, streams, at, timeout);
 
-    servers.github.settle();
-    servers.index.settle();
+    servers.github.wait_until_idle();
+    servers.index.wait_until_idle();
     let text = |name: &str| String::from_utf8_lossy(&fs::read(file(name)).unwrap_or_default()).into_owned();
     let (stderr, requests) = (text("stderr"), servers.index.requests().split_off(asked_before));
-    let seen = Seen {
+    let observed = Observed {
         kind,
         given,
         minted: servers.api_tokens().split_off(minted_before),
@@ -108,17 +109,17 @@ pub fn run(program: &Path, kind: Kind, at: Option<(Call, Fault)>, servers: &Stan
         outputs: text("outputs"),
         stdout: text("stdout"),
         taken: text("taken"),
-        said: without_masks(&stderr) + &text("summary"),
+        messages: without_masks(&stderr) + &text("summary"),
         may_lose: at.is_some_and(|(call, fault)| {
             fault.is_final() && (call.number == libc::SYS_recvfrom || call.is_between_relay_and_minreq())
         }),
     };
-    let lost = seen.minted.iter().any(|token| seen.never_came(token, &traced));
-    let was_revoked = !seen.revoked.is_empty();
-    Outcome { broken: seen.broken(&traced, at), reply_was_lost: lost, was_revoked, traced, stderr }
+    let lost = observed.minted.iter().any(|token| observed.never_came(token, &traced));
+    let was_revoked = !observed.revoked.is_empty();
+    Outcome { broken: observed.broken(&traced, at), reply_was_lost: lost, was_revoked, traced, stderr }
 }
 
-/// An API token of the index's.
+/// Mints an API token.
 fn mint(servers: &StandIn) -> String {
     let body = format!("{{\"token\":\"{}\"}}", servers.id_token("pypi"));
     let url = servers.index.url("");
@@ -129,14 +130,10 @@ fn mint(servers: &StandIn) -> String {
     servers.api_tokens().pop().unwrap()
 }
 
-fn without_masks(stderr: &str) -> String {
-    stderr.lines().filter(|line| !line.starts_with("::add-mask::")).map(|line| format!("{line}\n")).collect()
-}
-
-/// What is to be seen after a run.
-struct Seen {
+/// What can be observed after a run.
+struct Observed {
     kind: Kind,
-    /// The API token that was to be revoked.
+    /// The API token that the run had to revoke.
     given: Option<String>,
     minted: Vec<String>,
     /// The requests to revoke a token.
@@ -144,28 +141,28 @@ struct Seen {
     secrets: Vec<String>,
     outputs: String,
     stdout: String,
-    /// What COMMAND took out of its environment.
+    /// The token that COMMAND found in its environment.
     taken: String,
-    /// What a person reads.
-    said: String,
-    /// A connection failed, perhaps the one that the index's reply comes by. Nobody knows the token in it then, so
-    /// nobody can revoke it.
+    /// stderr without masks, and the summary page.
+    messages: String,
+    /// A connection failed. It may have been the one with the reply to the request to mint: then nobody knows the token
+    /// and can revoke it.
     may_lose: bool,
 }
 
-impl Seen {
+impl Observed {
     /// The rules that are broken.
     fn broken(&self, traced: &Traced, at: Option<(Call, Fault)>) -> Vec<&'static str> {
         let tokens = || self.minted.iter().chain(&self.given);
-        let was_told_to_end = at.is_some_and(|(_, fault)| fault == Fault::Sigterm) && traced.faulted;
+        let got_sigterm = at.is_some_and(|(_, fault)| fault == Fault::Sigterm) && traced.faulted;
         let ended_well = match traced.end {
-            End::Exit(143) | End::Killed(Signal::SIGTERM) => was_told_to_end,
-            End::Exit(status) => status == 0 || STATUSES.contains(&status) && !was_told_to_end,
+            End::Exit(143) | End::Killed(Signal::SIGTERM) => got_sigterm,
+            End::Exit(status) => status == 0 || STATUSES.contains(&status) && !got_sigterm,
             End::Killed(_) => traced.was_late,
         };
         let end = traced.end;
         let in_outputs = |token: &String| self.kind == Kind::Output && self.is_handed_over(token);
-        // What can't be taken back may be a part of it, unless all is said to be well.
+        // A failed run may have written a part of the token, as it can't take back what it has written to stdout.
         let on_stdout = |token: &String| self.kind == Kind::Stdout && format!("{token}\n").starts_with(&self.stdout);
         let never_came = |token: &String| self.never_came(token, traced);
         let rules = [
@@ -174,20 +171,20 @@ impl Seen {
                 self.minted.iter().all(|token| self.is_accounted_for(token) || never_came(token)),
             ),
             (
-                "this sweep is wrong: it takes a token for lost on the way that was there",
+                "this sweep is wrong: it counts a token as lost that did arrive",
                 !self.minted.iter().any(|token| never_came(token) && self.is_accounted_for(token)),
             ),
-            ("status 0, and not done what it is for", end != End::Exit(0) || tokens().any(|token| self.is_done(token))),
+            ("status 0, and its task is not done", end != End::Exit(0) || tokens().any(|token| self.is_done(token))),
             ("a part of a token is in the step outputs", self.outputs.is_empty() || self.minted.iter().any(in_outputs)),
-            ("a secret shows", !self.secrets.iter().any(|secret| self.said.contains(secret))),
+            ("a secret shows", !self.secrets.iter().any(|secret| self.messages.contains(secret))),
             ("something but a token is on stdout", self.stdout.is_empty() || self.minted.iter().any(on_stdout)),
             ("it did not end in time", !traced.was_late),
-            (ENDED_BADLY, ended_well && !LAST_WORDS.iter().any(|words| self.said.contains(words))),
+            (ENDED_BADLY, ended_well && !CRASH_MESSAGES.iter().any(|words| self.messages.contains(words))),
         ];
         rules.into_iter().filter(|(_, holds)| !holds).map(|(rule, _)| rule).collect()
     }
 
-    /// Whether a token is where it was meant to go, all of it.
+    /// Whether the whole token was handed over.
     fn is_handed_over(&self, token: &str) -> bool {
         match self.kind {
             Kind::Output => {
@@ -203,13 +200,13 @@ impl Seen {
         self.revoked.iter().any(|request| String::from_utf8_lossy(&request.body).contains(token))
     }
 
-    /// With `-- COMMAND` and `check`, handing over is not enough.
+    /// Whether a token is not lost. With `-- COMMAND` and `check`, it has to be revoked in any case.
     fn is_accounted_for(&self, token: &str) -> bool {
         let is_kept = matches!(self.kind, Kind::Output | Kind::Stdout) && self.is_handed_over(token);
         is_kept || self.is_revoked(token)
     }
 
-    /// Whether a run that ended with status 0 did with this token what it was for.
+    /// Whether the run did its task with this token.
     fn is_done(&self, token: &str) -> bool {
         match self.kind {
             Kind::Output | Kind::Stdout => self.is_handed_over(token) && !self.is_revoked(token),
@@ -218,7 +215,7 @@ impl Seen {
         }
     }
 
-    /// Whether its reply was lost on the way.
+    /// Whether the reply with this token never arrived.
     fn never_came(&self, token: &str, traced: &Traced) -> bool {
         let received = || traced.received.windows(token.len()).any(|window| window == token.as_bytes());
         self.may_lose && traced.faulted && !received()

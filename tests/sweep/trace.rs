@@ -1,7 +1,8 @@
-//! Runs a program and stops it at each of its system calls (`ptrace(2)`), lists them, and has one of them fail.
+//! Runs a program and stops it at each of its system calls (`ptrace(2)`). It lists the calls and makes one of them
+//! fail.
 //!
-//! `strace -e inject` counts the calls of each thread by itself and applies its fault in every thread, so that it can't
-//! have the third request fail and not the first, which is made by a thread just like it.
+//! `strace -e inject` can't do that. It counts the calls of each thread separately, and applies its fault in every
+//! thread. Each request has a thread of its own, so the third request could not fail alone.
 
 use std::collections::HashMap;
 use std::fs::{self, File};
@@ -23,14 +24,14 @@ use nix::unistd::Pid;
 
 use crate::{calls, harness};
 
-/// Waits until it may, then becomes the program, with no terminal: where there is one, signals are for its keys, too.
+/// Waits for a line on stdin, then executes the program in a new session. A terminal would change how signals work.
 const GATE: &str = "read _ && exec setsid \"$0\" \"$@\" </dev/null";
-/// What the gate becomes on its way: `setsid`, and the program.
+/// The number of programs that the gate executes: `setsid`, then the program under test.
 const EXECS: usize = 2;
-/// Enough for all that a run reads; more would be a program that reads without end.
+/// A run reads less than this. More would be a program that reads without end.
 const MAX_RECEIVED_BYTES: usize = 4 * 1024 * 1024;
 
-/// The thread that all others are started by. The relay is its.
+/// The main thread, which starts all others. The relay runs in it.
 const MAIN: usize = 0;
 
 const FUTEX_OPTIONS: u64 = (libc::FUTEX_PRIVATE_FLAG | libc::FUTEX_CLOCK_REALTIME) as u64;
@@ -39,16 +40,15 @@ const FUTEX_OPTIONS: u64 = (libc::FUTEX_PRIVATE_FLAG | libc::FUTEX_CLOCK_REALTIM
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Call {
     pub number: i64,
-    /// Which thread makes it, in the order in which they are started. A child counts as one until it executes a
-    /// program.
+    /// The number of the thread that makes it, in the order of their start. A child process counts as a thread until it
+    /// executes a program.
     pub thread: usize,
     /// Its number among this thread's calls of this kind.
     pub nth: usize,
 }
 
 impl Call {
-    /// Whether nothing more gets from the relay to minreq once this fails: one end of the connection between them is
-    /// broken.
+    /// Whether a failure of this call breaks the connection between the relay and minreq.
     pub fn is_between_relay_and_minreq(&self) -> bool {
         match self.number {
             libc::SYS_recvfrom => self.thread != MAIN,
@@ -61,20 +61,20 @@ impl Call {
 /// What happens at a call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fault {
-    /// It fails, and is not made.
+    /// The call is not made, and fails.
     Error(Errno),
-    /// It does one byte's worth of what it is asked for.
+    /// The call transfers one byte.
     Short,
-    /// The same of a write, and the next write fails: a pipe is full for a moment.
+    /// A write transfers one byte, and the next write fails, as if a pipe were full for a moment.
     Cut,
-    /// The same of a write, and from then on each write fails: the disk is full.
+    /// A write transfers one byte, and all further writes fail, as if the disk were full.
     Full,
-    /// It is made, and the process gets SIGTERM right before.
+    /// The process gets SIGTERM right before the call, which is made.
     Sigterm,
 }
 
 impl Fault {
-    /// Whether a call that met this is not simply made again.
+    /// Whether the program does not simply repeat the call.
     pub fn is_final(self) -> bool {
         matches!(self, Fault::Error(errno) if errno != Errno::EINTR)
     }
@@ -87,23 +87,23 @@ pub enum End {
     Killed(Signal),
 }
 
-/// What is known of a run.
+/// The record of a run.
 pub struct Traced {
     pub calls: Vec<Call>,
-    /// How many of them libc and std made before `main`; none where that was never reached.
+    /// The number of calls that libc and std made before `main`. `None` if the run did not reach `main`.
     pub before_main: Option<usize>,
     pub faulted: bool,
     pub end: End,
     pub elapsed: Duration,
-    /// It was killed, since it did not end in time.
+    /// It did not end in time, so it was killed.
     pub was_late: bool,
-    /// All that it read, but for what a relay read that could not pass it on: see [`Run::end_relay`].
+    /// All bytes that it read, without those that the relay could not pass on: see [`Run::end_relay`].
     pub received: Vec<u8>,
 }
 
-/// Runs a command that writes to these files, with a fault at one of its calls. What it executes in a child is its own
-/// affair.
-pub fn run(command: &Command, streams: [File; 2], at: Option<(Call, Fault)>, patience: Duration) -> Traced {
+/// Runs a command with a fault at one of its calls. stdout and stderr are these files. Programs that its children
+/// execute are not traced.
+pub fn run(command: &Command, streams: [File; 2], at: Option<(Call, Fault)>, timeout: Duration) -> Traced {
     let mut gate = harness::wrapped(&["sh", "-c", GATE], command);
     let [stdout, stderr] = streams;
     let mut child = gate.stdin(Stdio::piped()).stdout(stdout).stderr(stderr).spawn().unwrap();
@@ -121,7 +121,7 @@ pub fn run(command: &Command, streams: [File; 2], at: Option<(Call, Fault)>, pat
     thread::scope(|scope| {
         let (ended, watch) = mpsc::channel::<()>();
         let watchdog = scope.spawn(move || {
-            let is_late = watch.recv_timeout(patience) == Err(RecvTimeoutError::Timeout);
+            let is_late = watch.recv_timeout(timeout) == Err(RecvTimeoutError::Timeout);
             is_late && kill(root, Signal::SIGKILL).is_ok()
         });
         let mut run = Run::of(root, command.get_program().as_ref(), at);
@@ -137,8 +137,8 @@ pub fn run(command: &Command, streams: [File; 2], at: Option<(Call, Fault)>, pat
     })
 }
 
-/// Waits until the gate has returned from its own `execve`, which would count as one of [`EXECS`]: that `spawn` has
-/// returned does not mean that. The first stop is this very event, or comes after it.
+/// Waits until the gate has returned from its own `execve`, which would count as one of [`EXECS`]. When `spawn`
+/// returns, that may not have happened yet. The first stop is the end of this `execve`, or comes after it.
 fn wait_for_gate(root: Pid) {
     ptrace::interrupt(root).unwrap();
     waitpid(root, Some(WaitPidFlag::__WALL)).unwrap();
@@ -147,7 +147,7 @@ fn wait_for_gate(root: Pid) {
 
 struct Run {
     root: Pid,
-    /// The program's.
+    /// The file name of the program.
     name: String,
     at: Option<(Call, Fault)>,
     execs: usize,
@@ -156,12 +156,12 @@ struct Run {
     calls: Vec<Call>,
     before_main: Option<usize>,
     faulted: bool,
-    /// What the next write fails with, and whether all others do, too.
+    /// The error of the next write, and whether all further writes fail, too.
     after: Option<(Errno, bool)>,
-    /// Opened before the program denies it to others.
+    /// The program's memory. It is opened before the program denies that.
     memory: Option<File>,
     received: Vec<u8>,
-    /// What the relay has read that is in use.
+    /// The bytes that the current relay has read.
     relayed: Vec<u8>,
     relay_is_cut_off: bool,
     started: Instant,
@@ -170,7 +170,7 @@ struct Run {
 struct Tracee {
     thread: usize,
     counts: HashMap<i64, usize>,
-    /// The call that it is in the middle of.
+    /// The call that has begun and not ended.
     inside: Option<Inside>,
 }
 
@@ -202,7 +202,7 @@ impl Run {
 
     fn follow(&mut self) -> End {
         loop {
-            // This thread's children and what it traces, threads included.
+            // All children and tracees of this thread, also those that are threads.
             let all = WaitPidFlag::__WALL | WaitPidFlag::__WNOTHREAD;
             let (stopped, signal) = match waitpid(None, Some(all)).unwrap() {
                 WaitStatus::Exited(pid, status) if pid == self.root => return End::Exit(status),
@@ -239,7 +239,7 @@ impl Run {
                 }
                 WaitStatus::Continued(_) | WaitStatus::StillAlive => continue,
             };
-            // Something else may have ended it meanwhile.
+            // The tracee may have been killed meanwhile.
             let _ = match self.execs < EXECS {
                 true => ptrace::cont(stopped, signal),
                 false => ptrace::syscall(stopped, signal),
@@ -247,7 +247,7 @@ impl Run {
         }
     }
 
-    /// The program is there, and about to return from `execve`.
+    /// Called when the program has been loaded and is about to return from `execve`.
     fn begin(&mut self) {
         let root = self.root;
         let name = fs::read_to_string(format!("/proc/{root}/comm")).unwrap();
@@ -277,12 +277,12 @@ impl Run {
             Some(Inside::Made) => {
                 let length = registers.rax.cast_signed();
                 if [libc::SYS_read, libc::SYS_recvfrom].contains(&number(&registers)) && length > 0 {
-                    self.keep(pid, registers.rsi, length.unsigned_abs());
+                    self.record_read(pid, registers.rsi, length.unsigned_abs());
                 }
             }
             None => {
                 let number = number(&registers);
-                // The first thing that `main` does.
+                // `main` begins with this call.
                 if number == libc::SYS_prctl && registers.rdi == libc::PR_SET_DUMPABLE as u64 {
                     self.before_main.get_or_insert(self.calls.len());
                 }
@@ -291,7 +291,7 @@ impl Run {
                 let call = Call { number, thread: tracee.thread, nth: *nth };
                 let fault = self.at.filter(|(at, _)| *at == call).map(|(_, fault)| fault);
                 if number == libc::SYS_bind {
-                    self.end_relay(); // this is the next one
+                    self.end_relay(); // the next relay begins
                 }
                 self.relay_is_cut_off |=
                     fault.is_some_and(|fault| fault.is_final() && call.is_between_relay_and_minreq());
@@ -306,7 +306,7 @@ impl Run {
                 }
                 let inside = match fault.or(later) {
                     Some(Fault::Error(errno)) => {
-                        // Linux closes a file whatever closing it ends with (`close(2)`).
+                        // Linux closes a file even if `close` fails (`close(2)`).
                         if number != libc::SYS_close {
                             registers.orig_rax = u64::MAX; // no call
                             let _ = ptrace::setregs(pid, registers);
@@ -331,19 +331,19 @@ impl Run {
         }
     }
 
-    fn keep(&mut self, pid: Pid, address: u64, length: u64) {
+    fn record_read(&mut self, pid: Pid, address: u64, length: u64) {
         let mut bytes = vec![0; usize::try_from(length).unwrap()];
-        let kept = if pid == self.root { &mut self.relayed } else { &mut self.received };
-        if kept.len() < MAX_RECEIVED_BYTES
+        let read = if pid == self.root { &mut self.relayed } else { &mut self.received };
+        if read.len() < MAX_RECEIVED_BYTES
             && let Some(memory) = &self.memory
             && memory.read_exact_at(&mut bytes, address).is_ok()
         {
-            kept.append(&mut bytes);
+            read.append(&mut bytes);
         }
     }
 
-    /// What a relay has read is as good as received, though minreq may not have read it: unless the connection between
-    /// the two failed meanwhile. Over TLS, only minreq can read a reply.
+    /// Bytes that a relay has read count as received, even if minreq has not read them. They don't if the connection
+    /// between the two failed. Over TLS, only minreq can read a reply.
     fn end_relay(&mut self) {
         let mut relayed = mem::take(&mut self.relayed);
         if !mem::take(&mut self.relay_is_cut_off) {
@@ -351,7 +351,7 @@ impl Run {
         }
     }
 
-    /// A child that had not executed anything yet would be left stopped.
+    /// Kills children that have not executed a program yet. Otherwise they would stay stopped.
     fn end_children(&mut self) {
         for pid in self.tracees.keys().filter(|pid| **pid != self.root) {
             let _ = kill(*pid, Signal::SIGKILL);
@@ -360,8 +360,7 @@ impl Run {
     }
 }
 
-/// The number of a call. FUTEX_WAKE counts as the newer call that does the same and, unlike FUTEX_WAIT, has no reason
-/// to fail.
+/// The number of a call. FUTEX_WAKE counts as the newer call `futex_wake`, since it can't fail, unlike FUTEX_WAIT.
 fn number(registers: &libc::user_regs_struct) -> i64 {
     let is_wake = registers.rsi & !FUTEX_OPTIONS == libc::FUTEX_WAKE as u64;
     match registers.orig_rax.cast_signed() {

@@ -1,4 +1,5 @@
-//! Where the action runs: by name and by path, from GitHub and from a mirror, with next to nothing on PATH.
+//! The environments of the action: used by name and by path, with a release from GitHub and from a mirror, with few
+//! programs on PATH.
 
 use std::fs;
 use std::process::Command;
@@ -28,8 +29,8 @@ fn a_workflow_of_the_actions_own_repository_gets_the_token_too() {
     Job::new().locally().assert_mints();
 }
 
-/// Runs a job without a mirror: over https, from what stands for GitHub. Returns the paths that it asked for.
-fn asked_of_github(job: Job) -> Vec<String> {
+/// Runs a job without a mirror. A TLS server stands for GitHub. Returns the paths of the requests to it.
+fn paths_asked_of_github(job: Job) -> Vec<String> {
     let tls = tls::Identity::new();
     let github =
         Server::start(Some(Arc::clone(&tls.config)), |request| releases::answer(request, VERSION, &pinned().assets()));
@@ -43,19 +44,19 @@ fn asked_of_github(job: Job) -> Vec<String> {
 #[test]
 fn without_a_mirror_the_release_comes_from_the_pinned_repository() {
     for job in [Job::new(), Job::new().locally()] {
-        assert_eq!(asked_of_github(job), [format!("/{REPOSITORY}/releases/download{}", asset_path())]);
+        assert_eq!(paths_asked_of_github(job), [format!("/{REPOSITORY}/releases/download{}", asset_path())]);
     }
 }
 
-/// There, GitHub's own word for the repository of the action is that of the other action.
+/// In that case, `GITHUB_ACTION_REPOSITORY` names the other action.
 #[test]
 fn it_works_inside_another_composite_action() {
-    let asked = asked_of_github(Job::new().inside_another_action());
+    let asked = paths_asked_of_github(Job::new().inside_another_action());
     assert_eq!(asked, [format!("/{REPOSITORY}/releases/download{}", asset_path())]);
 }
 
 #[test]
-fn only_a_mirror_may_do_without_tls() {
+fn only_a_mirror_may_be_used_without_tls() {
     let job = Job::new();
     let server = job.releases.url("");
     let job = job.without("TOKEN_MINT_RELEASES").env("GITHUB_SERVER_URL", &server);
@@ -84,13 +85,13 @@ fn inputs_reach_the_executable_and_win_over_the_jobs_environment() {
         .env("TOKEN_MINT_FORMAT", "token")
         .env("TOKEN_MINT_TIMEOUT", "0");
     job.assert_mints();
-    // The audience was given: the index was not asked for it.
+    // The audience is an input, so the index was not asked for it.
     assert_eq!(job.servers.requests().len(), 2);
     Job::new().with("timeout: soon").assert_fails(&["`timeout:` a whole number of seconds"]);
     Job::new().with("index: nonsense").assert_fails(&["`index:` pypi, testpypi or the URL"]);
 }
 
-/// What the CI workflow does on machines that can't be had here.
+/// The CI workflow does the same on other operating systems.
 #[test]
 fn try_action_makes_a_workflow_mint_with_the_repositorys_own_action() {
     let job = Job::new().locally();
@@ -110,13 +111,14 @@ fn try_action_makes_a_workflow_mint_with_the_repositorys_own_action() {
 }
 
 #[test]
-fn no_input_is_taken_for_shell() {
+fn no_input_is_run_as_shell_code() {
     let job = Job::new();
     let mark = job.dir.path().join("mark");
     for input in ["index", "audience", "timeout"] {
         for hostile in ["$(touch MARK)", "`touch MARK`", "\"; touch MARK; \"", "'; touch MARK; '", "a[$(touch MARK)]"] {
             let hostile = hostile.replace("MARK", mark.to_str().unwrap());
-            let index = if input == "index" { String::new() } else { format!("index: {}", crate::harness::NOWHERE) };
+            let index =
+                if input == "index" { String::new() } else { format!("index: {}", crate::harness::UNREACHABLE_URL) };
             let yaml = format!("{input}: {}\n          {index}", serde_json::to_string(&hostile).unwrap());
             let job = Job::new().with(&yaml).without("ACTIONS_ID_TOKEN_REQUEST_URL");
             job.assert_fails(&["token-mint: error: "]);

@@ -1,28 +1,30 @@
-//! Faults of the machine: pipes and file descriptors. Also what is left in memory. Tests that need root are in
-//! `tests/clients/places.rs`.
+//! Faults of pipes and file descriptors. Also what other processes can read of this one. Tests that need root are in
+//! `tests/clients/os_faults.rs`.
 
 use std::fs::File;
-use std::os::unix::fs::{FileExt, PermissionsExt};
+use std::os::unix::fs::FileExt;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use crate::harness::{SLACK, ScriptedServer, Step, said_by, spawned, wait_until, wrapped};
+use crate::harness::{
+    AS_NOBODY, SLACK, ScriptedServer, Step, run_for_stderr, spawned, wait_until, wrapped, wrapped_copy,
+};
 use crate::stand_in::{Setup, StandIn};
 
 #[test]
 fn a_token_that_nobody_reads_is_revoked() {
-    let servers = StandIn::start(Setup { minting_takes: Duration::from_millis(300), ..Setup::default() });
+    let servers = StandIn::start(Setup { mint_delay: Duration::from_millis(300), ..Setup::default() });
     let step = Step::of(&servers).args(&["--format", "token"]);
     let script = "\"$0\" \"$@\" | true; exit ${PIPESTATUS[0]}";
-    for words in [&["bash", "-c", script][..], &["env", "--default-signal=PIPE", "bash", "-c", script]] {
-        let (status, stderr) = said_by(&mut wrapped(words, &step.command()));
+    for shell in [&["bash", "-c", script][..], &["env", "--default-signal=PIPE", "bash", "-c", script]] {
+        let (status, stderr) = run_for_stderr(&mut wrapped(shell, &step.command()));
         assert_eq!(status, Some(6), "{stderr}");
         assert!(stderr.contains("can't be written to stdout: Broken pipe"), "{stderr}");
     }
-    assert_eq!((servers.api_tokens().len(), servers.burned().len()), (2, 2));
+    assert_eq!((servers.api_tokens().len(), servers.revoked().len()), (2, 2));
 }
 
-/// A step that can open this many files, whatever it has inherited from this process.
+/// Runs the step with this many free file descriptors, however many it inherits from this process.
 fn with_descriptors(free: usize, step: &Step) -> Command {
     step.command_in_shell(&format!(
         "free={free} limit=0
@@ -34,34 +36,34 @@ fn with_descriptors(free: usize, step: &Step) -> Command {
     ))
 }
 
-/// Each number stops it at another place, until there are enough.
+/// Each number of free descriptors makes another call fail, until there are enough for all.
 #[test]
-fn without_file_descriptors_it_fails_in_an_orderly_way() {
-    let mut ends = vec![];
-    while !ends.ends_with(&[0; 4]) {
-        let free = ends.len() + 1;
+fn without_free_file_descriptors_it_reports_an_error_and_loses_no_token() {
+    let mut statuses = vec![];
+    while !statuses.ends_with(&[0; 4]) {
+        let free = statuses.len() + 1;
         let servers = StandIn::start(Setup::default());
         let step = Step::of(&servers).args(&["--timeout", "3"]);
         let start = Instant::now();
-        let (status, stderr) = said_by(&mut with_descriptors(free, &step));
+        let (status, stderr) = run_for_stderr(&mut with_descriptors(free, &step));
         assert!(start.elapsed() < Duration::from_secs(3) + SLACK, "{free}: {stderr}");
         assert!(!stderr.contains("unexpected") && !stderr.contains("by surprise"), "{free}: {stderr}");
         match status {
-            Some(0) => assert_eq!(servers.burned().len(), 0, "{free}: {stderr}"),
+            Some(0) => assert_eq!(servers.revoked().len(), 0, "{free}: {stderr}"),
             Some(5 | 6) if free < 64 => {
                 assert!(stderr.contains("token-mint: error: ") && stderr.contains("os error 24"), "{free}: {stderr}");
-                assert_eq!(servers.api_tokens().len(), servers.burned().len(), "{free}: {stderr}");
+                assert_eq!(servers.api_tokens().len(), servers.revoked().len(), "{free}: {stderr}");
             }
             status => panic!("{free}: status {status:?}: {stderr}"),
         }
-        ends.extend(status);
+        statuses.extend(status);
     }
-    assert!(ends.contains(&5), "{ends:?}");
+    assert!(statuses.contains(&5), "{statuses:?}");
 }
 
-/// While the upload tool runs, only what is needed to revoke the API token is left. As root, who may look.
+/// While COMMAND runs, the API token is the only secret in memory. Only root may read the memory.
 #[test]
-fn a_spent_id_token_is_wiped_from_memory() {
+fn a_used_id_token_is_wiped_from_memory() {
     let servers = StandIn::start(Setup::default());
     let step = Step::of(&servers).env("PATH", "/usr/bin:/bin").args(&["--", "sh", "-c", "echo ready; exec sleep 20"]);
     let mut child = spawned(step.command().stdout(Stdio::piped()));
@@ -73,16 +75,16 @@ fn a_spent_id_token_is_wiped_from_memory() {
             let memory = memory_of(child.id()).unwrap();
             memory.windows(secret.len()).any(|bytes| bytes == secret.as_bytes())
         };
-        assert!(holds(&servers.api_tokens()[0]), "it was not the right memory");
+        assert!(holds(&servers.api_tokens()[0]), "this is not the program's memory");
         let signature = servers.secrets()[1].clone();
-        // The threads of the last connection end when they get to it.
+        // The threads of the last connection may still be ending.
         wait_until(|| !holds(&signature[signature.len() - 100..]));
     }
     child.kill().unwrap();
     child.wait().unwrap();
 }
 
-/// All that a process has in its heap and on its stacks; `None` where we may not look.
+/// The content of a process's writable memory. `None` if this process may not read it.
 fn memory_of(process: u32) -> Option<Vec<u8>> {
     let maps = std::fs::read_to_string(format!("/proc/{process}/maps")).ok()?;
     let memory = File::open(format!("/proc/{process}/mem")).ok()?;
@@ -98,32 +100,26 @@ fn memory_of(process: u32) -> Option<Vec<u8>> {
     Some(all)
 }
 
-/// Most jobs run everything as one user.
+/// In most jobs, all processes have one user.
 #[test]
 fn no_other_process_of_the_user_reads_the_environment_or_the_memory() {
     let silent = ScriptedServer::serving(|_| std::thread::sleep(Duration::from_secs(10)));
     let step = Step::with_endpoints(&silent.url(), &silent.url()).args(&["--format", "token"]);
-    // Root may look in any case, so both are another user then.
-    let nobody = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "--inh-caps=-all"];
-    let user = if rustix::process::geteuid().is_root() { &nobody[..] } else { &["env"] };
-    let exe = step.dir.path().join("token-mint");
-    std::fs::copy(step.command().get_program(), &exe).unwrap();
-    std::fs::set_permissions(step.dir.path(), PermissionsExt::from_mode(0o755)).unwrap();
-    let mut command =
-        wrapped(&[user, &["sh", "-c", "shift; exec \"$0\" \"$@\"", exe.to_str().unwrap()]].concat(), &step.command());
-    let mut child = spawned(command.stdout(Stdio::piped()));
+    // Root may read everything. So if this is root, both processes get another user.
+    let user = if rustix::process::geteuid().is_root() { AS_NOBODY } else { &["env"] };
+    let mut child = spawned(wrapped_copy(user, &step).stdout(Stdio::piped()));
     wait_until(|| !silent.requests().is_empty());
-    let looked = |process: u32, what: &str| {
+    let can_read = |process: u32, what: &str| {
         let path = format!("/proc/{process}/{what}");
         Command::new(user[0]).args(&user[1..]).args(["cat", &path]).output().unwrap().status.success()
     };
-    let (environ, maps) = (looked(child.id(), "environ"), looked(child.id(), "maps"));
+    let (environ, maps) = (can_read(child.id(), "environ"), can_read(child.id(), "maps"));
     child.kill().unwrap();
     child.wait().unwrap();
     let mut other = wrapped(&[user, &["sleep"]].concat(), Command::new("10").env("PATH", "/usr/bin:/bin"));
     let mut other = other.spawn().unwrap();
     wait_until(|| std::fs::read_to_string(format!("/proc/{}/comm", other.id())).unwrap() == "sleep\n");
-    assert!(looked(other.id(), "environ"), "it is not that nothing can be read");
+    assert!(can_read(other.id(), "environ"), "this user can read no process, so the test would prove nothing");
     other.kill().unwrap();
     other.wait().unwrap();
     assert!(!environ && !maps);

@@ -1,11 +1,11 @@
-//! A machine for one process: its own mounts, so that its names and files can be others.
+//! A mount namespace for one process, in which it sees other files.
 
 use std::path::Path;
 use std::process::Command;
 
 use crate::harness::wrapped;
 
-/// `command` on a machine where other files or folders are at these paths.
+/// `command` in a mount namespace that has other files or folders at these paths.
 pub fn with_files(command: &Command, files: &[(&str, &Path)]) -> Command {
     let mounts: String =
         files.iter().map(|(at, file)| format!("mount --bind '{}' '{at}' && ", file.display())).collect();
