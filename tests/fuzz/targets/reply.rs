@@ -21,11 +21,11 @@ use crate::identity::{self, github, google};
 use crate::index::Index;
 use crate::index_api::{self, MintReply};
 use crate::json::Object;
-use crate::os::deadline::Deadline;
 use crate::net::http::{Http, HttpResult, Reply};
 use crate::net::http_error::HttpError;
 use crate::net::proxy::Proxies;
 use crate::net::url::Url;
+use crate::os::deadline::Deadline;
 use crate::os::log::Log;
 use crate::secret::{IdToken, RequestToken, UnusableToken};
 use crate::time;
@@ -39,7 +39,7 @@ const GITHUB_CLAIMS: &str = r#"{"iss": "https://token.actions.githubusercontent.
 "job_workflow_ref": "octo-org/octo-repo/.github/workflows/release.yml@refs/tags/v1", "environment": "pypi"}"#;
 
 pub fn fuzz(input: &[u8]) {
-    let [leg, status, rest @ ..] = input else { return };
+    let [endpoint, status, rest @ ..] = input else { return };
     let index = INDEXES[usize::from(status >> 4) % INDEXES.len()];
     let index = Index::parse(index).unwrap();
     let status = STATUSES[usize::from(status % 16)];
@@ -47,9 +47,9 @@ pub fn fuzz(input: &[u8]) {
     let secrets = Secrets::of(input);
     let reply = |own: &str| reply(0, status, secrets.planted(rest, own));
     let own = &secrets.own;
-    match leg % 8 {
+    match endpoint % 8 {
         0 => audience(&index, &reply(""), &secrets),
-        1 => mint(&index, *leg, status, rest, &secrets),
+        1 => mint(&index, *endpoint, status, rest, &secrets),
         2 => {
             check(index_api::read_revoked(&index, &reply(&secrets.api), &secrets.api), &secrets);
         }
@@ -79,11 +79,11 @@ pub fn fuzz(input: &[u8]) {
 }
 
 /// A reply that may be cut off, or is, as the first byte of an input has it.
-fn reply(leg: u8, status: u16, body: Vec<u8>) -> HttpResult {
-    if leg & 0x80 != 0 {
+fn reply(endpoint: u8, status: u16, body: Vec<u8>) -> HttpResult {
+    if endpoint & 0x80 != 0 {
         return Err(HttpError::cut_off().with_part(status, body));
     }
-    Ok(Reply { status, body, retry_after: None, is_surely_whole: leg & 0x40 == 0 })
+    Ok(Reply { status, body, retry_after: None, is_surely_whole: endpoint & 0x40 == 0 })
 }
 
 /// What no text may hold.
@@ -144,7 +144,7 @@ fn audience(index: &Index, reply: &HttpResult, secrets: &Secrets) {
     assert!(url.bytes().all(|b| b.is_ascii_graphic()));
 }
 
-fn mint(index: &Index, leg: u8, status: u16, rest: &[u8], secrets: &Secrets) {
+fn mint(index: &Index, endpoint: u8, status: u16, rest: &[u8], secrets: &Secrets) {
     let (claims, body) = match rest.iter().position(|b| *b == 0) {
         Some(at) => (&rest[..at], &rest[at + 1..]),
         None => (GITHUB_CLAIMS.as_bytes(), rest),
@@ -154,7 +154,8 @@ fn mint(index: &Index, leg: u8, status: u16, rest: &[u8], secrets: &Secrets) {
     let Ok(id_token) = IdToken::new(id_token) else { return };
     let body = secrets.planted(body, id_token.reveal());
     let value: Value = serde_json::from_slice(&body).unwrap_or_default();
-    let MintReply { unusable, minted } = index_api::read_minted(index, &reply(leg, status, body.clone()), &id_token);
+    let MintReply { unusable, minted } =
+        index_api::read_minted(index, &reply(endpoint, status, body.clone()), &id_token);
     check_unusable(&unusable, &body, &value, &id_token, minted.is_err() && (200..300).contains(&status));
     let minted = minted.map_err(|mut error| {
         if let (Kind::Refused, Some(claims)) = (error.kind, Claims::of(&id_token)) {

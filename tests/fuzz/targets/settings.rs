@@ -12,8 +12,8 @@ use crate::env::Env;
 use crate::error::Result;
 use crate::handover::upload_clients;
 use crate::identity;
-use crate::os::deadline::Deadline;
 use crate::net::http::Http;
+use crate::os::deadline::Deadline;
 use crate::os::log::Log;
 use crate::settings::Settings;
 

@@ -3,8 +3,8 @@
 use std::hash::{DefaultHasher, Hash, Hasher};
 
 use crate::error::Error;
-use crate::explain::{Explanation, Link};
 use crate::explain::report;
+use crate::explain::{Explanation, Link};
 use crate::os::log;
 
 /// An explanation is for reading. The longest by far is one in which each of many claims, or reasons, is as long as may
