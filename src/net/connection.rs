@@ -57,7 +57,8 @@ impl Connection {
         let is_metadata = self.origin == Url::google_metadata().origin();
         let deadline = if is_metadata { deadline.within(METADATA_TIMEOUT) } else { deadline };
         let connected = deadline.result_of(self.connecting);
-        connected.unwrap_or_else(|ended| Err(unreachable(&format!("no connection: {ended}"))))
+        let connected = connected.unwrap_or_else(|ended| Err(unreachable(&format!("no connection: {ended}"))));
+        connected.map_err(|error| if is_metadata { HttpError { fault: Fault::Absent, ..error } } else { error })
     }
 
     /// Waits for a connection that was opened before it was needed; `None` if it failed or is closed by now, so that
@@ -157,7 +158,15 @@ mod tests {
     }
 
     #[test]
-    fn a_server_that_is_not_there_is_told_of() {
+    fn a_metadata_server_that_does_not_listen_is_absent_and_not_tried_again() {
+        let closed = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        let metadata = Connection { origin: Url::google_metadata().origin().to_owned(), ..open(closed) };
+        let error = metadata.wait(deadline()).unwrap_err();
+        assert!(error.fault == Fault::Absent && !error.is_transient());
+    }
+
+    #[test]
+    fn a_server_that_does_not_listen_is_unreachable() {
         let closed = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
         assert!(open(closed).wait(deadline()).unwrap_err().fault == Fault::Unreachable);
         assert!(open(closed).wait_if_usable(deadline()).ok().unwrap().is_none());

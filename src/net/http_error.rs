@@ -25,6 +25,8 @@ pub enum Fault {
     NoReply,
     /// No connection could be made.
     Unreachable,
+    /// No connection to Google's metadata server could be made. Most machines have none, so it is not tried again.
+    Absent,
     /// The proxy refused with a 4xx status: the fault is in the request.
     ProxyRefused,
     /// The server's certificate is not one that we trust.
