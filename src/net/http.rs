@@ -63,7 +63,7 @@ const LONGER_THAN_ANY_DEADLINE_SECS: u64 = 24 * 60 * 60;
 #[derive(Clone)]
 pub struct Http {
     pub deadline: Deadline,
-    log: Log,
+    pub log: Log,
     proxies: Proxies,
     max_body_bytes: usize,
     /// A connection for a request that is to come.
