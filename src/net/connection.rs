@@ -102,8 +102,8 @@ fn connect_through(proxy: &Proxy, address: &str) -> Result<TcpStream, HttpError>
         200..=299 => Ok(stream),
         407 => {
             let text = format!(
-                "the proxy asks for a user and a password, or for others than {variable} has: they stand before the host, \
-                 percent-encoded (http://USER:PASSWORD@HOST:PORT)"
+                "the proxy asks for a user and a password, or for others than {variable} has: they stand before the \
+                 host, percent-encoded (http://USER:PASSWORD@HOST:PORT)"
             );
             Err(HttpError::new(Fault::ProxyRefused, text))
         }
