@@ -10,8 +10,8 @@ use std::net::Ipv4Addr;
 const HTTPS_PORT: u16 = 443;
 const HTTP_PORT: u16 = 80;
 const BAD_PORT: &str = "the URL's port is not a number from 1 to 65535";
-const NO_TLS: &str = "the URL is http://, so anyone on the way could read the tokens; use https:// (http:// is for this \
-                      machine itself: localhost, 127.x.x.x)";
+const NO_TLS: &str = "the URL is http://, so anyone on the way could read the tokens; use https:// (http:// is for \
+                      this machine itself: localhost, 127.x.x.x)";
 
 /// An absolute `https` URL, or an `http` URL whose host is this machine itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
