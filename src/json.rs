@@ -1,5 +1,5 @@
 //! All JSON from outside is read here: [`Object::read`] checks that it is well formed and bounded, and only then are
-//! its members decoded. [`strings_after`] is the lenient way for text that may be malformed.
+//! its members decoded. [`strings_after`] searches text that may be malformed.
 //!
 //! nanoserde 0.2.1 alone never ends on `{"x":[`, panics on `{"x":}`, and accepts mismatched brackets, comments, raw
 //! line breaks and the last of two equal keys. So the text is checked here, by the rules of RFC 8259, and nanoserde
@@ -47,9 +47,7 @@ impl Object {
     pub fn read(bytes: &[u8]) -> Result<Object, JsonError> {
         let text = std::str::from_utf8(bytes).map_err(|_| NOT_UTF8)?;
         let mut members = BTreeMap::new();
-        check(text, &mut |key, value| {
-            members.extend(key.map(|key| (key, value.to_owned())));
-        })?;
+        check(text, &mut |key, value| members.extend(key.map(|key| (key, value.to_owned()))))?;
         if text.trim_start().starts_with('{') { Ok(Object(members)) } else { Err(SHAPE) }
     }
 
@@ -116,7 +114,7 @@ fn check(text: &str, visit: &mut dyn FnMut(Option<String>, &str)) -> Result<(), 
     if rest.peek().is_some() { Err(MALFORMED) } else { Ok(()) }
 }
 
-/// A place in the text. Each method checks what is there, and moves the place to its end.
+/// A position in the text. Methods check the text from there, and move the position to its end.
 struct Cursor<'a> {
     text: &'a str,
     at: usize,

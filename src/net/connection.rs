@@ -49,7 +49,7 @@ impl Connection {
         Ok(Connection { origin, connecting: Background::spawn(connect)? })
     }
 
-    /// Waits for the connection.
+    /// Waits for the connection. If it fails, [`Fault::Absent`] is the fault for Google's metadata server.
     ///
     /// # Errors
     /// [`HttpError`]: there is no connection, so no request was sent.

@@ -90,8 +90,8 @@ impl From<io::Error> for HttpError {
     fn from(error: io::Error) -> HttpError {
         let text = shown(&error.to_string());
         if let Some(complaint) = text.strip_prefix(BAD_CERTIFICATE) {
-            let unknown = complaint == "UnknownIssuer";
-            let complaint = if unknown { "it is of an unknown certificate authority" } else { complaint };
+            let complaint =
+                if complaint == "UnknownIssuer" { "it is of an unknown certificate authority" } else { complaint };
             return HttpError::new(Fault::Certificate, format!("its certificate is not trusted: {complaint}"));
         }
         match error.kind() {

@@ -21,7 +21,7 @@ use crate::os::deadline::{Deadline, POLL};
 const MAX_CONNECT_BYTES: u64 = 1024;
 /// The most clients at a time that have not sent the password yet.
 const MAX_CLIENTS: usize = 64;
-/// How long to wait until minreq has connected and sent the password. It may fail before that, and nothing tells.
+/// How long to wait until minreq has connected and sent the password. minreq can fail before that without a sign.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// A proxy on loopback, for one connection.
@@ -39,8 +39,8 @@ impl Relay {
     pub fn new() -> io::Result<Relay> {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
         listener.set_nonblocking(true)?;
-        // std seeds it from the operating system. Besides, TLS encrypts the tokens: a stranger could only get in the
-        // way.
+        // std takes the seed from the operating system. Besides, TLS encrypts the tokens, so a stranger could only
+        // disturb.
         let user = format!("relay:{:016x}", RandomState::new().build_hasher().finish());
         let as_proxy = minreq::Proxy::new(format!("http://{user}@{}", listener.local_addr()?));
         Ok(Relay { as_proxy: as_proxy.map_err(io::Error::other)?, listener, credentials: STANDARD.encode(user) })
@@ -142,20 +142,15 @@ impl Client {
 
 /// Passes on the bytes that have come from one end, and returns how many. `None`: there are none yet. 0: no more can
 /// come or go.
-fn pass(
-    mut from: &TcpStream,
-    mut to: &TcpStream,
-    buffer: &mut [u8],
-    deadline: Deadline,
-) -> Result<Option<usize>, HttpError> {
+fn pass(from: &TcpStream, to: &TcpStream, buffer: &mut [u8], deadline: Deadline) -> Result<Option<usize>, HttpError> {
     let is_for_later = |error: &io::Error| [ErrorKind::WouldBlock, ErrorKind::Interrupted].contains(&error.kind());
-    let read = match from.read(buffer) {
+    let read = match (&*from).read(buffer) {
         Err(error) if is_for_later(&error) => return Ok(None),
         read => read.unwrap_or(0),
     };
     let mut rest = buffer.get(..read).unwrap_or_default();
     while !rest.is_empty() {
-        let written = deadline.wait(|| match to.write(rest) {
+        let written = deadline.wait(|| match (&*to).write(rest) {
             Err(error) if is_for_later(&error) => None,
             written => Some(written.unwrap_or(0)),
         })?;
@@ -171,17 +166,16 @@ fn pass(
     Ok(Some(read))
 }
 
-/// Waits until one of these is ready, or for a moment. Without memory, `poll` fails. Then it waits for a moment, too: a
-/// reply with a token may still be on its way.
+/// Waits until one of these is ready, or for a moment. If `poll` fails, it waits for a moment, too: memory may be short,
+/// and a reply with a token may still be on its way.
 fn wait(ends: &mut [PollFd], deadline: Deadline) -> Result<(), HttpError> {
     if let Some(ended) = deadline.ended() {
         return Err(ended.into());
     }
     let moment = POLL.min(deadline.remaining());
     let timeout = Timespec { tv_sec: 0, tv_nsec: moment.subsec_nanos() as _ }; // the type depends on the system
-    match poll(ends, Some(&timeout)) {
-        Ok(_) | Err(Errno::INTR) => {}
-        Err(_) => thread::sleep(moment),
+    if poll(ends, Some(&timeout)).is_err_and(|error| error != Errno::INTR) {
+        thread::sleep(moment);
     }
     Ok(())
 }
