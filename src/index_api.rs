@@ -32,7 +32,6 @@ const AUDIENCE: Endpoint = Endpoint {
     hints_without_reply: &[AGAIN],
     nonsense: "a package index with trusted publishing answers in another form: is this a web page, or another service? Check --index",
     mints: false,
-    may_be_absent: false,
 };
 
 /// The request for an API token.

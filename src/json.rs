@@ -1,26 +1,27 @@
-//! The one door for JSON from outside: bounded, checked to be well formed, only then decoded.
+//! All JSON from outside is read here: [`Object::read`] checks that it is well formed and bounded, and only then are
+//! its members decoded. [`strings_after`] searches text that may be malformed.
 //!
-//! nanoserde 0.2.1 alone hangs for ever on `{"x":[`, panics on `{"x":}`, and takes mismatched brackets, comments, raw
-//! line breaks and the last of two equal keys. So the text is walked here, by the rules of RFC 8259, and nanoserde
-//! decodes single values: strings, and what [`Object::get`] is asked for. A key that stands twice in one object is
-//! refused (section 4 leaves it open).
+//! nanoserde 0.2.1 alone never ends on `{"x":[`, panics on `{"x":}`, and accepts mismatched brackets, comments, raw
+//! line breaks and the last of two equal keys. So the text is checked here, by the rules of RFC 8259, and nanoserde
+//! decodes only single values. If an object has the same key twice, it is refused (section 4 of the RFC allows both).
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use nanoserde::{DeJson, SerJson};
 
-/// More than any reply of the protocol needs; a deeper text is refused, so that the walk can't exhaust the stack.
+/// More levels than any reply of the protocol needs. A deeper text is refused, so that the check can't exhaust the
+/// stack.
 const MAX_DEPTH: usize = 32;
 
-/// More objects in one array than any reply needs: small ones take a hundred times the memory of their text.
+/// More objects in one array than any reply needs. Small objects take a hundred times the memory of their text.
 const MAX_OBJECTS: usize = 10_000;
 
 /// Why a text was not decoded.
 #[derive(Debug, PartialEq, Eq)]
 pub struct JsonError {
-    /// In words that never quote the text: it may hold a token.
+    /// It never quotes the text, which may contain a token.
     pub fault: &'static str,
-    /// It is no JSON text: say, a web page or half a reply. Else it is one, but not the one that was due.
+    /// True: not JSON, for example a web page or half a reply. False: JSON that was not expected.
     pub is_malformed: bool,
 }
 
@@ -29,7 +30,7 @@ const EMPTY: JsonError = JsonError { fault: "it is empty", is_malformed: true };
 const MALFORMED: JsonError = JsonError { fault: "it is not well-formed JSON", is_malformed: true };
 const TOO_DEEP: JsonError = JsonError { fault: "its JSON is nested deeper than 32 levels", is_malformed: false };
 const DUPLICATE_KEY: JsonError = JsonError { fault: "its JSON has the same key twice", is_malformed: false };
-/// nanoserde can read no number beyond 64 bits, and none with an exponent that has a plus sign.
+/// nanoserde can't read a number beyond 64 bits, or an exponent with a plus sign.
 const SHAPE: JsonError = JsonError {
     fault: "its JSON lacks a field, or has one of another type or a number that is too large",
     is_malformed: false,
@@ -42,20 +43,18 @@ impl Object {
     /// Reads one JSON object.
     ///
     /// # Errors
-    /// [`JsonError`]; `SHAPE` where it is another JSON value.
+    /// [`JsonError`]; `SHAPE` if it is another JSON value.
     pub fn read(bytes: &[u8]) -> Result<Object, JsonError> {
         let text = std::str::from_utf8(bytes).map_err(|_| NOT_UTF8)?;
         let mut members = BTreeMap::new();
-        walk(text, &mut |key, value| {
-            members.extend(key.map(|key| (key, value.to_owned())));
-        })?;
+        check(text, &mut |key, value| members.extend(key.map(|key| (key, value.to_owned()))))?;
         if text.trim_start().starts_with('{') { Ok(Object(members)) } else { Err(SHAPE) }
     }
 
     /// A member, decoded.
     ///
     /// # Errors
-    /// `SHAPE` where there is none, or none of this type.
+    /// `SHAPE` if there is none, or if it has another type.
     pub fn get<T: DeJson>(&self, key: &str) -> Result<T, JsonError> {
         T::deserialize_json(self.0.get(key).ok_or(SHAPE)?).map_err(|_| SHAPE)
     }
@@ -68,7 +67,7 @@ impl Object {
     /// The objects in a member that is an array, [`MAX_OBJECTS`] at most. Other elements are left out.
     pub fn objects(&self, key: &str) -> Vec<Object> {
         let mut objects = vec![];
-        let _ = walk(self.json(key).unwrap_or_default(), &mut |key, element| {
+        let _ = check(self.json(key).unwrap_or_default(), &mut |key, element| {
             if key.is_none() && objects.len() < MAX_OBJECTS {
                 objects.extend(Object::read(element.as_bytes()));
             }
@@ -87,7 +86,7 @@ impl Object {
     }
 }
 
-/// Each string that follows this key in a text, be that well formed or not, as far as strings can be made out in it.
+/// Each string that follows this key, also in malformed JSON.
 pub fn strings_after(key: &str, bytes: &[u8]) -> Vec<String> {
     let text = String::from_utf8_lossy(bytes);
     let string_after = |(at, _)| {
@@ -102,9 +101,9 @@ pub fn quoted(text: &str) -> String {
     text.serialize_json()
 }
 
-/// Checks that `text` is one well-formed JSON value and nothing else. Shows `visit` each member of an object, its key
-/// decoded and its value as text, or each element of an array, which has no key.
-fn walk(text: &str, visit: &mut dyn FnMut(Option<String>, &str)) -> Result<(), JsonError> {
+/// Checks that `text` is one well-formed JSON value and nothing else. Calls `visit` for each member of an object, with
+/// its decoded key and its value as JSON text, or for each element of an array, without a key.
+fn check(text: &str, visit: &mut dyn FnMut(Option<String>, &str)) -> Result<(), JsonError> {
     let mut rest = Cursor { text, at: 0 };
     rest.skip_blanks();
     if rest.peek().is_none() {
@@ -115,7 +114,7 @@ fn walk(text: &str, visit: &mut dyn FnMut(Option<String>, &str)) -> Result<(), J
     if rest.peek().is_some() { Err(MALFORMED) } else { Ok(()) }
 }
 
-/// A place in the text. Methods move it over what they have checked.
+/// A position in the text. Methods check the text from there, and move the position to its end.
 struct Cursor<'a> {
     text: &'a str,
     at: usize,
@@ -128,9 +127,9 @@ impl Cursor<'_> {
 
     /// Moves over `byte` if it is next.
     fn take(&mut self, byte: u8) -> bool {
-        let next = self.peek() == Some(byte);
-        self.at += usize::from(next);
-        next
+        let is_next = self.peek() == Some(byte);
+        self.at += usize::from(is_next);
+        is_next
     }
 
     fn expect(&mut self, byte: u8) -> Result<(), JsonError> {
@@ -144,8 +143,10 @@ impl Cursor<'_> {
     }
 
     fn value(&mut self, depth: usize, visit: &mut dyn FnMut(Option<String>, &str)) -> Result<(), JsonError> {
+        if depth > MAX_DEPTH {
+            return Err(TOO_DEEP);
+        }
         match self.peek() {
-            _ if depth > MAX_DEPTH => Err(TOO_DEEP),
             Some(b'{') => self.items(b'}', depth, visit),
             Some(b'[') => self.items(b']', depth, visit),
             Some(b'"') => self.string().map(drop),
@@ -154,7 +155,7 @@ impl Cursor<'_> {
         }
     }
 
-    /// The members of an object or the elements of an array, up to the bracket that closes it.
+    /// The members of an object or the elements of an array, and the bracket that closes it.
     fn items(&mut self, close: u8, depth: usize, visit: &mut dyn FnMut(Option<String>, &str)) -> Result<(), JsonError> {
         let mut keys = BTreeSet::new();
         self.at += 1;
@@ -188,8 +189,7 @@ impl Cursor<'_> {
         Ok(key)
     }
 
-    /// A string, decoded: two spellings of one key have to be seen as equal. nanoserde knows what `\u` may stand
-    /// before.
+    /// A string. It is decoded, since one key can be spelled in two ways. nanoserde checks `\u` escapes.
     fn string(&mut self) -> Result<String, JsonError> {
         let start = self.at;
         self.expect(b'"')?;
@@ -224,7 +224,7 @@ impl Cursor<'_> {
         Ok(())
     }
 
-    /// One digit or more.
+    /// One or more digits.
     fn digits(&mut self) -> Result<(), JsonError> {
         let start = self.at;
         while matches!(self.peek(), Some(b'0'..=b'9')) {
@@ -284,7 +284,7 @@ mod tests {
         let inner = object.object("o").unwrap();
         assert_eq!(inner.json("p"), Some(r#"[1, {"q": null}, {}]"#));
         let elements: Vec<_> = inner.objects("p").iter().map(|element| element.iter().count()).collect();
-        assert_eq!(elements, [1, 0], "what is no object is left out");
+        assert_eq!(elements, [1, 0], "other elements are left out");
         assert!(object.object("n").is_none() && object.object("s").is_none());
         assert!(object.objects("o").is_empty() && object.objects("n").is_empty() && object.objects("none").is_empty());
         assert_eq!(object.iter().map(|(key, _)| key).collect::<Vec<_>>(), ["ab", "n", "o", "s"]);
@@ -295,7 +295,7 @@ mod tests {
     }
 
     #[test]
-    fn of_very_many_objects_some_are_read() {
+    fn an_array_gives_a_bounded_number_of_objects() {
         let text = format!("{{\"x\":[{}{{}}]}}", "{\"a\":1},".repeat(MAX_OBJECTS + 1));
         assert_eq!(Object::read(text.as_bytes()).unwrap().objects("x").len(), MAX_OBJECTS);
     }
@@ -340,7 +340,7 @@ mod tests {
     }
 
     #[test]
-    fn a_key_that_stands_twice_is_refused_however_it_is_spelled() {
+    fn a_key_that_is_there_twice_is_refused_however_it_is_spelled() {
         assert_eq!(reply(r#"{"value":"a","value":"b"}"#), Err(DUPLICATE_KEY));
         assert_eq!(reply(r#"{"value":"a","v\u0061lue":"b"}"#), Err(DUPLICATE_KEY));
         assert_eq!(reply(r#"{"value":"a","x":{"y":1,"y":2}}"#), Err(DUPLICATE_KEY));
@@ -348,7 +348,7 @@ mod tests {
     }
 
     #[test]
-    fn strings_are_found_in_what_is_no_json() {
+    fn strings_are_found_in_malformed_json() {
         let found = |text: &str| strings_after("token", text.as_bytes());
         assert_eq!(found(r#"{"token" : "a\n","x":{"token":"b"},"token":1,"token":"cut"#), ["a\n", "b"]);
         assert_eq!(strings_after("token", b"\xff\"token\":\"a\"]"), ["a"]);
@@ -375,7 +375,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_such_reply_is_refused() {
+    fn a_reply_of_another_shape_is_refused() {
         assert_eq!(reply(""), Err(EMPTY));
         assert_eq!(reply(" \r\n"), Err(EMPTY));
         assert_eq!(Object::read(b"{\"value\":\"\xff\"}").err(), Some(NOT_UTF8));
@@ -388,8 +388,8 @@ mod tests {
         }
     }
 
-    /// Every text of up to five pieces from a nasty vocabulary: none hangs, none panics, and the check agrees
-    /// with a JSON library about which are well formed (but for keys that stand twice, which only we refuse).
+    /// Every text of up to five of these pieces: none hangs or panics, and the check agrees with a JSON library which
+    /// texts are well formed. (Only we refuse equal keys, but no text is long enough for two.)
     #[test]
     fn every_short_text_of_nasty_pieces_is_judged_as_a_json_library_judges_it() {
         let pieces = ["{", "}", "[", "]", ":", ",", "\"value\"", "\"\\u0061\"", "1", "-", "null", " "];
@@ -398,7 +398,7 @@ mod tests {
         for _ in 0..5 {
             texts = texts.iter().flat_map(|text| pieces.iter().map(move |piece| format!("{text}{piece}"))).collect();
             for text in &texts {
-                let ours = walk(text, &mut |_, _| ());
+                let ours = check(text, &mut |_, _| ());
                 let theirs = serde_json::from_str::<serde_json::Value>(text);
                 assert_eq!(ours.is_ok(), theirs.is_ok(), "{text}: {ours:?} {theirs:?}");
                 let _ = Object::read(text.as_bytes()).map(|object| object.get::<Option<u64>>("value"));

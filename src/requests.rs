@@ -29,8 +29,6 @@ pub struct Endpoint {
     pub nonsense: &'static str,
     /// It makes API tokens, so a request is not repeated once there may be one.
     pub mints: bool,
-    /// Where it can't be reached, it is not there at all.
-    pub may_be_absent: bool,
 }
 
 /// A request to an endpoint.
@@ -89,9 +87,8 @@ impl Request {
 
     /// There was no whole reply.
     pub fn no_reply(&self, error: &HttpError) -> Error {
-        let is_absent = error.fault == Fault::Unreachable && self.endpoint.may_be_absent;
         let failure = Error {
-            is_transient: error.is_transient() && !is_absent,
+            is_transient: error.is_transient(),
             nothing_was_sent: error.fault != Fault::NoReply,
             ..self.failed(&error.text)
         };
@@ -102,7 +99,7 @@ impl Request {
             Fault::ProxyRefused => &[
                 "the proxy does not let this job connect to that server: ask whoever runs the proxy, or name the server in no_proxy",
             ][..],
-            Fault::Unreachable | Fault::NoReply => self.endpoint.hints_without_reply,
+            Fault::Unreachable | Fault::Absent | Fault::NoReply => self.endpoint.hints_without_reply,
         };
         hints.iter().fold(failure, |failure, hint| failure.hint(*hint))
     }

@@ -22,7 +22,6 @@ pub const ENDPOINT: Endpoint = Endpoint {
     hints_without_reply: &[messages::AGAIN],
     nonsense: "GitHub's endpoint answers in another form: is ACTIONS_ID_TOKEN_REQUEST_URL as the runner set it?",
     mints: false,
-    may_be_absent: false,
 };
 
 /// Recognised also by the endpoint's variables alone: a container that a job starts may have nothing else.

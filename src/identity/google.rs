@@ -77,13 +77,11 @@ const METADATA_ENDPOINT: Endpoint = Endpoint {
     hints_without_reply: &[METADATA, messages::AGAIN],
     nonsense: messages::OTHER_PROVIDER,
     mints: false,
-    may_be_absent: true,
 };
 
 const IAM_ENDPOINT: Endpoint = Endpoint {
     hint: |status, is_refusal| (is_refusal || status == 404).then_some(ROLE),
     hints_without_reply: &[messages::AGAIN],
-    may_be_absent: false,
     ..METADATA_ENDPOINT
 };
 

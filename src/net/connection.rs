@@ -1,8 +1,8 @@
-//! A connection to a server. This is the only file that opens one.
+//! A connection to a server. This is the only file that connects to another machine.
 //!
-//! minreq 3.0.0 can't be told to set TCP_NODELAY, gives a host's first address all of the time, takes proxies from the
-//! environment by rules of its own, and reads a proxy's answer wrongly. So connections are made here: directly or
-//! through a proxy, with TCP_NODELAY, and before they are needed if possible. `relay.rs` lets minreq use them.
+//! minreq 3.0.0 can't set TCP_NODELAY, may spend all of its timeout on a host's first address, takes proxies from the
+//! environment by rules of its own, and misreads a proxy's answer. So connections are made here: directly or through a
+//! proxy, with TCP_NODELAY, and early if possible. `relay.rs` lets minreq use them.
 
 use std::fmt::Display;
 use std::io::{self, ErrorKind, Read, Write};
@@ -19,26 +19,26 @@ use crate::net::url::Url;
 use crate::os::deadline::{Background, Deadline};
 use crate::text::shown;
 
-/// The most that is read of a proxy's answer to CONNECT.
+/// The most bytes that are read of a proxy's answer to CONNECT.
 const MAX_HEAD_BYTES: u64 = 16 * 1024;
 /// How long to wait for one of a host's addresses before trying the next.
 const ADDRESS_TIMEOUT: Duration = Duration::from_secs(5);
-/// How long to wait for a server on the machine's own network: a slower one is not there.
+/// How long to wait for Google's metadata server. It is on the machine's own network: a slower one is absent.
 const METADATA_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// A connection that is being made, by a thread that knows no deadline: to look up a name can't be interrupted. Whoever
-/// waits for it does.
+/// A connection that a thread is making. The thread has no deadline, since a DNS lookup can't be interrupted;
+/// [`Connection::wait`] has one.
 pub struct Connection {
-    /// Where it leads to: scheme and authority.
+    /// The server's scheme and authority.
     pub origin: String,
     connecting: Background<Result<TcpStream, HttpError>>,
 }
 
 impl Connection {
-    /// Begins to connect to a URL's server.
+    /// Starts to connect to a URL's server.
     ///
     /// # Errors
-    /// Whatever the operating system says, where no thread can be made.
+    /// The operating system can't make a thread.
     pub fn open(url: &Url, proxy: Option<&Proxy>) -> io::Result<Connection> {
         let (origin, host, port) = (url.origin().to_owned(), url.host().to_owned(), url.port());
         let proxy = proxy.cloned();
@@ -49,30 +49,31 @@ impl Connection {
         Ok(Connection { origin, connecting: Background::spawn(connect)? })
     }
 
-    /// Waits for the connection.
+    /// Waits for the connection. If it fails, [`Fault::Absent`] is the fault for Google's metadata server.
     ///
     /// # Errors
-    /// [`HttpError`]; nothing was sent.
+    /// [`HttpError`]: there is no connection, so no request was sent.
     pub fn wait(self, deadline: Deadline) -> Result<TcpStream, HttpError> {
         let is_metadata = self.origin == Url::google_metadata().origin();
         let deadline = if is_metadata { deadline.within(METADATA_TIMEOUT) } else { deadline };
         let connected = deadline.result_of(self.connecting);
-        connected.unwrap_or_else(|ended| Err(unreachable(&format!("no connection: {ended}"))))
+        let connected = connected.unwrap_or_else(|ended| Err(unreachable(&format!("no connection: {ended}"))));
+        connected.map_err(|error| if is_metadata { HttpError { fault: Fault::Absent, ..error } } else { error })
     }
 
-    /// Waits for a connection that was opened before it was needed; `None` if it failed or is closed by now, so that
-    /// another attempt may help.
+    /// Waits for a connection that was opened early. `None` if it failed or has been closed since: a new one may work.
     ///
     /// # Errors
-    /// [`HttpError`]; nothing was sent.
+    /// [`HttpError`]: a new connection would not work either. No request was sent.
     pub fn wait_if_usable(self, deadline: Deadline) -> Result<Option<TcpStream>, HttpError> {
         let stream = match self.wait(deadline) {
             Err(error) if error.is_transient() => return Ok(None),
             connected => connected?,
         };
-        // Where the other side has closed it, there is something to read: its end.
-        let peeked = stream.set_nonblocking(true).and_then(|()| stream.peek(&mut [0])); // the relay does not block either
-        Ok(matches!(peeked, Err(error) if error.kind() == ErrorKind::WouldBlock).then_some(stream))
+        // `peek` would block, unless the server has closed the connection. The relay does not block either.
+        let peeked = stream.set_nonblocking(true).and_then(|()| stream.peek(&mut [0]));
+        let is_open = peeked.is_err_and(|error| error.kind() == ErrorKind::WouldBlock);
+        Ok(is_open.then_some(stream))
     }
 }
 
@@ -95,23 +96,23 @@ fn connect_through(proxy: &Proxy, address: &str) -> Result<TcpStream, HttpError>
     (&stream).write_all(request.as_bytes()).map_err(no_answer)?;
     let (status, _) = http1::read_head(&mut (&stream).take(MAX_HEAD_BYTES))
         .map_err(|error| failed(Fault::Unreachable, &error.text))?;
-    // No text of the proxy's is shown: it may send the credentials back.
+    // The proxy's own text is not shown: it may contain the credentials.
     let answered = format!("it answered with status {status}");
     match status {
         200..=299 => Ok(stream),
-        407 => Err(HttpError::new(
-            Fault::ProxyRefused,
-            format!(
-                "the proxy asks for a user and a password, or for others than {variable} has: they stand before the host, \
-                 percent-encoded (http://USER:PASSWORD@HOST:PORT)"
-            ),
-        )),
+        407 => {
+            let text = format!(
+                "the proxy asks for a user and a password, or for others than {variable} has: they stand before the \
+                 host, percent-encoded (http://USER:PASSWORD@HOST:PORT)"
+            );
+            Err(HttpError::new(Fault::ProxyRefused, text))
+        }
         400..=499 => Err(failed(Fault::ProxyRefused, &answered)),
         _ => Err(failed(Fault::Unreachable, &answered)),
     }
 }
 
-/// Tries a host's addresses one after another, IPv6 and IPv4 in turn: often one of the two does not work.
+/// Tries a host's addresses one after another. IPv6 and IPv4 alternate, since often only one of the two works.
 fn connect(host: &str, port: u16) -> io::Result<TcpStream> {
     let (v6, v4): (Vec<SocketAddr>, Vec<SocketAddr>) = (host, port).to_socket_addrs()?.partition(SocketAddr::is_ipv6);
     let pairs = (0..v6.len().max(v4.len())).flat_map(|n| [v6.get(n), v4.get(n)]);
@@ -157,7 +158,15 @@ mod tests {
     }
 
     #[test]
-    fn a_server_that_is_not_there_is_told_of() {
+    fn a_metadata_server_that_does_not_listen_is_absent_and_not_tried_again() {
+        let closed = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        let metadata = Connection { origin: Url::google_metadata().origin().to_owned(), ..open(closed) };
+        let error = metadata.wait(deadline()).unwrap_err();
+        assert!(error.fault == Fault::Absent && !error.is_transient());
+    }
+
+    #[test]
+    fn a_server_that_does_not_listen_is_unreachable() {
         let closed = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
         assert!(open(closed).wait(deadline()).unwrap_err().fault == Fault::Unreachable);
         assert!(open(closed).wait_if_usable(deadline()).ok().unwrap().is_none());

@@ -1,18 +1,19 @@
-//! One HTTP request and its reply, under the deadline. The only file that sends by minreq: `connection.rs` makes its
-//! connections, `relay.rs` lets it use them.
+//! Sends one HTTP request and reads its reply, before the deadline. This is the only file that sends by minreq:
+//! `connection.rs` makes the connections, and `relay.rs` lets minreq use them.
 //!
-//! What minreq 3.0.0 does that we don't want, and what is done about it here:
-//! - it follows redirects, with the `Authorization` header: switched off;
-//! - it counts a reply's header bytes down to its limit, and can wrap below zero: it gets no limit, and the
-//!   connection's bound on all bytes stands in for it;
-//! - it reads a body without bound, and gives a cut-off one back as if whole: read lazily, counted, compared with
-//!   `Content-Length`. Of a body in chunks it does not tell whether the last one came; there the JSON object's own end
-//!   has to do, since no part of one is well formed;
-//! - it gives a header that was cut off back as if whole: a reply with neither header nor body is none;
-//! - it makes a reply without a status line a 503: told apart by the words it uses;
-//! - it stops at an interim reply: `http1.rs` reads on;
-//! - it takes a timeout from `$MINREQ_TIMEOUT`, and needs a thread more for any: one is set there that never comes;
-//! - it sends no `User-Agent`: set here, the index expects one.
+//! minreq 3.0.0 does some things that we don't want. This is what is done about each:
+//! - It follows redirects, with the `Authorization` header. This is switched off.
+//! - It subtracts each header's length from its limit, and can wrap below zero. It gets no limit: the bound on all
+//!   bytes of the connection takes its place.
+//! - It reads a body without bound, and returns an incomplete body as if it were whole. The body is read lazily,
+//!   counted, and compared with `Content-Length`. If the body comes in chunks, minreq does not tell whether the last
+//!   one came. JSON does: an incomplete object is malformed.
+//! - It returns an incomplete header as if it were whole. A reply with neither a body nor a length counts as cut off.
+//! - It turns a reply without a status line into a 503. Its own reason phrase gives that away.
+//! - It stops at an interim reply. `http1.rs` reads on.
+//! - It takes a timeout from `$MINREQ_TIMEOUT`, and needs one more thread for any timeout. It gets none. If the
+//!   variable is set, it is overridden with a day.
+//! - It sends no `User-Agent`, which the index expects. It is set here.
 
 use std::cell::RefCell;
 use std::io::Read;
@@ -37,27 +38,27 @@ compile_error!("mozilla-roots would win silently: add --no-default-features to -
 #[cfg(not(any(feature = "mozilla-roots", feature = "system-roots")))]
 compile_error!("without certificate authorities there is no https: enable mozilla-roots or system-roots");
 
-/// The most that is read of a reply's body, if nothing else is said. The protocol's replies are a few hundred bytes, an
-/// ID token two thousand.
+/// The longest body that is read by default. The protocol's replies have a few hundred bytes, an ID token has two
+/// thousand.
 const MAX_BODY_BYTES: usize = 64 * 1024;
-/// The most that may come around a body: the header, chunks, and TLS.
-const MAX_AROUND_BYTES: usize = 192 * 1024;
-/// The most that is read of a reply's status line.
+/// The most bytes that may come in addition to a body: the header, the chunks' lengths, and TLS.
+const MAX_OVERHEAD_BYTES: usize = 192 * 1024;
+/// The longest status line that is read.
 const MAX_STATUS_LINE_BYTES: usize = 8 * 1024;
 
 const JSON: &str = "application/json";
 const USER_AGENT: &str = concat!("token-mint/", env!("CARGO_PKG_VERSION"));
 
-/// minreq's stand-in for a status line that is missing (`parse_status_line` in its src/response.rs).
+/// minreq's reason phrase for a reply without a status line (`parse_status_line` in its src/response.rs).
 const NO_STATUS_LINE: &str = "Server did not provide a status line";
 
-/// How long one request may take, however much is left until the deadline: time for another attempt remains.
+/// How long one request may take, even if the deadline is later: this leaves time for another attempt.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// How long minreq may take to notice that its connection was closed.
+/// How long minreq may take to notice that its connection is closed.
 const REACTION_TIMEOUT: Duration = Duration::from_secs(1);
-/// For minreq.
-const LONGER_THAN_ANY_DEADLINE_SECS: u64 = 24 * 60 * 60;
+/// Overrides `$MINREQ_TIMEOUT`: it is the relay that keeps the deadline.
+const MINREQ_TIMEOUT_SECS: u64 = 24 * 60 * 60;
 
 /// Sends requests until the deadline.
 #[derive(Clone)]
@@ -66,29 +67,29 @@ pub struct Http {
     pub log: Log,
     proxies: Proxies,
     max_body_bytes: usize,
-    /// A connection for a request that is to come.
+    /// A connection that was opened before its request.
     early: Rc<RefCell<Option<Connection>>>,
 }
 
-/// A reply of any status, or why there is none that is whole.
+/// A reply of any status, or why there is no whole reply.
 pub type HttpResult = Result<Reply, HttpError>;
 
-/// What a server answered, with the whole body.
+/// A server's answer.
 pub struct Reply {
     /// 100 to 599.
     pub status: u16,
-    /// Never longer than the client takes them.
+    /// At most `max_body_bytes` long.
     pub body: Vec<u8>,
-    /// The pause that it asks for before the next request, should there be one.
+    /// How long the server asks to wait before another request.
     pub retry_after: Option<Duration>,
-    /// False if nothing says how long the body is: one that was cut off looks like this.
+    /// False if the header does not tell the body's length: then the body may have been cut off.
     pub is_surely_whole: bool,
 }
 
 impl Reply {
-    /// What the server says in an error, fit for a line: the `message` of a JSON object, else a text that is no
-    /// HTML page. `redact` takes our secrets out, should they be sent back. Where the status is no error's, the body
-    /// may be the very token that was asked for, and is not shown.
+    /// The server's message in an error, as one line: the `message` of a JSON object, or a text that is not HTML.
+    /// `redact` removes our secrets, in case the server sends them back. Without an error status there is no message:
+    /// the body may be the token that was asked for.
     pub fn message(&self, redact: impl Fn(&str) -> String) -> Option<String> {
         if self.status < 400 {
             return None;
@@ -103,7 +104,7 @@ impl Reply {
 }
 
 impl Http {
-    /// A client for requests that are to be done by this deadline.
+    /// A client for requests that end by this deadline.
     pub fn new(deadline: Deadline, log: Log, proxies: Proxies) -> Http {
         Http { deadline, log, proxies, max_body_bytes: MAX_BODY_BYTES, early: Rc::default() }
     }
@@ -113,21 +114,21 @@ impl Http {
         Http { deadline, ..self.clone() }
     }
 
-    /// The same client for replies that may be this long.
+    /// The same client for bodies that may be this long.
     pub fn taking(&self, max_body_bytes: usize) -> Http {
         Http { max_body_bytes, ..self.clone() }
     }
 
-    /// Begins to connect to a URL's server, while there is something else to wait for. The next request there takes
-    /// this connection. That it can't be made is nobody's trouble until then.
+    /// Starts to connect to a URL's server before the request, to save time. The next request to that server uses this
+    /// connection. A failure is ignored: the request then makes its own connection.
     pub fn connect_early(&self, url: &Url) {
         *self.early.borrow_mut() = Connection::open(url, self.proxies.for_url(url)).ok();
     }
 
-    /// `GET url`, with these headers too. What is accepted is JSON, unless one of them says otherwise.
+    /// `GET url`, with these headers too. It accepts JSON, unless one of them is `Accept`.
     ///
     /// # Errors
-    /// [`HttpError`]; a reply of any status is no error here.
+    /// [`HttpError`]. A reply of any status is no error here.
     pub fn get(&self, url: &Url, headers: &[(&str, String)]) -> HttpResult {
         self.send("GET", url, headers, minreq::get(url.to_string()))
     }
@@ -143,18 +144,18 @@ impl Http {
     fn send(&self, method: &str, url: &Url, headers: &[(&str, String)], request: minreq::Request) -> HttpResult {
         let start = Instant::now();
         let accept = headers.iter().all(|(name, _)| *name != "Accept").then(|| ("Accept", JSON.to_owned()));
-        let result = self.exchange(url, request.with_headers(headers.iter().cloned().chain(accept)));
+        let result = self.connect_and_send(url, request.with_headers(headers.iter().cloned().chain(accept)));
         let outcome = match &result {
             Ok(reply) => format!("status {}, {} bytes", reply.status, reply.body.len()),
             Err(error) => error.text.clone(),
         };
-        // Whoever made the URL may have put a secret into its query.
+        // The query is not logged: it may contain a secret.
         let (origin, path, ms) = (url.origin(), url.path(), start.elapsed().as_millis());
         self.log.detail(&format!("{method} {origin}{path}: {outcome}, {ms} ms"));
         result
     }
 
-    fn exchange(&self, url: &Url, request: minreq::Request) -> HttpResult {
+    fn connect_and_send(&self, url: &Url, request: minreq::Request) -> HttpResult {
         let deadline = self.deadline.within(REQUEST_TIMEOUT);
         let early = self.early.borrow_mut().take_if(|early| early.origin == url.origin());
         let early = early.map_or(Ok(None), |early| early.wait_if_usable(deadline))?;
@@ -172,29 +173,31 @@ impl Http {
             .with_max_status_line_length(MAX_STATUS_LINE_BYTES)
             .with_proxy(relay.as_proxy.clone());
         if std::env::var_os("MINREQ_TIMEOUT").is_some() {
-            request = request.with_timeout(LONGER_THAN_ANY_DEADLINE_SECS);
+            request = request.with_timeout(MINREQ_TIMEOUT_SECS);
         }
         let max_body_bytes = self.max_body_bytes;
-        let exchanging = Background::spawn(move || reply_to(request, max_body_bytes))?;
-        let relayed = relay.run(&remote, max_body_bytes + MAX_AROUND_BYTES, deadline);
-        drop((relay, remote)); // so minreq notices at once, if it did not end this
+        let replying = Background::spawn(move || reply_to(request, max_body_bytes))?;
+        let relayed = relay.run(&remote, max_body_bytes + MAX_OVERHEAD_BYTES, deadline);
+        drop((relay, remote)); // if minreq still waits for the relay, this ends that
         let reaction = Deadline::after(REACTION_TIMEOUT).ignoring_signals();
-        let exchanged = reaction.result_of(exchanging).unwrap_or_else(|_| Err(HttpError::cut_off()));
-        match (relayed, exchanged) {
-            (Err(error), Ok(reply)) if !reply.is_surely_whole => Err(error.with_part(reply.status, reply.body)),
-            (Err(error), Err(HttpError { body, .. })) => Err(HttpError { body, ..error }),
-            (_, exchanged) => exchanged,
+        let reply = reaction.result_of(replying).unwrap_or_else(|_| Err(HttpError::cut_off()));
+        let Err(relay_error) = relayed else { return reply };
+        match reply {
+            Ok(reply) if reply.is_surely_whole => Ok(reply),
+            Ok(reply) => Err(relay_error.with_partial_body(reply.status, reply.body)),
+            // minreq has noticed only that its connection was closed. The relay's error says why.
+            Err(HttpError { body, .. }) => Err(HttpError { body, ..relay_error }),
         }
     }
 }
 
-/// Has a panic of this program end it with no word of what was in it, as any reply that is not what the protocol says.
-/// One in a thread is most likely minreq's, which panics where CONNECT can't be written; then there is no reply. Call
-/// it first of all.
+/// Makes a panic end the program with exit status 5, as a reply does that breaks the protocol. The panic's own text is
+/// not shown: it may contain a secret. A panic in another thread only ends that thread's work: it is most likely
+/// minreq's, which panics if CONNECT can't be written. Then there is no reply. Call this before anything else.
 pub fn install_panic_hook() {
     std::panic::set_hook(Box::new(|panic| {
         while thread::current().name() != Some("main") {
-            thread::park(); // to return would abort (`panic = "abort"`)
+            thread::park(); // a hook that returns aborts the process (`panic = "abort"`)
         }
         let place = panic.location().map_or(String::new(), |place| {
             let file = place.file().rsplit(['/', '\\']).next().unwrap_or_default();
@@ -211,53 +214,56 @@ fn reply_to(request: minreq::Request, max_body_bytes: usize) -> HttpResult {
     if response.reason_phrase == NO_STATUS_LINE {
         return Err(HttpError::no_reply());
     }
-    let is_interim = (100..200).contains(&response.status_code) && response.status_code != 101;
-    let (status, headers) = match is_interim {
-        true => http1::read_head(&mut response)?,
-        false => (response.status_code, std::mem::take(&mut response.headers)),
-    };
+    let (mut status, mut headers) = (response.status_code, std::mem::take(&mut response.headers));
+    let is_after_interim = http1::is_interim(status);
+    if is_after_interim {
+        (status, headers) = http1::read_head(&mut response)?;
+    }
     if !(100..=599).contains(&status) {
         return Err(HttpError::malformed(&format!("its status is {status}")));
     }
     let (mut body, retry_after) = (Vec::new(), retry_after(&headers));
-    // These have no body whatever their header says (RFC 9112, section 6.3).
+    // Replies with these statuses have no body, even if the header says otherwise (RFC 9112, section 6.3).
     if status < 200 || status == 204 || status == 304 {
         return Ok(Reply { status, body, retry_after, is_surely_whole: true });
     }
     let is_chunked = values(&headers, "transfer-encoding").any(|value| value.eq_ignore_ascii_case("chunked"));
-    // As minreq reads it: the last one counts, and none where the body comes in chunks.
-    let announced = values(&headers, "content-length").next_back().filter(|_| !is_chunked);
-    let announced: Option<usize> = announced.and_then(|bytes| bytes.parse().ok());
-    let most = max_body_bytes as u64 + 1;
-    let read = match is_interim && is_chunked {
-        true => http1::read_chunks(&mut response, most, &mut body),
-        // After an interim reply, minreq does not know where the body ends.
-        false => {
-            let most = announced.map_or(most, |bytes| most.min(bytes as u64));
-            (&mut response).take(most).read_to_end(&mut body).map(drop)
-        }
+    // minreq, too, takes the last length, and none if the body comes in chunks.
+    let length = values(&headers, "content-length").next_back().filter(|_| !is_chunked);
+    let length: Option<usize> = length.and_then(|length| length.parse().ok());
+    // After an interim reply, minreq knows neither the body's length nor its chunks.
+    let limit = max_body_bytes + 1;
+    let result = if is_chunked && is_after_interim {
+        http1::read_chunks(&mut response, limit as u64, &mut body)
+    } else {
+        (&mut response).take(length.unwrap_or(limit).min(limit) as u64).read_to_end(&mut body).map(drop)
     };
-    let came = body.len();
-    let error = match (read, announced) {
-        (Err(error), _) => error.into(),
-        (Ok(()), _) if came > max_body_bytes => HttpError::too_long(max_body_bytes),
-        (Ok(()), Some(announced)) if came < announced => {
-            HttpError::new(Fault::NoReply, format!("its reply was cut off: {came} of {announced} bytes came"))
-        }
-        // Perhaps the header was cut off, too.
-        (Ok(()), None) if came == 0 && !is_chunked && headers.is_empty() => HttpError::no_reply(),
-        (Ok(()), None) if came == 0 && !is_chunked => HttpError::cut_off(),
-        _ => return Ok(Reply { status, body, retry_after, is_surely_whole: announced == Some(came) }),
+    let read = body.len();
+    let error = if let Err(error) = result {
+        error.into()
+    } else if read > max_body_bytes {
+        HttpError::too_long(max_body_bytes)
+    } else if let Some(length) = length
+        && read < length
+    {
+        HttpError::new(Fault::NoReply, format!("its reply was cut off: {read} of {length} bytes came"))
+    } else if read > 0 || length.is_some() || is_chunked {
+        return Ok(Reply { status, body, retry_after, is_surely_whole: length.is_some() });
+    } else if headers.is_empty() {
+        HttpError::no_reply() // the header may have been cut off, too
+    } else {
+        HttpError::cut_off()
     };
-    Err(error.with_part(status, body))
+    Err(error.with_partial_body(status, body))
 }
 
-/// `Retry-After`: seconds, or a date (RFC 9110, section 10.2.3). What is neither counts for nothing.
+/// `Retry-After`: seconds, or a date (RFC 9110, section 10.2.3). Any other value is ignored.
 fn retry_after(headers: &[(String, String)]) -> Option<Duration> {
     let value = values(headers, "retry-after").next_back()?;
-    let secs = match value.bytes().all(|b| b.is_ascii_digit()) && !value.is_empty() {
-        true => value.parse().unwrap_or(u64::MAX), // more than fits is more than we have
-        false => time::of_http_date(value)?.saturating_sub(time::now_unix_secs()),
+    let secs = if !value.is_empty() && value.bytes().all(|b| b.is_ascii_digit()) {
+        value.parse().unwrap_or(u64::MAX) // only a number that is too large can't be parsed
+    } else {
+        time::of_http_date(value)?.saturating_sub(time::now_unix_secs())
     };
     Some(Duration::from_secs(secs))
 }

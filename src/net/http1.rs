@@ -1,16 +1,20 @@
-//! What is read of HTTP/1.1 (RFC 9112) without minreq: a proxy's answer, and the final reply after an interim one
-//! (1xx). A client has to read on after an interim reply (RFC 9110, section 15.2). minreq 3.0.0 stops there, and takes
-//! the rest for its body.
+//! The parts of HTTP/1.1 (RFC 9112) that are read without minreq: a proxy's answer, and the final reply after an
+//! interim one (1xx). A client has to read on after an interim reply (RFC 9110, section 15.2). minreq 3.0.0 stops
+//! there, and takes the rest for the body.
 
 use std::io::{self, ErrorKind, Read};
 
 use crate::net::http_error::HttpError;
 
-/// The most that is read of a line: a header's, or a chunk's length.
+/// The longest line that is read: a header, or a chunk's length.
 const MAX_LINE_BYTES: usize = 8 * 1024;
 
-/// Reads the head of the next reply that is not interim: its status and headers, with names in lower case. (101 counts
-/// as final: what follows it is not HTTP.)
+/// True for the status of an interim reply. 101 counts as final, since no HTTP follows it.
+pub fn is_interim(status: u16) -> bool {
+    (100..200).contains(&status) && status != 101
+}
+
+/// Reads the head of the next final reply: its status and its headers, with names in lower case.
 ///
 /// # Errors
 /// [`HttpError`]
@@ -22,30 +26,31 @@ pub fn read_head(stream: &mut impl Read) -> Result<(u16, Vec<(String, String)>),
         let mut headers = Vec::new();
         loop {
             let line = read_line(stream)?;
-            match line.split_once(':') {
-                _ if line.is_empty() => break,
-                Some((name, value)) => headers.push((name.trim().to_ascii_lowercase(), value.trim().to_owned())),
-                None => return Err(HttpError::malformed(&"a header without a colon")),
+            if line.is_empty() {
+                break;
             }
+            let header = line.split_once(':');
+            let (name, value) = header.ok_or_else(|| HttpError::malformed(&"a header without a colon"))?;
+            headers.push((name.trim().to_ascii_lowercase(), value.trim().to_owned()));
         }
-        if status == 101 || !(100..200).contains(&status) {
+        if !is_interim(status) {
             return Ok((status, headers));
         }
     }
 }
 
-/// Puts a body in chunks together (RFC 9112, section 7.1), up to so many bytes. Trailers are not read.
+/// Reads a body that comes in chunks (RFC 9112, section 7.1), up to `max_bytes`. Trailers are not read.
 pub fn read_chunks(stream: &mut impl Read, max_bytes: u64, body: &mut Vec<u8>) -> io::Result<()> {
     loop {
         let line = read_line(stream)?;
         let length = line.split(';').next().unwrap_or_default().trim();
         let length = u64::from_str_radix(length, 16).map_err(io::Error::other)?;
         let room = max_bytes - body.len() as u64;
-        let came = stream.take(length.min(room)).read_to_end(body)? as u64;
-        if length == 0 || came == room {
+        let read = stream.take(length.min(room)).read_to_end(body)? as u64;
+        if length == 0 || read == room {
             return Ok(());
         }
-        if came < length {
+        if read < length {
             return Err(ErrorKind::UnexpectedEof.into());
         }
         if !read_line(stream)?.is_empty() {
@@ -75,7 +80,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn interim_replies_are_passed_over() {
+    fn interim_replies_are_skipped() {
         let mut text = &b"HTTP/1.1 103 Early Hints\r\nLink: </x>\r\n\r\nHTTP/1.1 200 OK\r\nX-Y:  z \r\n\r\nbody"[..];
         let (status, headers) = read_head(&mut text).ok().unwrap();
         assert_eq!((status, headers, text), (200, vec![("x-y".to_owned(), "z".to_owned())], &b"body"[..]));
@@ -90,7 +95,7 @@ mod tests {
     }
 
     #[test]
-    fn chunks_are_put_together_and_a_missing_one_is_noticed() {
+    fn chunks_are_joined_and_a_missing_one_is_noticed() {
         let read = |text: &str, max_bytes: u64| {
             let mut body = vec![];
             read_chunks(&mut text.as_bytes(), max_bytes, &mut body).map(|()| body)

@@ -6,28 +6,31 @@ use std::io::{self, ErrorKind};
 use crate::os::deadline::WaitError;
 use crate::text::shown;
 
-/// How rustls begins each of its complaints about a certificate (`Display` in its src/error.rs).
+/// The start of each of rustls' errors about a certificate (`Display` in its src/error.rs).
 const BAD_CERTIFICATE: &str = "invalid peer certificate: ";
 
-/// Why there is no whole reply. It has no `Debug`: there may be a token in it.
+/// Why there is no whole reply. It has no `Debug`, since `body` may contain a token.
 pub struct HttpError {
-    /// Sanitized: a certificate's names are the server's.
+    /// Sanitized, since it may quote names from the server's certificate.
     pub text: String,
     pub fault: Fault,
-    /// What came of the body where the status says that the request succeeded.
+    /// The part of the body that came, if the status says that the request succeeded.
     pub body: Vec<u8>,
 }
 
-/// What went wrong: that decides whether to try again, and what there is to do about it.
+/// What went wrong. This decides whether to try again, and which hints the user gets.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Fault {
-    /// The connection broke, or the reply is late, not complete or not HTTP. Only here may the server have the request.
+    /// The connection broke, the deadline or a signal ended the wait, or the reply is incomplete, too long or not HTTP.
+    /// Only in this case may the server have the request.
     NoReply,
     /// No connection could be made.
     Unreachable,
-    /// The proxy refused with a 4xx status: the fault is in the request.
+    /// No connection to Google's metadata server could be made. Most machines have none, so it is not tried again.
+    Absent,
+    /// The proxy refused with a 4xx status, so it would refuse again.
     ProxyRefused,
-    /// The server's certificate is not one that we trust.
+    /// The server's certificate is not trusted.
     Certificate,
 }
 
@@ -36,7 +39,7 @@ impl HttpError {
         HttpError { text: text.into(), fault, body: vec![] }
     }
 
-    /// Nothing, or nothing like HTTP, came in reply.
+    /// Nothing came in reply, or nothing like HTTP.
     pub fn no_reply() -> HttpError {
         HttpError::new(Fault::NoReply, "it gave no HTTP reply")
     }
@@ -46,7 +49,7 @@ impl HttpError {
         HttpError::new(Fault::NoReply, "no complete reply came")
     }
 
-    /// The reply breaks HTTP's rules.
+    /// The reply breaks the rules of HTTP.
     pub fn malformed(how: &impl Display) -> HttpError {
         HttpError::new(Fault::NoReply, format!("its reply is not proper HTTP: {}", shown(&how.to_string())))
     }
@@ -56,8 +59,8 @@ impl HttpError {
         HttpError::new(Fault::NoReply, format!("its reply is longer than {} KiB", bytes / 1024))
     }
 
-    /// The same with what came of a reply.
-    pub fn with_part(self, status: u16, body: Vec<u8>) -> HttpError {
+    /// Adds the part of the body that came, if the status says that the request succeeded.
+    pub fn with_partial_body(self, status: u16, body: Vec<u8>) -> HttpError {
         if (200..300).contains(&status) { HttpError { body, ..self } } else { self }
     }
 
@@ -87,21 +90,21 @@ impl From<io::Error> for HttpError {
     fn from(error: io::Error) -> HttpError {
         let text = shown(&error.to_string());
         if let Some(complaint) = text.strip_prefix(BAD_CERTIFICATE) {
-            let unknown = complaint == "UnknownIssuer";
-            let complaint = if unknown { "it is of an unknown certificate authority" } else { complaint };
+            let complaint =
+                if complaint == "UnknownIssuer" { "it is of an unknown certificate authority" } else { complaint };
             return HttpError::new(Fault::Certificate, format!("its certificate is not trusted: {complaint}"));
         }
-        let what = match error.kind() {
-            ErrorKind::UnexpectedEof => return HttpError::cut_off(), // rustls refers to its manual here
-            ErrorKind::InvalidData => "no secure connection",
-            // In this kind of error, minreq wraps malformed chunks and network errors between them.
-            ErrorKind::Other => {
-                let wrapped = error.downcast::<minreq::Error>();
-                return wrapped.map_or_else(|other| HttpError::malformed(&other), HttpError::from);
-            }
-            _ => "network trouble",
-        };
-        HttpError::new(Fault::NoReply, format!("{what}: {text}"))
+        match error.kind() {
+            // rustls' own text refers to its manual.
+            ErrorKind::UnexpectedEof => HttpError::cut_off(),
+            ErrorKind::InvalidData => HttpError::new(Fault::NoReply, format!("no secure connection: {text}")),
+            // minreq wraps malformed chunks in this kind, and network errors between chunks.
+            ErrorKind::Other => match error.downcast::<minreq::Error>() {
+                Ok(wrapped) => wrapped.into(),
+                Err(other) => HttpError::malformed(&other),
+            },
+            _ => HttpError::new(Fault::NoReply, format!("network trouble: {text}")),
+        }
     }
 }
 
@@ -110,7 +113,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_connection_that_ends_too_soon_is_said_to_in_our_words() {
+    fn a_connection_that_ends_too_soon_is_reported_in_our_words() {
         let eof = || {
             io::Error::new(
                 ErrorKind::UnexpectedEof,

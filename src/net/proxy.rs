@@ -1,10 +1,11 @@
-//! Which proxy, if any, a request goes through: `https_proxy`, `all_proxy` and `no_proxy`, read as curl does (curl's
-//! manual page, "ENVIRONMENT", and `lib/noproxy.c`). A proxy that can't be used is an error, never a direct connection.
+//! Which proxy a request goes through, if any. `https_proxy`, `all_proxy` and `no_proxy` are read as curl reads them
+//! (curl's manual page, "ENVIRONMENT", and `lib/noproxy.c`). If the proxy can't be used, that is an error: no direct
+//! connection replaces it.
 
 use crate::env::Env;
 use crate::net::url::{Url, parse_port};
 
-/// The first one that is set counts. curl, too, reads the lower-case ones first.
+/// The first one that is set counts. curl reads the lower-case ones first, too.
 const PROXY_VARIABLES: [&str; 4] = ["https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY"];
 const NO_PROXY_VARIABLES: [&str; 2] = ["no_proxy", "NO_PROXY"];
 /// curl's default port for a proxy.
@@ -18,7 +19,7 @@ pub struct Proxies {
     no_proxy: String,
 }
 
-/// A proxy that takes CONNECT.
+/// A proxy for CONNECT.
 #[derive(Clone)]
 pub struct Proxy {
     /// A name or an address, IPv6 without brackets.
@@ -34,7 +35,7 @@ impl Proxies {
     /// Reads the variables.
     ///
     /// # Errors
-    /// The variable and what is wrong with it. Its value is not quoted, since it may contain a password.
+    /// The variable and its fault. The value is not quoted, since it may contain a password.
     pub fn of(env: &Env) -> Result<Proxies, (&'static str, &'static str)> {
         let first = |names: &[&'static str]| names.iter().find_map(|name| Some((*name, env.get(name)?)));
         let proxy = first(&PROXY_VARIABLES).map(|(name, value)| {
@@ -45,10 +46,10 @@ impl Proxies {
         Ok(Proxies { proxy: proxy.transpose()?, no_proxy: no_proxy.unwrap_or_default() })
     }
 
-    /// The proxy for a URL. A URL that is not https is on this machine or its own network, and needs none.
+    /// The proxy for a URL. A URL without https is on this machine or its own network, and needs none.
     pub fn for_url(&self, url: &Url) -> Option<&Proxy> {
         let direct = !url.is_https() || url.is_loopback() || is_exempt(url.host(), url.port(), &self.no_proxy);
-        self.proxy.as_ref().filter(|_| !direct)
+        if direct { None } else { self.proxy.as_ref() }
     }
 }
 
@@ -63,7 +64,7 @@ impl Proxy {
         };
         let authority = authority.strip_suffix('/').unwrap_or(authority);
         let (credentials, address) = match authority.rsplit_once('@') {
-            // For curl, the host ends at the first of these characters.
+            // curl ends the host at the first of these characters, so it would use another host.
             Some((credentials, _)) if credentials.contains(['/', '?', '#']) => return Err(CREDENTIALS),
             Some((credentials, address)) => (Some(decode(credentials).ok_or(CREDENTIALS)?), address),
             None => (None, authority),
@@ -86,7 +87,8 @@ impl Proxy {
     }
 }
 
-/// Percent-decoded text (RFC 3986, section 2.1). Also `None` for characters that could end a header line.
+/// Decodes percent-encoded text (RFC 3986, section 2.1). `None` if it is malformed, or has a control character: that
+/// could end a header line.
 fn decode(text: &str) -> Option<String> {
     let mut pieces = text.split('%');
     let mut bytes = pieces.next()?.as_bytes().to_vec();
@@ -98,14 +100,13 @@ fn decode(text: &str) -> Option<String> {
     String::from_utf8(bytes).ok().filter(|text| !text.chars().any(char::is_control))
 }
 
-/// True if a list such as `example.org, .example.net:8443` contains the host or a domain of it, and the port if the
-/// entry has one. `*` matches every host.
+/// True if a list such as `example.org, .example.net:8443` contains the host or a domain above it. An entry with a port
+/// counts for that port only. `*` matches every host.
 fn is_exempt(host: &str, port: u16, list: &str) -> bool {
     let is_address = host.parse::<std::net::Ipv4Addr>().is_ok();
     list.split([',', ' ', '\t']).any(|entry| {
         if entry == "*" || is_address {
-            // An address has no domain, and its entry has no port.
-            return entry == "*" || entry == host;
+            return entry == "*" || entry == host; // an address has no domain, and its entry has no port
         }
         let (name, its_port) = entry.split_once(':').map_or((entry, None), |(name, port)| (name, Some(port)));
         let name = name.strip_prefix('.').unwrap_or(name);

@@ -1,6 +1,6 @@
-//! Lets minreq use a connection that this program has opened. For minreq, this process is a proxy on loopback, which
-//! passes on what minreq and the server send. So the deadline, signals and the bound on a reply's bytes act here: each
-//! closes the connection, and minreq notices.
+//! Lets minreq use a connection that this program has opened. To minreq, this process is a proxy on loopback, which
+//! passes bytes on between minreq and the server. So the deadline, signals and the bound on a reply's bytes act here:
+//! each closes the connection, and minreq notices.
 
 use std::collections::hash_map::RandomState;
 use std::hash::{BuildHasher, Hasher};
@@ -17,43 +17,43 @@ use rustix::io::Errno;
 use crate::net::http_error::{Fault, HttpError};
 use crate::os::deadline::{Deadline, POLL};
 
-/// The most that a caller may send before the password.
-const MAX_GREETING_BYTES: u64 = 1024;
-/// The most callers at a time that have not sent the password yet.
-const MAX_CALLERS: usize = 64;
-/// How long to wait for minreq to connect and to send the password. It may fail before that without a sign.
-const GREETING_TIMEOUT: Duration = Duration::from_secs(2);
+/// The most bytes that a client may send before it has sent the password.
+const MAX_CONNECT_BYTES: u64 = 1024;
+/// The most clients at a time that have not sent the password yet.
+const MAX_CLIENTS: usize = 64;
+/// How long to wait until minreq has connected and sent the password. minreq can fail before that without a sign.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// A proxy on loopback, for one connection.
 pub struct Relay {
-    /// The proxy to give to minreq.
+    /// This proxy, for minreq.
     pub as_proxy: minreq::Proxy,
     listener: TcpListener,
-    /// The password that minreq sends. Other users of this machine can connect, but don't know it.
-    greeting: String,
+    /// User and password, as minreq sends them. Other users of this machine can connect, but don't know the password.
+    credentials: String,
 }
 
 impl Relay {
     /// # Errors
-    /// Whatever the operating system says, where this process can't listen on loopback.
+    /// The operating system does not let this process listen on loopback.
     pub fn new() -> io::Result<Relay> {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
         listener.set_nonblocking(true)?;
-        // Its seed is the operating system's (std). What passes here is encrypted besides: a stranger could only get in
-        // the way.
+        // std takes the seed from the operating system. Besides, TLS encrypts the tokens, so a stranger could only
+        // disturb.
         let user = format!("relay:{:016x}", RandomState::new().build_hasher().finish());
         let as_proxy = minreq::Proxy::new(format!("http://{user}@{}", listener.local_addr()?));
-        Ok(Relay { as_proxy: as_proxy.map_err(io::Error::other)?, listener, greeting: STANDARD.encode(user) })
+        Ok(Relay { as_proxy: as_proxy.map_err(io::Error::other)?, listener, credentials: STANDARD.encode(user) })
     }
 
-    /// Passes on what minreq and the server send, until minreq has closed its end. The server may send no more than so
-    /// many bytes: a reply's header and body, and TLS around them.
+    /// Passes bytes on between minreq and the server, until minreq has closed its end. The server may send at most
+    /// `max_received_bytes`: a reply's header and body, and TLS around them.
     ///
     /// # Errors
     /// [`HttpError`], if something else ended it: the deadline, a signal, the bound on bytes, or that minreq did not
     /// connect in time.
     pub fn run(&self, remote: &TcpStream, max_received_bytes: usize, deadline: Deadline) -> Result<(), HttpError> {
-        let local = self.caller_with_password(deadline)?;
+        let local = self.client_with_password(deadline)?;
         (&local).write_all(b"HTTP/1.1 200 OK\r\n\r\n")?;
         remote.set_nonblocking(true)?;
         let mut buffer = vec![0; 16 * 1024]; // on the heap: freed memory is wiped there
@@ -63,93 +63,94 @@ impl Relay {
             let down = if has_remote_ended { None } else { pass(remote, &local, &mut buffer, deadline)? };
             received += down.unwrap_or(0);
             has_remote_ended |= down == Some(0);
-            match (up, down) {
-                _ if received > max_received_bytes => return Err(HttpError::too_long(max_received_bytes)),
-                (Some(0), None | Some(0)) => return Ok(()),
-                (Some(_), _) => {
-                    // minreq does not set TCP_NODELAY on its end, so it waits for an acknowledgement before it sends
-                    // the request, and Linux may delay that by 40 ms. Linux resets this setting by itself (`tcp(7)`),
-                    // so it is set again and again.
-                    #[cfg(target_os = "linux")]
-                    let _ = rustix::net::sockopt::set_tcp_quickack(&local, true);
+            if received > max_received_bytes {
+                return Err(HttpError::too_long(max_received_bytes));
+            }
+            if up == Some(0) && down.unwrap_or(0) == 0 {
+                return Ok(()); // minreq's end is closed, and nothing is left to pass on
+            }
+            // minreq does not set TCP_NODELAY on its end, so it waits for an acknowledgement before it sends the
+            // request. Linux may delay that by 40 ms, and resets this setting by itself (`tcp(7)`), so it is set again
+            // and again.
+            #[cfg(target_os = "linux")]
+            if up.is_some() {
+                let _ = rustix::net::sockopt::set_tcp_quickack(&local, true);
+            }
+            if up.is_none() && down.is_none() {
+                let mut ends = vec![PollFd::new(&local, PollFlags::IN)];
+                if !has_remote_ended {
+                    ends.push(PollFd::new(remote, PollFlags::IN)); // a closed one would always be readable
                 }
-                (None, Some(_)) => {}
-                (None, None) => {
-                    let mut ends = vec![PollFd::new(&local, PollFlags::IN)];
-                    // One that has ended would always be ready.
-                    ends.extend((!has_remote_ended).then(|| PollFd::new(remote, PollFlags::IN)));
-                    wait(&mut ends, deadline)?;
-                }
+                wait(&mut ends, deadline)?;
             }
         }
     }
 
-    /// The connection of the caller that sends the password. A stranger can't delay it.
-    fn caller_with_password(&self, deadline: Deadline) -> Result<TcpStream, HttpError> {
-        let mut callers: Vec<Caller> = vec![];
+    /// The connection of the client that sends the password. A stranger can't delay it.
+    fn client_with_password(&self, deadline: Deadline) -> Result<TcpStream, HttpError> {
+        let mut clients: Vec<Client> = vec![];
         let start = Instant::now();
-        while start.elapsed() < GREETING_TIMEOUT {
-            let mut ready = vec![PollFd::new(&self.listener, PollFlags::IN)];
-            ready.extend(callers.iter().map(|caller| PollFd::new(&caller.stream, PollFlags::IN)));
-            wait(&mut ready, deadline)?;
+        while start.elapsed() < CONNECT_TIMEOUT {
+            let mut ends = vec![PollFd::new(&self.listener, PollFlags::IN)];
+            ends.extend(clients.iter().map(|client| PollFd::new(&client.stream, PollFlags::IN)));
+            wait(&mut ends, deadline)?;
             match self.listener.accept() {
                 Ok((stream, _)) => {
                     stream.set_nonblocking(true)?;
                     stream.set_nodelay(true)?;
-                    callers.push(Caller { stream, said: vec![] });
+                    clients.push(Client { stream, received: vec![] });
                 }
                 Err(error) if [ErrorKind::WouldBlock, ErrorKind::ConnectionAborted].contains(&error.kind()) => {}
                 Err(error) => return Err(error.into()),
             }
-            callers.retain_mut(|caller| caller.may_be_ours(&self.greeting));
-            if let Some(ours) = callers.iter().position(Caller::is_done) {
-                return Ok(callers.swap_remove(ours).stream);
+            clients.retain_mut(|client| client.may_be_minreq(&self.credentials));
+            if let Some(minreq) = clients.iter().position(Client::has_sent_all) {
+                return Ok(clients.swap_remove(minreq).stream);
             }
-            if callers.len() > MAX_CALLERS {
-                callers.remove(0);
+            if clients.len() > MAX_CLIENTS {
+                clients.remove(0);
             }
         }
         Err(HttpError::new(Fault::Unreachable, "the relay on loopback is not used in time")) // so nothing was sent
     }
 }
 
-/// Whoever has connected to the relay.
-struct Caller {
+/// A client of the relay: minreq or a stranger.
+struct Client {
     stream: TcpStream,
-    said: Vec<u8>,
+    received: Vec<u8>,
 }
 
-impl Caller {
-    /// Listens to it. False once it has said what minreq would not say, too much, or nothing more.
-    fn may_be_ours(&mut self, greeting: &str) -> bool {
-        let heard = (&self.stream).take(MAX_GREETING_BYTES).read_to_end(&mut self.said);
-        let goes_on = heard.is_err_and(|error| error.kind() == ErrorKind::WouldBlock);
-        let knows_it = || self.said.windows(greeting.len()).any(|part| part == greeting.as_bytes());
-        goes_on && self.said.len() as u64 <= MAX_GREETING_BYTES && (!self.is_done() || knows_it())
+impl Client {
+    /// Reads the bytes that have come. False if the client can't be minreq: it has closed its end, sent too much, or
+    /// sent a request without the password.
+    fn may_be_minreq(&mut self, credentials: &str) -> bool {
+        let read = (&self.stream).take(MAX_CONNECT_BYTES).read_to_end(&mut self.received);
+        let is_open = read.is_err_and(|error| error.kind() == ErrorKind::WouldBlock);
+        if !is_open || self.received.len() as u64 > MAX_CONNECT_BYTES {
+            return false;
+        }
+        let has_password = self.received.windows(credentials.len()).any(|part| part == credentials.as_bytes());
+        has_password || !self.has_sent_all()
     }
 
-    /// True if it has said all that minreq says before it waits for an answer.
-    fn is_done(&self) -> bool {
-        self.said.ends_with(b"\r\n\r\n")
+    /// True if it has sent a whole request, as minreq does before it waits for the answer.
+    fn has_sent_all(&self) -> bool {
+        self.received.ends_with(b"\r\n\r\n")
     }
 }
 
-/// Passes on some of what has come from one end, and returns how many bytes: `None` if nothing has, 0 if nothing more
-/// can come or go.
-fn pass(
-    mut from: &TcpStream,
-    mut to: &TcpStream,
-    buffer: &mut [u8],
-    deadline: Deadline,
-) -> Result<Option<usize>, HttpError> {
+/// Passes on the bytes that have come from one end, and returns how many. `None`: there are none yet. 0: no more can
+/// come or go.
+fn pass(from: &TcpStream, to: &TcpStream, buffer: &mut [u8], deadline: Deadline) -> Result<Option<usize>, HttpError> {
     let is_for_later = |error: &io::Error| [ErrorKind::WouldBlock, ErrorKind::Interrupted].contains(&error.kind());
-    let came = match from.read(buffer) {
+    let read = match (&*from).read(buffer) {
         Err(error) if is_for_later(&error) => return Ok(None),
         read => read.unwrap_or(0),
     };
-    let mut rest = buffer.get(..came).unwrap_or_default();
+    let mut rest = buffer.get(..read).unwrap_or_default();
     while !rest.is_empty() {
-        let written = deadline.wait(|| match to.write(rest) {
+        let written = deadline.wait(|| match (&*to).write(rest) {
             Err(error) if is_for_later(&error) => None,
             written => Some(written.unwrap_or(0)),
         })?;
@@ -158,24 +159,23 @@ fn pass(
         }
         rest = rest.get(written..).unwrap_or_default();
     }
-    if came == 0 || !rest.is_empty() {
+    if read == 0 || !rest.is_empty() {
         let _ = to.shutdown(Shutdown::Write);
         return Ok(Some(0));
     }
-    Ok(Some(came))
+    Ok(Some(read))
 }
 
-/// Waits until one of these is ready, or for a moment. If the system has no memory for that, it waits for a moment,
-/// too: a reply with a token may still be on its way.
+/// Waits until one of these is ready, or for a moment. If `poll` fails, it waits for a moment, too: memory may be short,
+/// and a reply with a token may still be on its way.
 fn wait(ends: &mut [PollFd], deadline: Deadline) -> Result<(), HttpError> {
     if let Some(ended) = deadline.ended() {
         return Err(ended.into());
     }
     let moment = POLL.min(deadline.remaining());
-    let timeout = Timespec { tv_sec: 0, tv_nsec: moment.subsec_nanos() as _ }; // its type is the system's
-    match poll(ends, Some(&timeout)) {
-        Ok(_) | Err(Errno::INTR) => {}
-        Err(_) => thread::sleep(moment),
+    let timeout = Timespec { tv_sec: 0, tv_nsec: moment.subsec_nanos() as _ }; // the type depends on the system
+    if poll(ends, Some(&timeout)).is_err_and(|error| error != Errno::INTR) {
+        thread::sleep(moment);
     }
     Ok(())
 }
@@ -184,7 +184,7 @@ fn wait(ends: &mut [PollFd], deadline: Deadline) -> Result<(), HttpError> {
 mod tests {
     use super::*;
 
-    /// A connection to a server that reads, says this, and closes the connection.
+    /// A connection to a server that reads, sends this answer, and closes the connection.
     fn remote(answer: Vec<u8>) -> TcpStream {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let remote = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
@@ -200,7 +200,7 @@ mod tests {
         b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nword".to_vec()
     }
 
-    /// What minreq makes of it, and what the relay does.
+    /// The body that minreq receives, and the relay's result.
     fn relayed(relay: Relay, remote: &TcpStream, timeout: Duration) -> (Option<String>, Result<(), HttpError>) {
         let request = minreq::get("http://127.0.0.1:9").with_proxy(relay.as_proxy.clone());
         let client =

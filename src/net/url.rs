@@ -1,22 +1,25 @@
-//! A URL that a request may be sent to, checked before any library sees it.
+//! A URL that a request may be sent to. It is checked before any library sees it.
 //!
-//! minreq 3.0.0 (`src/http_url.rs`) checks little: a port that does not parse becomes 443, one over
-//! 65535 is truncated, user info becomes part of the host's name, and CR or LF get into the request. So a
-//! URL is refused here unless each part has its plain form.
+//! minreq 3.0.0 (`src/http_url.rs`) checks little. It reads a malformed port as 443, truncates a port over 65535, takes
+//! user info as part of the host's name, and lets CR and LF into the request. So a URL is refused here unless each part
+//! has its plain form.
 
 use std::fmt;
 use std::net::Ipv4Addr;
 
 const HTTPS_PORT: u16 = 443;
 const HTTP_PORT: u16 = 80;
+const BAD_PORT: &str = "the URL's port is not a number from 1 to 65535";
+const NO_TLS: &str = "the URL is http://, so anyone on the way could read the tokens; use https:// (http:// is for \
+                      this machine itself: localhost, 127.x.x.x)";
 
-/// An absolute `https` URL, or an `http` one whose host is this very machine.
+/// An absolute `https` URL, or an `http` URL whose host is this machine itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Url {
-    /// Scheme, host and port in one spelling, so that they can be compared: lower case, no default port, no slash at
-    /// the end, for example `https://example.org:8443`.
+    /// Scheme, host and port in one spelling, so that they can be compared: lower case, without a default port or a
+    /// slash at the end. Example: `https://example.org:8443`.
     origin: String,
-    /// Begins with `/`, and includes the query.
+    /// It begins with `/`.
     path_and_query: String,
 }
 
@@ -24,7 +27,7 @@ impl Url {
     /// Takes a URL apart and checks each part.
     ///
     /// # Errors
-    /// What is wrong with it. No part is quoted, since it could be a password.
+    /// The fault. No part of the URL is quoted, since it could be a password.
     pub fn parse(text: &str) -> Result<Url, &'static str> {
         if !text.chars().all(|c| c.is_ascii_graphic()) {
             return Err("the URL has a blank, a line break or another character that no URL has");
@@ -36,7 +39,7 @@ impl Url {
             return Err("the URL names a user (the part before @); take it out: trusted publishing needs none");
         }
         if authority.starts_with('[') {
-            // minreq can't parse it.
+            // minreq can't parse such a URL.
             return Err("the URL's host is an IPv6 address, which is not supported; use a host name");
         }
         if path_and_query.contains('#') {
@@ -44,9 +47,7 @@ impl Url {
         }
         let authority = authority.to_ascii_lowercase();
         let (host, port) = match authority.split_once(':') {
-            Some((host, port)) => {
-                (host, Some(parse_port(port).ok_or("the URL's port is not a number from 1 to 65535")?))
-            }
+            Some((host, port)) => (host, Some(parse_port(port).ok_or(BAD_PORT)?)),
             None => (&*authority, None),
         };
         if !is_host(host) {
@@ -55,12 +56,7 @@ impl Url {
         let usual_port = match scheme.as_str() {
             "https" => HTTPS_PORT,
             "http" if is_loopback(host) => HTTP_PORT,
-            "http" => {
-                return Err(
-                    "the URL is http://, so anyone on the way could read the tokens; use https:// (http:// is for \
-                            this machine itself: localhost, 127.x.x.x)",
-                );
-            }
+            "http" => return Err(NO_TLS),
             _ => return Err("the URL has to begin with https://"),
         };
         let port = port.filter(|port| *port != usual_port).map(|port| format!(":{port}")).unwrap_or_default();
@@ -88,7 +84,7 @@ impl Url {
         self.authority().split(':').next().unwrap_or_default()
     }
 
-    /// The port, given or the default.
+    /// The port that is given, or else the scheme's default.
     pub fn port(&self) -> u16 {
         let usual = if self.is_https() { HTTPS_PORT } else { HTTP_PORT };
         self.authority().split_once(':').and_then(|(_, port)| port.parse().ok()).unwrap_or(usual)
@@ -102,12 +98,12 @@ impl Url {
         self.origin.split_once("://").map_or("", |(_, authority)| authority)
     }
 
-    /// The same server, another path. `path` begins with `/` and is ours, so it needs no check.
+    /// The same server with another path. `path` begins with `/`. It is not checked, since it is our own.
     pub fn with_path(&self, path: &str) -> Url {
         Url { path_and_query: path.to_owned(), ..self.clone() }
     }
 
-    /// The same URL with one more parameter. `name` is ours; `value` may be any text.
+    /// The same URL with one more parameter. `name` is our own; `value` may be any text.
     pub fn with_parameter(&self, name: &str, value: &str) -> Url {
         let separator = match self.path_and_query.split_once('?') {
             None => "?",
@@ -130,8 +126,8 @@ impl fmt::Display for Url {
     }
 }
 
-/// True for an IPv4 address or a host name. rustls accepts nothing else. A last label that is a number could be another
-/// form of an address (`127.1`, `0x7f000001`).
+/// True for an IPv4 address or a host name: rustls accepts nothing else. The last label of a name can't be a number,
+/// since that could be another form of an address (`127.1`, `0x7f000001`).
 fn is_host(host: &str) -> bool {
     let is_label = |label: &str| {
         (1..=63).contains(&label.len())
@@ -145,24 +141,24 @@ fn is_host(host: &str) -> bool {
     is_name || host.parse::<Ipv4Addr>().is_ok()
 }
 
-/// True for what resolvers and browsers may read as a number: only digits, or `0x` and hexadecimal digits.
+/// True if resolvers and browsers may read this label as a number: only digits, or `0x` and hexadecimal digits.
 fn is_number(label: &str) -> bool {
     label.bytes().all(|b| b.is_ascii_digit())
         || label.strip_prefix("0x").is_some_and(|rest| rest.bytes().all(|b| b.is_ascii_hexdigit()))
 }
 
-/// A number from 1 to 65535, with digits only.
+/// A number from 1 to 65535, of digits only. (`parse` would allow a plus sign.)
 pub fn parse_port(text: &str) -> Option<u16> {
-    let digits = text.bytes().all(|b| b.is_ascii_digit());
-    text.parse().ok().filter(|port| digits && *port != 0)
+    let is_number = text.bytes().all(|b| b.is_ascii_digit());
+    text.parse().ok().filter(|port| is_number && *port != 0)
 }
 
-/// True for `localhost`, and for 127.0.0.0/8 in four plain numbers. Other forms do not count as loopback.
+/// True for `localhost`, and for an address of 127.0.0.0/8 in four plain numbers. Other forms do not count.
 fn is_loopback(host: &str) -> bool {
     host == "localhost" || host.parse::<Ipv4Addr>().is_ok_and(|address| address.is_loopback())
 }
 
-/// Percent-encodes everything but the unreserved characters of RFC 3986, section 2.3.
+/// Percent-encodes all characters except the unreserved ones (RFC 3986, section 2.3).
 pub fn percent_encode(text: &str) -> String {
     let encoded = |byte: u8| match byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
         true => char::from(byte).to_string(),
@@ -250,7 +246,7 @@ mod tests {
     }
 
     #[test]
-    fn a_parameter_is_encoded_and_joined_to_whatever_is_there() {
+    fn a_parameter_is_encoded_and_added_to_any_query() {
         for (text, joined) in [
             ("https://h", "https://h/?audience=a%20b%26c%2F%C3%A4~"),
             ("https://h/p", "https://h/p?audience=a%20b%26c%2F%C3%A4~"),

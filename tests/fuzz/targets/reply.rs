@@ -81,7 +81,7 @@ pub fn fuzz(input: &[u8]) {
 /// A reply that may be cut off, or is, as the first byte of an input has it.
 fn reply(endpoint: u8, status: u16, body: Vec<u8>) -> HttpResult {
     if endpoint & 0x80 != 0 {
-        return Err(HttpError::cut_off().with_part(status, body));
+        return Err(HttpError::cut_off().with_partial_body(status, body));
     }
     Ok(Reply { status, body, retry_after: None, is_surely_whole: endpoint & 0x40 == 0 })
 }
