@@ -6,7 +6,6 @@
 //! 422 with a list of errors.
 
 use crate::error::{Kind, Result};
-use crate::explain::messages::AGAIN;
 use crate::index::Index;
 use crate::json::{self, Object};
 use crate::net::http::{Http, HttpResult, Reply};
@@ -29,7 +28,7 @@ const AUDIENCE: Endpoint = Endpoint {
         404 => Some(NO_TRUSTED_PUBLISHING),
         _ => None,
     },
-    hints_without_reply: &[AGAIN],
+    hint_without_reply: None,
     nonsense: "a package index with trusted publishing answers in another form: is this a web page, or another service? Check --index",
     mints: false,
 };
@@ -55,7 +54,7 @@ pub const REVOKE: Endpoint = Endpoint {
             false => STILL_VALID,
         })
     },
-    hints_without_reply: &[STILL_VALID],
+    hint_without_reply: Some(STILL_VALID),
     ..AUDIENCE
 };
 

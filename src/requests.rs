@@ -23,8 +23,8 @@ pub struct Endpoint {
     pub refusal: (Kind, &'static str),
     /// What to do about a status, if that is special to this endpoint. It gets the status, and whether that is a refusal.
     pub hint: fn(u16, bool) -> Option<&'static str>,
-    /// What to do if no reply came.
-    pub hints_without_reply: &'static [&'static str],
+    /// What to do if no reply came, where it is not only to run the job again.
+    pub hint_without_reply: Option<&'static str>,
     /// What to do about a reply that is not the protocol's.
     pub nonsense: &'static str,
     /// It makes API tokens, so a request is not repeated once there may be one.
@@ -92,16 +92,17 @@ impl Request {
             nothing_was_sent: error.fault != Fault::NoReply,
             ..self.failed(&error.text)
         };
-        let hints = match error.fault {
+        let of_fault: &[&str] = match error.fault {
             Fault::Certificate => {
                 &[AUTHORITIES, "a clock that is wrong makes a good certificate look bad: check this machine's date"]
             }
-            Fault::ProxyRefused => &[
-                "the proxy does not let this job connect to that server: ask whoever runs the proxy, or name the server in no_proxy",
-            ][..],
-            Fault::Unreachable | Fault::Absent | Fault::NoReply => self.endpoint.hints_without_reply,
+            Fault::ProxyRefused => {
+                &["ask whoever runs the proxy, or name the server in no_proxy to connect without it"]
+            }
+            Fault::Unreachable | Fault::Absent | Fault::NoReply => &[],
         };
-        hints.iter().fold(failure, |failure, hint| failure.hint(*hint))
+        let last = self.endpoint.hint_without_reply.or(error.is_transient().then_some(AGAIN));
+        of_fault.iter().copied().chain(last).fold(failure, Error::hint)
     }
 
     /// A reply with an unexpected status. `redact` removes secrets that the server sends back.

@@ -19,7 +19,7 @@ pub const ENDPOINT: Endpoint = Endpoint {
     asking: "asking GitHub for an ID token",
     refusal: (Kind::NoIdentity, "refused to issue an ID token"),
     hint: |_, is_refusal| is_refusal.then_some(messages::PERMISSION),
-    hints_without_reply: &[messages::AGAIN],
+    hint_without_reply: None,
     nonsense: "GitHub's endpoint answers in another form: is ACTIONS_ID_TOKEN_REQUEST_URL as the runner set it?",
     mints: false,
 };

@@ -74,14 +74,14 @@ const METADATA_ENDPOINT: Endpoint = Endpoint {
     asking: "asking Google Cloud for an ID token",
     refusal: (Kind::NoIdentity, "refused to issue an ID token"),
     hint: |status, is_refusal| if status == 404 { Some(METADATA) } else { is_refusal.then_some(ROLE) },
-    hints_without_reply: &[METADATA, messages::AGAIN],
+    hint_without_reply: Some(METADATA),
     nonsense: messages::OTHER_PROVIDER,
     mints: false,
 };
 
 const IAM_ENDPOINT: Endpoint = Endpoint {
     hint: |status, is_refusal| (is_refusal || status == 404).then_some(ROLE),
-    hints_without_reply: &[messages::AGAIN],
+    hint_without_reply: None,
     ..METADATA_ENDPOINT
 };
 

@@ -16,7 +16,7 @@
 //! - It sends no `User-Agent`, which the index expects. It is set here.
 
 use std::cell::RefCell;
-use std::io::Read;
+use std::io::{self, Read};
 use std::rc::Rc;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -26,11 +26,11 @@ use crate::net::connection::Connection;
 use crate::net::http_error::{Fault, HttpError};
 use crate::net::http1;
 use crate::net::proxy::Proxies;
-use crate::net::relay::Relay;
+use crate::net::relay::{self, Relay};
 use crate::net::url::Url;
 use crate::os::deadline::{Background, Deadline};
 use crate::os::log::{self, Log};
-use crate::text;
+use crate::text::{self, shown};
 use crate::time;
 
 #[cfg(all(feature = "mozilla-roots", feature = "system-roots"))]
@@ -158,12 +158,16 @@ impl Http {
     fn connect_and_send(&self, url: &Url, request: minreq::Request) -> HttpResult {
         let deadline = self.deadline.within(REQUEST_TIMEOUT);
         let early = self.early.borrow_mut().take_if(|early| early.origin == url.origin());
-        let early = early.map_or(Ok(None), |early| early.wait_if_usable(deadline))?;
+        // Until something is sent, no answer can be lost.
+        let before_sending = deadline.without_grace();
+        let early = early.map_or(Ok(None), |early| early.wait_if_usable(before_sending))?;
         let remote = match early {
             Some(remote) => remote,
-            None => Connection::open(url, self.proxies.for_url(url))?.wait(deadline)?,
+            None => Connection::open(url, self.proxies.for_url(url))?.wait(before_sending)?,
         };
-        let no_relay = |error| HttpError::new(Fault::Unreachable, format!("no relay on loopback: {error}"));
+        let no_relay = |error: io::Error| {
+            HttpError::new(Fault::Unreachable, format!("no relay on loopback: {}", shown(&error.to_string())))
+        };
         let relay = Relay::new().map_err(no_relay)?;
         let mut request = request
             .with_header("User-Agent", USER_AGENT)
@@ -177,7 +181,9 @@ impl Http {
         }
         let max_body_bytes = self.max_body_bytes;
         let replying = Background::spawn(move || reply_to(request, max_body_bytes))?;
-        let relayed = relay.run(&remote, max_body_bytes + MAX_OVERHEAD_BYTES, deadline);
+        let local = relay.accept(before_sending).map_err(no_relay);
+        let relayed =
+            local.and_then(|local| relay::pass_on(&local, &remote, max_body_bytes + MAX_OVERHEAD_BYTES, deadline));
         drop((relay, remote)); // if minreq still waits for the relay, this ends that
         let reaction = Deadline::after(REACTION_TIMEOUT).ignoring_signals();
         let reply = reaction.result_of(replying).unwrap_or_else(|_| Err(HttpError::cut_off()));

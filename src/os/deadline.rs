@@ -43,6 +43,11 @@ impl Deadline {
         Deadline { grace: Some(grace), ..self }
     }
 
+    /// The same deadline without grace: nothing can be lost yet.
+    pub fn without_grace(self) -> Deadline {
+        Deadline { grace: self.grace.map(|_| Duration::ZERO), ..self }
+    }
+
     /// The same deadline, which no signal ends: for what has to be done because of the signal.
     pub fn ignoring_signals(self) -> Deadline {
         Deadline { grace: None, ..self }

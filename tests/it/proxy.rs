@@ -53,7 +53,7 @@ fn serve(mut near: TcpStream, record: &Mutex<Vec<String>>) {
     record.lock().unwrap().push(head);
     let mut far = TcpStream::connect(("127.0.0.1", port)).unwrap();
     // The reply comes in two pieces, and is longer than what minreq reads at once.
-    near.write_all(b"HTTP/1.1 200 Connection established\r\n").unwrap();
+    near.write_all(b"HTTP/1.1  200 Connection established\r\nVia: a\r\n folded\r\nnonsense\r\n").unwrap();
     thread::sleep(Duration::from_millis(20));
     near.write_all(format!("X-Long: {}\r\n\r\n", "x".repeat(400)).as_bytes()).unwrap();
     let (mut far_too, mut near_too) = (far.try_clone().unwrap(), near.try_clone().unwrap());
@@ -83,6 +83,12 @@ fn a_proxy_that_refuses_or_fails_is_an_error_with_its_reason() {
             1,
             "HTTP/1.1 403 Forbidden\r\n\r\n",
             "the proxy can't be used: it answered with status 403 (it is named by https_proxy)",
+        ),
+        // A proxy's headers mean nothing here, and neither do lines that are no headers.
+        (
+            1,
+            "HTTP/1.1 407 No\r\nProxy-Authenticate: Basic\r\n realm=\"x\"\r\nnonsense\r\n\r\n",
+            "the proxy asks for a user and a password",
         ),
         (4, "HTTP/1.1 502 Bad Gateway\r\n\r\n<html>", "the proxy can't be used: it answered with status 502"),
         (4, "HTTP/1.1 502 ::error::x\r\n\r\n", "it answered with status 502 ("),

@@ -123,6 +123,15 @@ fn a_signal_ends_every_wait() {
             takes: soon,
         },
         Wait {
+            what: "the connection for the API token",
+            step: |silent| {
+                let step = Step::bare().args(&["--index", "https://index.invalid", "--audience", "x"]);
+                step.args(&["--id-token-env", "T"]).env("T", "a.b.c").env("https_proxy", silent)
+            },
+            answer: "",
+            takes: soon,
+        },
+        Wait {
             what: "the API token",
             step: |silent| {
                 let github = ScriptedServer::answering(ID_TOKEN_REPLY);

@@ -513,6 +513,10 @@ fn the_error_says_that_a_token_that_burn_could_not_revoke_is_still_valid() {
         outcome.assert_failed(5, &["asking the index to revoke the API token", "stays valid until it expires"]);
         assert!(!outcome.stderr.contains("nothing was handed over"), "{outcome}");
     }
+    let proxy = ScriptedServer::answering("HTTP/1.1 403 No\r\n\r\n");
+    let step = Step::bare().args(&["burn", "--index", "https://index.invalid"]).env("https_proxy", &proxy.url());
+    let outcome = step.env("TOKEN_MINT_API_TOKEN", "pypi-x").run();
+    outcome.assert_failed(5, &["status 403", "ask whoever runs the proxy", "stays valid until it expires"]);
 }
 
 #[test]
