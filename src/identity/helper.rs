@@ -1,6 +1,6 @@
 //! Buildkite and CircleCI: a program of their own prints an ID token. It runs under the deadline, its output bounded.
 
-use std::io::{self, Read};
+use std::io::Read;
 use std::process::{Command, Stdio};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -68,7 +68,7 @@ fn last_words(bytes: &[u8]) -> String {
 /// The first part of what comes through a stream, read in a thread of its own.
 struct Output {
     kept: Arc<Mutex<Vec<u8>>>,
-    reading: io::Result<Background<()>>,
+    reading: Background<()>,
 }
 
 impl Output {
@@ -90,7 +90,7 @@ impl Output {
 
     /// What came until the stream ended, or the deadline.
     fn until(self, deadline: Deadline) -> Vec<u8> {
-        let _ = self.reading.map(|reading| deadline.result_of(reading)); // without a thread, nothing comes
+        let _ = deadline.result_of(self.reading);
         self.kept.lock().map(|mut kept| std::mem::take(&mut *kept)).unwrap_or_default()
     }
 }

@@ -36,17 +36,14 @@ pub struct Connection {
 
 impl Connection {
     /// Starts to connect to a URL's server.
-    ///
-    /// # Errors
-    /// The operating system can't make a thread.
-    pub fn open(url: &Url, proxy: Option<&Proxy>) -> io::Result<Connection> {
+    pub fn open(url: &Url, proxy: Option<&Proxy>) -> Connection {
         let (origin, host, port) = (url.origin().to_owned(), url.host().to_owned(), url.port());
         let proxy = proxy.cloned();
         let connect = move || match &proxy {
             Some(proxy) => connect_through(proxy, &format!("{host}:{port}")),
             None => connect(&host, port).map_err(|error| unreachable(&error)),
         };
-        Ok(Connection { origin, connecting: Background::spawn(connect)? })
+        Connection { origin, connecting: Background::spawn(connect) }
     }
 
     /// Waits for the connection. If it fails, [`Fault::Absent`] is the fault for Google's metadata server.
@@ -140,7 +137,7 @@ mod tests {
     }
 
     fn open(address: SocketAddr) -> Connection {
-        Connection::open(&Url::parse(&format!("http://{address}")).unwrap(), None).unwrap()
+        Connection::open(&Url::parse(&format!("http://{address}")).unwrap(), None)
     }
 
     #[test]

@@ -122,7 +122,7 @@ impl Http {
     /// Starts to connect to a URL's server before the request, to save time. The next request to that server uses this
     /// connection. A failure is ignored: the request then makes its own connection.
     pub fn connect_early(&self, url: &Url) {
-        *self.early.borrow_mut() = Connection::open(url, self.proxies.for_url(url)).ok();
+        *self.early.borrow_mut() = Some(Connection::open(url, self.proxies.for_url(url)));
     }
 
     /// `GET url`, with these headers too. It accepts JSON, unless one of them is `Accept`.
@@ -163,7 +163,7 @@ impl Http {
         let early = early.map_or(Ok(None), |early| early.wait_if_usable(before_sending))?;
         let remote = match early {
             Some(remote) => remote,
-            None => Connection::open(url, self.proxies.for_url(url))?.wait(before_sending)?,
+            None => Connection::open(url, self.proxies.for_url(url)).wait(before_sending)?,
         };
         let no_relay = |error: io::Error| {
             HttpError::new(Fault::Unreachable, format!("no relay on loopback: {}", shown(&error.to_string())))
@@ -180,7 +180,7 @@ impl Http {
             request = request.with_timeout(MINREQ_TIMEOUT_SECS);
         }
         let max_body_bytes = self.max_body_bytes;
-        let replying = Background::spawn(move || reply_to(request, max_body_bytes))?;
+        let replying = Background::spawn(move || reply_to(request, max_body_bytes));
         let local = relay.accept(before_sending).map_err(no_relay);
         let relayed =
             local.and_then(|local| relay::pass_on(&local, &remote, max_body_bytes + MAX_OVERHEAD_BYTES, deadline));

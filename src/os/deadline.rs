@@ -30,6 +30,8 @@ pub enum WaitError {
     TimedOut(u64),
     /// This signal asked the program to end.
     Signal(i32),
+    /// The operating system did not start a thread for the work.
+    NoThread,
 }
 
 impl Deadline {
@@ -75,11 +77,8 @@ impl Deadline {
 
     /// Why it has ended, if it has.
     pub fn ended(&self) -> Option<WaitError> {
-        self.remaining().is_zero().then(|| self.signal().map_or(self.timed_out(), WaitError::Signal))
-    }
-
-    fn timed_out(&self) -> WaitError {
-        WaitError::TimedOut(self.timeout.as_secs())
+        let timed_out = WaitError::TimedOut(self.timeout.as_secs());
+        self.remaining().is_zero().then(|| self.signal().map_or(timed_out, WaitError::Signal))
     }
 
     /// What `look` finds, asked again and again: every now and then, and when [`Background`] work is done that this
@@ -99,57 +98,62 @@ impl Deadline {
         }
     }
 
-    /// What a thread works out, once it is there.
+    /// Waits for a thread's result.
     ///
     /// # Errors
-    /// [`WaitError`], if the deadline came first; also where the thread has not even started by [`START_TIMEOUT`].
+    /// [`WaitError`], if the deadline came first, or there is no thread.
     pub fn result_of<T>(&self, work: Background<T>) -> Result<T, WaitError> {
         let result = self.wait(|| match work.result.lock().ok()?.take() {
-            None if work.has_started.load(Ordering::SeqCst) || work.spawned_at.elapsed() < START_TIMEOUT => None,
+            None if work.may_be_running() => None,
             result => Some(result),
         });
-        result?.ok_or(self.timed_out())
+        result?.ok_or(WaitError::NoThread)
     }
 
-    /// What `work` gives, in a thread of its own.
+    /// The result of `work`, which a thread of its own does.
     ///
     /// # Errors
-    /// [`WaitError`], if the deadline came first; also where no thread can be made.
+    /// As for [`Deadline::result_of`].
     pub fn wait_for<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> Result<T, WaitError> {
-        self.result_of(Background::spawn(work).map_err(|_| self.timed_out())?)
+        self.result_of(Background::spawn(work))
     }
 }
 
-/// Work in a thread of its own, which is left to itself once nobody waits for it: to look up a name can't be
-/// interrupted, say.
+/// Work in a thread of its own. It is left to itself once nobody waits for it: a DNS lookup can't be interrupted, say.
 pub struct Background<T> {
-    spawned_at: Instant,
+    /// When the thread was made, if the operating system could.
+    spawned_at: Option<Instant>,
     has_started: Arc<AtomicBool>,
     result: Arc<Mutex<Option<T>>>,
 }
 
 impl<T: Send + 'static> Background<T> {
-    /// Begins the work. A thread that has no memory to start with panics in std, and nothing but its silence tells. So
-    /// this is no channel: its end would be dropped there, and that aborts.
-    ///
-    /// # Errors
-    /// Whatever the operating system says, where no thread can be made.
-    pub fn spawn(work: impl FnOnce() -> T + Send + 'static) -> io::Result<Background<T>> {
-        let background = Background { spawned_at: Instant::now(), has_started: Arc::default(), result: Arc::default() };
-        let (has_started, result) = (background.has_started.clone(), background.result.clone());
+    /// Begins the work. Whether there is a thread for it shows when its result is waited for: one without memory to start
+    /// with panics in std, and std reports nothing. That is also why there is no channel here: std would drop its end,
+    /// and that aborts.
+    pub fn spawn(work: impl FnOnce() -> T + Send + 'static) -> Background<T> {
+        let (has_started, result) = (Arc::new(AtomicBool::new(false)), Arc::new(Mutex::new(None)));
+        let (starts, done) = (has_started.clone(), result.clone());
         let waiting = thread::current();
         // Boxed, so that `spawn` is compiled for one type.
         let work: Box<dyn FnOnce() + Send> = Box::new(move || {
-            has_started.store(true, Ordering::SeqCst);
-            let done = work();
+            starts.store(true, Ordering::SeqCst);
+            let value = work();
             // Nobody panics while it is locked.
-            if let Ok(mut result) = result.lock() {
-                *result = Some(done);
+            if let Ok(mut done) = done.lock() {
+                *done = Some(value);
             }
             waiting.unpark();
         });
-        thread::Builder::new().spawn(work)?;
-        Ok(background)
+        let spawned_at = thread::Builder::new().spawn(work).ok().map(|_| Instant::now());
+        Background { spawned_at, has_started, result }
+    }
+}
+
+impl<T> Background<T> {
+    fn may_be_running(&self) -> bool {
+        let is_new = self.spawned_at.is_some_and(|spawned_at| spawned_at.elapsed() < START_TIMEOUT);
+        is_new || self.has_started.load(Ordering::SeqCst)
     }
 }
 
@@ -159,6 +163,7 @@ impl Display for WaitError {
             WaitError::TimedOut(1) => f.write_str("the timeout of 1 second passed"),
             WaitError::TimedOut(secs) => write!(f, "the timeout of {secs} seconds passed"),
             WaitError::Signal(signal) => write!(f, "{} asked token-mint to end", signals::name(*signal)),
+            WaitError::NoThread => f.write_str("the system did not start a thread for it"),
         }
     }
 }
@@ -166,5 +171,21 @@ impl Display for WaitError {
 impl From<WaitError> for io::Error {
     fn from(ended: WaitError) -> io::Error {
         io::Error::new(io::ErrorKind::TimedOut, ended.to_string())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn work_without_a_thread_is_not_waited_for() {
+        let deadline = Deadline::after(Duration::from_secs(10));
+        for spawned_at in [None, Some(Instant::now() - START_TIMEOUT)] {
+            let work: Background<()> = Background { spawned_at, has_started: Arc::default(), result: Arc::default() };
+            assert_eq!(deadline.result_of(work), Err(WaitError::NoThread));
+        }
+        assert!(deadline.remaining() > Duration::from_secs(9));
+        assert_eq!(deadline.wait_for(|| 1), Ok(1));
     }
 }
