@@ -1,4 +1,4 @@
-//! How the program waits: until a deadline at most, and no longer than a signal that asks it to end allows.
+//! How the program waits: at most until a deadline. A signal that asks the program to end can end a wait sooner.
 
 use std::fmt::{self, Display};
 use std::io;
@@ -14,41 +14,43 @@ pub const POLL: Duration = Duration::from_millis(5);
 /// How long a thread has to start.
 const START_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// The moment at which a wait ends, and what a signal does to it.
+/// The moment at which a wait ends, and how a signal changes it.
 #[derive(Clone, Copy, Debug)]
 pub struct Deadline {
     at: Instant,
     timeout: Duration,
-    /// How much time is left after the first signal. `None`: signals don't count.
+    /// The time that is left after the first signal. `None`: signals don't count.
     grace: Option<Duration>,
 }
 
-/// Why a wait ended before what it waited for came.
+/// Why a wait ended without a result.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum WaitError {
-    /// The time was up; the seconds that were given.
+    /// The timeout of this many seconds passed.
     TimedOut(u64),
     /// This signal asked the program to end.
     Signal(i32),
+    /// The system could not start a thread for the work.
+    NoThread,
 }
 
 impl Deadline {
-    /// That long from now. A signal ends it at once.
+    /// `timeout` from now. A signal ends it at once.
     pub fn after(timeout: Duration) -> Deadline {
         Deadline { at: Instant::now() + timeout, timeout, grace: Some(Duration::ZERO) }
     }
 
-    /// The same deadline, which a signal ends that much later: for an answer that should not be lost.
+    /// The same deadline. A signal ends it after `grace`: for a reply that should not be lost.
     pub fn with_grace(self, grace: Duration) -> Deadline {
         Deadline { grace: Some(grace), ..self }
     }
 
-    /// The same deadline, which no signal ends: for what has to be done because of the signal.
+    /// The same deadline. No signal ends it: for the work that the signal causes.
     pub fn ignoring_signals(self) -> Deadline {
         Deadline { grace: None, ..self }
     }
 
-    /// The same deadline, or that long from now if that is sooner.
+    /// The same deadline, or `timeout` from now if that is sooner.
     pub fn within(self, timeout: Duration) -> Deadline {
         let at = Instant::now() + timeout;
         if at < self.at { Deadline { at, timeout, ..self } } else { self }
@@ -70,18 +72,14 @@ impl Deadline {
 
     /// Why it has ended, if it has.
     pub fn ended(&self) -> Option<WaitError> {
-        self.remaining().is_zero().then(|| self.signal().map_or(self.timed_out(), WaitError::Signal))
+        let timed_out = WaitError::TimedOut(self.timeout.as_secs());
+        self.remaining().is_zero().then(|| self.signal().map_or(timed_out, WaitError::Signal))
     }
 
-    fn timed_out(&self) -> WaitError {
-        WaitError::TimedOut(self.timeout.as_secs())
-    }
-
-    /// What `look` finds, asked again and again: every now and then, and when [`Background`] work is done that this
-    /// thread began.
+    /// Waits until `look` finds something. It is called every 5 ms, and when [`Background`] work of this thread is done.
     ///
     /// # Errors
-    /// [`WaitError`], if the deadline came first.
+    /// The deadline came first.
     pub fn wait<T>(&self, mut look: impl FnMut() -> Option<T>) -> Result<T, WaitError> {
         loop {
             if let Some(found) = look() {
@@ -94,29 +92,28 @@ impl Deadline {
         }
     }
 
-    /// What a thread works out, once it is there.
+    /// Waits for the thread's result.
     ///
     /// # Errors
-    /// [`WaitError`], if the deadline came first; also where the thread has not even started by [`START_TIMEOUT`].
+    /// The deadline came first, or the thread did not start within [`START_TIMEOUT`].
     pub fn result_of<T>(&self, work: Background<T>) -> Result<T, WaitError> {
         let result = self.wait(|| match work.result.lock().ok()?.take() {
             None if work.has_started.load(Ordering::SeqCst) || work.spawned_at.elapsed() < START_TIMEOUT => None,
             result => Some(result),
         });
-        result?.ok_or(self.timed_out())
+        result?.ok_or(WaitError::NoThread)
     }
 
-    /// What `work` gives, in a thread of its own.
+    /// Waits for the result of `work`, which runs in its own thread.
     ///
     /// # Errors
-    /// [`WaitError`], if the deadline came first; also where no thread can be made.
+    /// The deadline came first, or no thread could be started.
     pub fn wait_for<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> Result<T, WaitError> {
-        self.result_of(Background::spawn(work).map_err(|_| self.timed_out())?)
+        self.result_of(Background::spawn(work).map_err(|_| WaitError::NoThread)?)
     }
 }
 
-/// Work in a thread of its own, which is left to itself once nobody waits for it: to look up a name can't be
-/// interrupted, say.
+/// Work in its own thread. If nobody waits for it any more, it goes on: a DNS lookup, for example, can't be interrupted.
 pub struct Background<T> {
     spawned_at: Instant,
     has_started: Arc<AtomicBool>,
@@ -124,11 +121,11 @@ pub struct Background<T> {
 }
 
 impl<T: Send + 'static> Background<T> {
-    /// Begins the work. A thread that has no memory to start with panics in std, and nothing but its silence tells. So
-    /// this is no channel: its end would be dropped there, and that aborts.
+    /// Starts the work. If a thread has no memory to start with, it panics in std, and std reports nothing then. A
+    /// channel is no alternative: the thread would drop its end of the channel in that panic, which aborts the program.
     ///
     /// # Errors
-    /// Whatever the operating system says, where no thread can be made.
+    /// The system can't start a thread.
     pub fn spawn(work: impl FnOnce() -> T + Send + 'static) -> io::Result<Background<T>> {
         let background = Background { spawned_at: Instant::now(), has_started: Arc::default(), result: Arc::default() };
         let (has_started, result) = (background.has_started.clone(), background.result.clone());
@@ -137,7 +134,7 @@ impl<T: Send + 'static> Background<T> {
         let work: Box<dyn FnOnce() + Send> = Box::new(move || {
             has_started.store(true, Ordering::SeqCst);
             let done = work();
-            // Nobody panics while it is locked.
+            // It is always Ok: no thread panics while it holds the lock.
             if let Ok(mut result) = result.lock() {
                 *result = Some(done);
             }
@@ -154,6 +151,7 @@ impl Display for WaitError {
             WaitError::TimedOut(1) => f.write_str("the timeout of 1 second passed"),
             WaitError::TimedOut(secs) => write!(f, "the timeout of {secs} seconds passed"),
             WaitError::Signal(signal) => write!(f, "{} asked token-mint to end", signals::name(*signal)),
+            WaitError::NoThread => f.write_str("the system could not start a thread"),
         }
     }
 }
@@ -161,5 +159,19 @@ impl Display for WaitError {
 impl From<WaitError> for io::Error {
     fn from(ended: WaitError) -> io::Error {
         io::Error::new(io::ErrorKind::TimedOut, ended.to_string())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_thread_that_does_not_start_is_not_said_to_be_late() {
+        let deadline = Deadline::after(Duration::from_secs(60)).ignoring_signals();
+        let never_started: Background<()> =
+            Background { spawned_at: Instant::now(), has_started: Arc::default(), result: Arc::default() };
+        let error = deadline.result_of(never_started).unwrap_err();
+        assert_eq!((error, &*error.to_string()), (WaitError::NoThread, "the system could not start a thread"));
     }
 }
