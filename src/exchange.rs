@@ -75,7 +75,7 @@ impl Exchange<'_> {
         if self.identity.can_reissue() {
             self.http.connect_early(&index.at("/"));
         }
-        self.log.line(&format!("{}, audience {}", self.identity.how(), shown(&audience)));
+        self.log.line(&format!("{}, audience {}", self.identity.description(), shown(&audience)));
         self.retry.run(|_| self.prove(&audience, &expected))
     }
 

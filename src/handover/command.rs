@@ -51,19 +51,13 @@ impl Upload<'_> {
         Ok(Upload { name: shown(&program), command, index, env })
     }
 
-    /// Runs the program to its end, without the identity variables. Returns an exit status, and the same in words. The
+    /// Runs the program to its end, without the variables `hidden`. Returns an exit status, and the same in words. The
     /// status is the program's own, or 128 plus the number of the signal that ended it or should have ended it.
-    pub fn run(
-        self,
-        minted: &Minted,
-        identity_variables: &[String],
-        deadline: Deadline,
-        log: Log,
-    ) -> Result<(u8, String)> {
+    pub fn run(self, minted: &Minted, hidden: &[String], deadline: Deadline, log: Log) -> Result<(u8, String)> {
         let Upload { name, mut command, index, env } = self;
         Error::if_signal_came(deadline)?;
         log.line(&format!("running {name} with the API token in its environment"));
-        for variable in identity_variables {
+        for variable in hidden {
             command.env_remove(variable);
         }
         for (variable, value) in upload_clients::variables(minted, index, env) {

@@ -65,7 +65,8 @@ impl Client {
 }
 
 /// The variables for COMMAND. They name the index, too, so that no client sends the token to another one. A variable
-/// without a value has to be unset. If the user has set a URL of the same index, it stays: its path may differ from ours.
+/// without a value has to be unset. If the user has set a URL of the same index, it stays: its path may differ from
+/// ours.
 pub fn variables(minted: &Minted, index: &Index, env: &Env) -> Vec<(&'static str, Option<String>)> {
     let token = || minted.token.reveal().to_owned();
     let mut variables = vec![];

@@ -76,7 +76,8 @@ impl Deadline {
         self.remaining().is_zero().then(|| self.signal().map_or(timed_out, WaitError::Signal))
     }
 
-    /// Waits until `look` finds something. It is called every 5 ms, and when [`Background`] work of this thread is done.
+    /// Waits until `look` finds something. It is called every 5 ms, and when [`Background`] work of this thread is
+    /// done.
     ///
     /// # Errors
     /// The deadline came first.
@@ -113,7 +114,8 @@ impl Deadline {
     }
 }
 
-/// Work in its own thread. If nobody waits for it any more, it goes on: a DNS lookup, for example, can't be interrupted.
+/// Work in its own thread. If nobody waits for it any more, it goes on: a DNS lookup, for example, can't be
+/// interrupted.
 pub struct Background<T> {
     spawned_at: Instant,
     has_started: Arc<AtomicBool>,

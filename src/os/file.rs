@@ -1,7 +1,7 @@
-//! Files of other programs. Only regular files are opened: opening a pipe or a device could block for ever. Reading takes
-//! bounded time, too, since a file may be on a network file system.
+//! Files of other programs. Only regular files are opened: opening a pipe or a device could block for ever. Reading
+//! takes bounded time, too, since a file may be on a network file system.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File, Metadata, OpenOptions};
 use std::io::{self, Read};
 use std::path::Path;
 use std::time::Duration;
@@ -45,10 +45,8 @@ pub fn open_to_append(path: &Path) -> io::Result<File> {
 }
 
 fn open(path: &Path, options: &mut OpenOptions) -> io::Result<File> {
-    let regular = |data: fs::Metadata| match data.is_file() {
-        true => Ok(()),
-        false => Err(io::Error::other("it is not a regular file")),
-    };
+    let regular =
+        |data: Metadata| if data.is_file() { Ok(()) } else { Err(io::Error::other("it is not a regular file")) };
     regular(fs::metadata(path)?)?;
     // O_NONBLOCK: opening a leased file would block.
     #[cfg(unix)]

@@ -156,8 +156,8 @@ mod platform {
             let _ = if self.is_group_leader { kill_process_group(pid, signal) } else { kill_process(pid, signal) };
         }
 
-        /// True while a process of the group runs that the program leads. Call it only after the program has been waited
-        /// for: this waits for the other processes of the group that have ended.
+        /// True while a process of the group runs that the program leads. Call it only after the program has been
+        /// waited for: this waits for the other processes of the group that have ended.
         pub fn group_is_alive(&self) -> bool {
             if !self.is_group_leader {
                 return false;

@@ -46,8 +46,8 @@ mod platform {
         }
     }
 
-    /// True if the stream can't be written to, or is /dev/null. If the caller has closed the stream, Rust opens /dev/null
-    /// in its place (library/std/src/sys/pal/unix), where a write would look like a success.
+    /// True if the stream can't be written to, or is /dev/null. If the caller has closed the stream, Rust opens
+    /// /dev/null in its place (library/std/src/sys/pal/unix), where a write would look like a success.
     pub fn is_discarded(stream: impl AsFd) -> bool {
         let place = |stat: Stat| (stat.st_dev, stat.st_ino);
         let written_to = rustix::io::write(&stream, &[]).and_then(|_| fstat(&stream)).map(place);
