@@ -32,8 +32,9 @@ pub struct OptionRow {
     pub is_input: bool,
     /// The commands that take it.
     commands: &'static [&'static str],
-    /// The heading in `--help` before this option, and the option's description.
+    /// The heading before this option in `--help`.
     pub heading: &'static str,
+    /// The description in `--help`.
     pub help: &'static str,
 }
 

@@ -55,7 +55,6 @@ impl UnusableToken {
         UnusableToken(text)
     }
 
-    /// Each call is counted in the table above.
     pub fn reveal(&self) -> &str {
         &self.0
     }
@@ -68,7 +67,6 @@ impl RequestToken {
         checked(text.to_owned(), |b| b.is_ascii_graphic()).map(RequestToken)
     }
 
-    /// Each call is counted in the table above.
     pub fn reveal(&self) -> &str {
         &self.0
     }
@@ -89,7 +87,6 @@ impl IdToken {
         if has_three { Ok(IdToken(text)) } else { Err("it is not a JSON Web Token") }
     }
 
-    /// Each call is counted in the table above.
     pub fn reveal(&self) -> &str {
         &self.0
     }
@@ -110,7 +107,6 @@ impl ApiToken {
         checked(text, |b| is_base64url(b) || b".~+/=".contains(&b)).map(ApiToken)
     }
 
-    /// Each call is counted in the table above.
     pub fn reveal(&self) -> &str {
         &self.0
     }

@@ -39,7 +39,7 @@ fn with_timeout<T: Send + 'static>(work: impl FnOnce() -> io::Result<T> + Send +
 /// Opens a file that exists, to append to it.
 ///
 /// # Errors
-/// The operating system's; `Other` if it is not a regular file.
+/// The operating system's error; `Other` if it is not a regular file.
 pub fn open_to_append(path: &Path) -> io::Result<File> {
     open(path, OpenOptions::new().append(true))
 }

@@ -62,7 +62,7 @@ pub fn say(message: &str) {
 /// Makes the runner hide `secret` in all later log lines. A secret's type allows no line break.
 ///
 /// # Errors
-/// The operating system's; `TimedOut` if nobody reads stderr.
+/// The operating system's error; `TimedOut` if nobody reads stderr.
 pub fn mask(secret: &str) -> io::Result<()> {
     command(&format!("::add-mask::{secret}"))
 }

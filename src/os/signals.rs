@@ -9,7 +9,7 @@ use std::time::Instant;
 pub use platform::SIGINT;
 pub use platform::{Spawned, install_handlers, name, spawn, spawn_group};
 
-/// More than the number of any signal that is noted.
+/// Greater than the number of each signal that is noted.
 const NUMBERS: usize = 32;
 
 /// True for each signal that came and was not taken yet; the index is its number.
@@ -140,7 +140,7 @@ mod platform {
             self.send(signal);
             let asks_to_end = ENDING.contains(&signal);
             if asks_to_end {
-                self.send(Signal::CONT); // a stopped program would not get the signal
+                self.send(Signal::CONT); // a stopped program handles a signal only after this
             }
             asks_to_end
         }

@@ -21,7 +21,7 @@ mod platform {
     /// Writes the whole text.
     ///
     /// # Errors
-    /// The operating system's; `TimedOut` if the deadline came first. A part may have been written.
+    /// The operating system's error; `TimedOut` if the deadline came first. A part may have been written.
     pub fn write(stream: impl AsFd, text: &str, deadline: Deadline) -> io::Result<()> {
         let mut rest = text.as_bytes();
         while !rest.is_empty() {
@@ -66,7 +66,7 @@ mod platform {
     /// Writes the whole text.
     ///
     /// # Errors
-    /// The operating system's; `TimedOut` if the deadline came first. A part may have been written.
+    /// The operating system's error; `TimedOut` if the deadline came first. A part may have been written.
     pub fn write<S>(mut stream: S, text: &str, deadline: Deadline) -> io::Result<()>
     where
         S: AsHandle + IsTerminal + Write + Send + 'static,
