@@ -1,4 +1,4 @@
-//! An ID token's claims, which describe the job. They are decoded here and not verified: the index verifies them.
+//! An ID token's claims, which describe the job. They are decoded here, but not verified: the index verifies them.
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -11,33 +11,31 @@ use crate::text;
 pub struct Claims(Object);
 
 impl Claims {
-    /// Decodes the middle part of the token. `None` if it is not a JSON object: the index would refuse such a token,
-    /// too.
+    /// Decodes the middle part of the token. `None` if that is not a JSON object. The index would refuse such a token.
     pub fn of(id_token: &IdToken) -> Option<Claims> {
         let payload = id_token.reveal().split('.').nth(1)?;
         Object::read(&URL_SAFE_NO_PAD.decode(payload).ok()?).ok().map(Claims)
     }
 
-    /// A claim that is a text, and not an empty one.
+    /// The value of a claim. `None` if it is not a string, or empty.
     pub fn text(&self, name: &str) -> Option<String> {
         self.0.get(name).ok().filter(|text: &String| !text.is_empty())
     }
 
-    /// A claim that is a number of Unix seconds.
+    /// The value of a claim in Unix seconds. `None` if it is not a whole number.
     pub fn unix_secs(&self, name: &str) -> Option<u64> {
         self.0.get(name).ok()
     }
 
-    /// True if the audience is this one, or a list with it (RFC 7519, section 4.1.3).
+    /// True if the claim `aud` is this audience, or a list with it (RFC 7519, section 4.1.3).
     pub fn has_audience(&self, audience: &str) -> bool {
         let list = self.0.get::<String>("aud").map(|text| vec![text]).or_else(|_| self.0.get::<Vec<String>>("aud"));
         list.is_ok_and(|list| list.iter().any(|text| text == audience))
     }
 
-    /// All claims as one JSON object, and a line break. A runner finds no workflow command in it.
+    /// All claims as one JSON object with a line break. It has no workflow command for a runner.
     pub fn to_json(&self) -> String {
-        let members: Vec<String> =
-            self.iter().map(|(name, value)| format!("{}: {value}", json::quoted(name))).collect();
+        let members: Vec<_> = self.iter().map(|(name, value)| format!("{}: {value}", json::quoted(name))).collect();
         format!("{}\n", text::json(&format!("{{{}}}", members.join(", "))))
     }
 

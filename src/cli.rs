@@ -1,4 +1,4 @@
-//! The command line: its commands and options, and how the arguments are read. It depends on nothing but the arguments.
+//! The command line: the commands, the options, and the parser. The result depends on the arguments alone.
 
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
@@ -6,18 +6,19 @@ use std::ffi::{OsStr, OsString};
 use crate::error::{Error, Result};
 use crate::explain::spelling::{did_you_mean, nearest};
 
-/// What `--version` prints.
+/// The text of `--version`.
 pub const VERSION: &str = concat!("token-mint ", env!("CARGO_PKG_VERSION"), "\n");
 const RUN_TOOL: &str = "this runs an upload tool: token-mint -- twine upload dist/*";
 const BURN_TAKES: &str = "give burn the API token in the variable TOKEN_MINT_API_TOKEN or on stdin";
 
+// The names of the commands in messages and in the table of options.
 const MINT: &str = "a mint without -- COMMAND";
 const RUN: &str = "-- COMMAND";
 const BURN: &str = "burn";
 const CHECK: &str = "check";
 const CLAIMS: &str = "claims";
 
-/// Everything about an option. A field that does not apply is empty.
+/// An option. A field that does not apply is empty.
 pub struct OptionRow {
     pub name: &'static str,
     pub letter: &'static str,
@@ -31,8 +32,9 @@ pub struct OptionRow {
     pub is_input: bool,
     /// The commands that take it.
     commands: &'static [&'static str],
-    /// The heading in `--help` before this option, and the option's description.
+    /// The heading before this option in `--help`.
     pub heading: &'static str,
+    /// The description in `--help`.
     pub help: &'static str,
 }
 
@@ -71,7 +73,6 @@ pub static OPTIONS: [OptionRow; 12] = [
     OptionRow { name: "--version", letter: "-V", help: "print the version", ..SWITCH },
 ];
 
-/// What the program is asked for.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Command {
     Help,
@@ -88,7 +89,7 @@ pub enum Command {
 /// The values that were given, by the options' names. The value of a switch is empty.
 pub type Options = BTreeMap<&'static str, OsString>;
 
-/// The argument at this position is not an option. `name` may be one letter of `word`.
+/// There is no option `name`. It is the argument `word` or a part of that: `-xq` is split into `-x` and `-q`.
 fn no_option(position: usize, name: &str, word: &str) -> Error {
     let fact = match is_plain(name) {
         true => format!("there is no option {name}"),
@@ -117,82 +118,89 @@ fn no_command(position: usize, word: &str) -> Error {
 /// Reads the arguments after the program's name.
 ///
 /// # Errors
-/// Wrong usage, in which a word that may be a secret is not repeated. Never where `--help` or `--version` was read
-/// first.
+/// Wrong usage. The message repeats no word that may be a secret. `--help` and `--version` end parsing at once, so an
+/// error after them is not found.
 pub fn parse(argv: impl IntoIterator<Item = OsString>) -> Result<(Command, Options)> {
     let mut options = Options::new();
-    let mut command = None;
+    let mut command = MINT; // until another one is read
+    let mut program = vec![];
     let mut argv = argv.into_iter().zip(1..);
     while let Some((word, position)) = argv.next() {
         if word == "--" {
-            if let Some((name, _)) = command {
-                return Err(Error::usage(format!("{name} runs no command, so it takes no --"), RUN_TOOL));
+            if command != MINT {
+                return Err(Error::usage(format!("{command} runs no command, so it takes no --"), RUN_TOOL));
             }
-            let argv: Vec<_> = argv.map(|(word, _)| word).collect();
-            if argv.first().is_none_or(|program| program.is_empty()) {
+            command = RUN;
+            program = argv.map(|(word, _)| word).collect();
+            if program.first().is_none_or(|name| name.is_empty()) {
                 return Err(Error::usage("the command to run is missing after --", RUN_TOOL));
             }
-            command = Some((RUN, Command::Run(argv)));
             break;
         }
         let text = word.to_string_lossy();
         if !text.starts_with('-') {
-            if let Some((name, _)) = command {
-                let hint = if name == BURN { BURN_TAKES } else { RUN_TOOL };
-                return Err(Error::usage(format!("argument {position} is too many for {name}"), hint));
+            if command != MINT {
+                let hint = if command == BURN { BURN_TAKES } else { RUN_TOOL };
+                return Err(Error::usage(format!("argument {position} is too many for {command}"), hint));
             }
-            command = match &*text {
-                BURN => Some((BURN, Command::Burn)),
-                CHECK => Some((CHECK, Command::Check)),
-                CLAIMS => Some((CLAIMS, Command::Claims)),
-                _ => return Err(no_command(position, &text)),
-            };
+            let known = [BURN, CHECK, CLAIMS].into_iter().find(|known| *known == text);
+            command = known.ok_or_else(|| no_command(position, &text))?;
             continue;
         }
         let (names, mut joined) = split(&word);
         for name in names {
             let row = OPTIONS.iter().find(|row| [row.name, row.letter].contains(&&*name));
             let row = row.ok_or_else(|| no_option(position, &name, &text))?;
-            let name = row.name;
-            let value = match (name, row.value) {
-                ("--help", _) => return Ok((Command::Help, options)),
-                ("--version", _) => return Ok((Command::Version, options)),
-                (_, "") if joined.is_some() => {
-                    return Err(Error::usage(format!("{name} takes no value"), "leave out = and what follows it"));
-                }
-                (_, "") => OsString::new(),
-                (_, value) => {
-                    let next = joined.take().or_else(|| argv.next().map(|(word, _)| word));
-                    let missing = || Error::usage(format!("{name} needs a value"), format!("write {name} {value}"));
-                    next.filter(|value| !value.is_empty()).ok_or_else(missing)?
-                }
-            };
-            if options.insert(name, value).is_some() {
-                return Err(Error::usage(format!("{name} was given twice"), "leave one of the two out"));
+            match row.name {
+                "--help" => return Ok((Command::Help, options)),
+                "--version" => return Ok((Command::Version, options)),
+                _ => {}
+            }
+            let value = value_of(row, joined.take(), || argv.next().map(|(word, _)| word))?;
+            if options.insert(row.name, value).is_some() {
+                return Err(Error::usage(format!("{} was given twice", row.name), "leave one of the two out"));
             }
         }
     }
-    let (name, command) = command.unwrap_or((MINT, Command::Mint));
     if options.contains_key("--quiet") && options.contains_key("--verbose") {
         return Err(Error::usage("--quiet and --verbose contradict each other", "leave one of the two out"));
     }
     // An option that the command does not take was meant for another command.
-    match OPTIONS.iter().find(|row| options.contains_key(row.name) && !row.commands.contains(&name)) {
-        Some(row) => Err(Error::usage(
-            format!("{} can't be used with {name}", row.name),
-            format!("leave it out; it is for {}", row.commands.join(", ")),
-        )),
-        None => Ok((command, options)),
+    if let Some(row) = OPTIONS.iter().find(|row| options.contains_key(row.name) && !row.commands.contains(&command)) {
+        let fact = format!("{} can't be used with {command}", row.name);
+        return Err(Error::usage(fact, format!("leave it out; it is for {}", row.commands.join(", "))));
     }
+    let command = match command {
+        BURN => Command::Burn,
+        CHECK => Command::Check,
+        CLAIMS => Command::Claims,
+        RUN => Command::Run(program),
+        _ => Command::Mint,
+    };
+    Ok((command, options))
 }
 
-/// The options in a word that begins with a dash: one long option, or one for each letter. Also the value after `=`.
+/// An option's value: the text after `=`, or the next argument. The value of a switch is empty.
+fn value_of(row: &OptionRow, joined: Option<OsString>, next: impl FnOnce() -> Option<OsString>) -> Result<OsString> {
+    let OptionRow { name, value, .. } = row;
+    if !value.is_empty() {
+        let given = joined.or_else(next).filter(|given| !given.is_empty());
+        return given.ok_or_else(|| Error::usage(format!("{name} needs a value"), format!("write {name} {value}")));
+    }
+    if joined.is_some() {
+        return Err(Error::usage(format!("{name} takes no value"), "leave out = and what follows it"));
+    }
+    Ok(OsString::new())
+}
+
+/// The options in a word that begins with a dash, and the value after `=`. The options are one long option, or one for
+/// each letter.
 fn split(word: &OsStr) -> (Vec<String>, Option<OsString>) {
     let text = word.to_string_lossy();
     let (names, joined) = match text.split_once('=') {
         None => (&*text, None),
         Some((names, value)) if word.to_str().is_some() => (names, Some(value.into())),
-        // A value that is not UTF-8 can't be split off. So the whole word is the value, and is refused as not UTF-8.
+        // std can't split off a value that is not UTF-8. So the whole word is the value, which is refused later.
         Some((names, _)) => (names, Some(word.to_owned())),
     };
     let is_long = names.starts_with("--") || names == "-";
@@ -200,7 +208,7 @@ fn split(word: &OsStr) -> (Vec<String>, Option<OsString>) {
     (if is_long { vec![names.to_owned()] } else { letters.collect() }, joined)
 }
 
-/// True for a word that may be repeated: it is short, and does not mix letters and digits as tokens do.
+/// True if a message may repeat the word: it is short, and does not mix letters and digits as tokens do.
 fn is_plain(word: &str) -> bool {
     let has = |class: fn(&u8) -> bool| word.bytes().any(|b| class(&b));
     word.len() <= 20

@@ -1,27 +1,28 @@
-//! The environment as a value, read once at the start, so that every function that depends on it says so.
+//! The environment as a value, which is read once at the start. Every function that depends on it has it as a
+//! parameter.
 
 use std::collections::HashMap;
 use std::ffi::{OsStr, OsString};
 
-/// The API token, for whoever was given it, and for `token-mint burn`.
+/// The API token, for COMMAND and for `token-mint burn`.
 pub const API_TOKEN: &str = "TOKEN_MINT_API_TOKEN";
-/// GitHub's ID token endpoint; there only with the permission `id-token: write`.
+/// The URL of GitHub's ID token endpoint. It is only set with the permission `id-token: write`.
 pub const REQUEST_URL: &str = "ACTIONS_ID_TOKEN_REQUEST_URL";
 /// The bearer token for that endpoint.
 pub const REQUEST_TOKEN: &str = "ACTIONS_ID_TOKEN_REQUEST_TOKEN";
-/// What is wrong with a value where text is needed.
+/// The message about a value that has to be text.
 pub const NOT_UTF8: &str = "its value is not UTF-8 text";
 
-/// A snapshot of the environment's variables, by their names as [`key`] has them.
+/// The environment variables, by their names as [`key`] returns them.
 pub struct Env(HashMap<OsString, OsString>);
 
 impl Env {
-    /// A variable's value; `None` when it is unset or empty, which mean the same here.
+    /// A variable's value. `None` if it is unset or empty: the two mean the same here.
     pub fn get(&self, name: &str) -> Option<&OsStr> {
         self.0.get(&key(OsStr::new(name))).map(OsString::as_os_str).filter(|value| !value.is_empty())
     }
 
-    /// True if there is such a variable, empty or not.
+    /// True if the variable is set, even to an empty value.
     pub fn is_set(&self, name: &str) -> bool {
         self.0.contains_key(&key(OsStr::new(name)))
     }
@@ -34,8 +35,8 @@ impl Env {
         self.get(name).map(|value| value.to_str().ok_or(NOT_UTF8)).transpose()
     }
 
-    /// True in a job of GitHub Actions: also in a container that such a job starts by itself and passes only the
-    /// endpoint on to. What that prints ends up in the job's log, too, so masks and annotations are for it as well.
+    /// True in a job of GitHub Actions. Also true in a container that such a job starts with only the endpoint's
+    /// variables: its output goes to the job's log, too, so it needs masks and annotations.
     pub fn on_github(&self) -> bool {
         self.is_true("GITHUB_ACTIONS") || [REQUEST_URL, REQUEST_TOKEN].iter().any(|name| self.get(name).is_some())
     }
@@ -52,8 +53,7 @@ impl FromIterator<(OsString, OsString)> for Env {
     }
 }
 
-/// A variable's name as it is compared. On Windows, upper and lower case are the same there: most shells call `PATH`
-/// `Path`.
+/// A variable's name for comparison. On Windows, upper and lower case are the same: most shells call `PATH` `Path`.
 fn key(name: &OsStr) -> OsString {
     if cfg!(windows) { name.to_ascii_uppercase() } else { name.to_owned() }
 }

@@ -69,7 +69,7 @@ impl Exchange<'_> {
                 Audience { requested: accepted.clone(), accepted: Some(accepted) }
             }
         };
-        self.http.log.line(&format!("{}, audience {}", self.identity.how(), shown(&audience.requested)));
+        self.http.log.line(&format!("{}, audience {}", self.identity.description(), shown(&audience.requested)));
         if self.identity.can_reissue() {
             self.http.connect_early(&index.at("/")); // while the CI system answers
         }

@@ -1,5 +1,5 @@
-//! The hand-over of the API token to the program that started us: planned before any request, delivered at the end.
-//! Also how `token-mint burn` gets the API token to revoke.
+//! Hands over the API token: as step outputs, or on stdout. The place is checked before any request. Also reads the API
+//! token that `token-mint burn` revokes.
 
 pub mod command;
 pub mod upload_clients;
@@ -28,7 +28,7 @@ const MAX_GIVEN_BYTES: u64 = 64 * 1024;
 pub enum Format {
     /// The token and a line break.
     Token,
-    /// `export` statements for a shell's `eval`, with what upload clients read.
+    /// `export` and `unset` statements for a shell's `eval`: the variables that upload clients read.
     Env,
     /// One JSON object.
     Json,
@@ -53,9 +53,9 @@ impl Format {
 }
 
 impl Handover {
-    /// Chooses the place: stdout if a format was requested or outside GitHub, else the step output. Its file is opened
-    /// now, so that no token is minted that has nowhere to go. The runner creates that file; it would not read one of
-    /// ours.
+    /// Chooses the place: stdout if a format was requested or outside GitHub, else the step output. The place is
+    /// checked now, so that no token is minted that has nowhere to go. The runner creates the file for step outputs,
+    /// and would not read a file that we create.
     pub fn plan(format: Option<Format>, env: &Env) -> Result<Handover> {
         if format.is_none() && env.on_github() {
             let path = PathBuf::from(env.get("GITHUB_OUTPUT").ok_or_else(messages::no_step_output)?);
@@ -69,7 +69,7 @@ impl Handover {
         Ok(Handover::Stdout(format.unwrap_or(Format::Token)))
     }
 
-    /// Hands the API token over, which is masked already, and says where it is now.
+    /// Hands over the API token, which is masked already. Returns in words where it is now.
     pub fn deliver(self, minted: &Minted, index: &Index, env: &Env, deadline: Deadline) -> Result<&'static str> {
         let text = match self {
             Handover::StepOutput { path, mut file } => {
@@ -80,7 +80,7 @@ impl Handover {
             Handover::Stdout(Format::Token) => format!("{}\n", minted.token.reveal()),
             Handover::Stdout(Format::Env) => env_lines(minted, index, env),
             Handover::Stdout(Format::Json) => {
-                // Neither a token nor an origin has a character that has to be escaped in JSON.
+                // A token and an origin have no character that has to be escaped in JSON.
                 let expires = minted.expires_unix_secs.map_or("null".to_owned(), |secs| secs.to_string());
                 let (token, origin) = (minted.token.reveal(), index.origin());
                 format!("{{\"token\":\"{token}\",\"expires\":{expires},\"index\":\"{origin}\"}}\n")
@@ -96,21 +96,21 @@ pub fn print(text: &str, deadline: Deadline) -> Result<()> {
     write(text, deadline, messages::not_printed)
 }
 
-/// Writes text to stdout, or gives the error, or the signal that caused it.
-fn write(text: &str, deadline: Deadline, error: fn(&io::Error) -> Error) -> Result<()> {
-    stdio::write(io::stdout(), text, deadline).or_else(|io| {
+/// Writes text to stdout. If a signal came, a failure is reported as that.
+fn write(text: &str, deadline: Deadline, to_error: fn(&io::Error) -> Error) -> Result<()> {
+    stdio::write(io::stdout(), text, deadline).or_else(|error| {
         Error::if_signal_came(deadline)?;
-        Err(error(&io))
+        Err(to_error(&error))
     })
 }
 
-/// Makes GitHub hide a token in the log. Call it as soon as the token is there.
+/// Makes GitHub hide a token in the log. Call it before any other use of the token.
 pub fn mask(token: &str, env: &Env) -> Result<()> {
     let masked = if env.on_github() { log::mask(token) } else { Ok(()) };
     masked.map_err(messages::no_masks)
 }
 
-/// Checks that the runner can read masks, if they are needed. Call it before any request.
+/// Checks that masks reach the runner, if they are needed. Call it before any request.
 pub fn check_masks(env: &Env) -> Result<()> {
     if env.on_github() && stdio::is_discarded(io::stderr()) {
         return Err(messages::no_masks("stderr is closed, not open for writing, or /dev/null"));
@@ -131,7 +131,7 @@ pub fn read_token_to_revoke(env: &Env, deadline: Deadline) -> Result<ApiToken> {
     }
 }
 
-/// The text on stdin, if it ends in time.
+/// The text on stdin. It has to end in time.
 fn read_stdin(deadline: Deadline) -> Result<String> {
     let read = deadline.wait_for(|| {
         let mut bytes = Vec::new();
@@ -151,7 +151,7 @@ fn outputs(minted: &Minted) -> String {
     format!("api-token={}\n{}", minted.token.reveal(), expires.unwrap_or_default())
 }
 
-/// Appends all step outputs, or leaves the file as it was: a mask would not hide half a token.
+/// Appends all step outputs, or leaves the file as it was: a mask does not hide half a token.
 fn append(path: &Path, file: &mut impl Write, mut outputs: String) -> io::Result<()> {
     let last_byte = || {
         let mut file = File::open(path)?;
@@ -159,18 +159,18 @@ fn append(path: &Path, file: &mut impl Write, mut outputs: String) -> io::Result
         file.seek(SeekFrom::End(-1))?;
         file.read_exact(&mut byte).map(|()| byte)
     };
-    // Otherwise our line would be appended to the value before it. A file that can't be read counts as complete.
+    // Without a line break, our line would continue the value before it. A file that can't be read counts as complete.
     if last_byte().is_ok_and(|byte| byte != *b"\n") {
         outputs.insert(0, '\n');
     }
     let length_before = fs::metadata(path)?.len();
     file.write_all(outputs.as_bytes()).inspect_err(|_| {
-        // By a handle of its own: on Windows, one that can only append may not shorten a file.
+        // Through another handle: on Windows, a handle that can only append can't shorten a file.
         let _ = OpenOptions::new().write(true).open(path).and_then(|file| file.set_len(length_before));
     })
 }
 
-/// In single quotes, only the single quote itself is special to a POSIX shell.
+/// The variables as statements for a POSIX shell. In single quotes, only the single quote itself is special.
 fn env_lines(minted: &Minted, index: &Index, env: &Env) -> String {
     let lines = upload_clients::variables(minted, index, env).into_iter().map(|(name, value)| match value {
         Some(value) => format!("export {name}='{}'\n", value.replace('\'', r"'\''")),
@@ -200,7 +200,7 @@ mod tests {
         assert!(lines.contains("export UV_PUBLISH_URL='https://example.org/a'\\'';touch$IFS'\\''b'\n"), "{lines}");
     }
 
-    /// A disk that has room for half of it.
+    /// A disk that has room for half of the text.
     struct HalfFull(File);
 
     impl Write for HalfFull {
@@ -228,8 +228,8 @@ mod tests {
         ("[A-Za-z0-9_.~+/=-]{1,200}", proptest::option::of(0..253_402_300_800_u64))
     }
 
-    /// `$GITHUB_OUTPUT` as the runner reads it, but on Windows (actions/runner, `EnvFileKeyValuePairs` in
-    /// `src/Runner.Worker/FileCommandManager.cs`). `None` where it would complain.
+    /// `$GITHUB_OUTPUT` as the runner reads it, except on Windows (actions/runner, `EnvFileKeyValuePairs` in
+    /// `src/Runner.Worker/FileCommandManager.cs`). `None` if the runner would complain.
     fn read_outputs(file: &str) -> Option<BTreeMap<String, String>> {
         let mut outputs = BTreeMap::new();
         let mut lines = file.split_terminator('\n');
@@ -256,7 +256,7 @@ mod tests {
         Some(outputs)
     }
 
-    /// What a step may have written before us, its last line ended or not.
+    /// Text that a step may have written before us. The last line may lack its line break.
     fn any_file() -> impl Strategy<Value = String> {
         let line = prop_oneof![
             "[a-z-]{1,3}=[ -~]{0,8}\r?",
@@ -267,7 +267,7 @@ mod tests {
         (vec(line, 0..8), any::<bool>()).prop_map(|(lines, ended)| lines.join("\n") + if ended { "\n" } else { "" })
     }
 
-    /// An index whose URL has all that a shell could trip over.
+    /// An index whose URL has characters that are special to a shell.
     #[cfg(unix)]
     fn any_index() -> impl Strategy<Value = Index> {
         let piece = prop_oneof![
@@ -279,7 +279,7 @@ mod tests {
         prop_oneof![Just("pypi".to_owned()), url].prop_filter_map("a number sign", |text| Index::parse(&text).ok())
     }
 
-    /// A failing case is printed, not kept in a file of proptest's.
+    /// A failing case is printed; proptest writes no file.
     fn cases(cases: u32) -> ProptestConfig {
         ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(cases) }
     }
@@ -298,7 +298,7 @@ mod tests {
             append(place.path(), &mut file, outputs(&minted(&token, expires))).unwrap();
             let after = fs::read_to_string(place.path()).unwrap();
             prop_assert!(after.starts_with(&before));
-            // A file that the runner complains about is not ours to mend.
+            // A file that the runner complains about stays wrong.
             if let Some(mut outputs) = read_outputs(&before) {
                 outputs.insert("api-token".to_owned(), token);
                 outputs.extend(expires.map(|secs| ("expires".to_owned(), secs.to_string())));
@@ -315,7 +315,7 @@ mod tests {
         fn eval_of_the_env_format_gives_each_variable_back_and_runs_nothing(
             all in vec((any_token(), any_index()), 10)
         ) {
-            // Each two arguments: the lines, and the names of the variables.
+            // The arguments come in pairs: the lines, and the names of the variables.
             let script = "set -eu; while test $# -gt 0; do \
                 (eval \"$1\"; for name in $2; do eval \"printf '%s\\n' \\\"\\${$name-unset}\\\"\"; done); shift 2; done";
             let (mut arguments, mut expected) = (Vec::new(), String::new());

@@ -1,5 +1,5 @@
-//! The CI system that issues this job's ID token, and how to get that. Each has a file below: `helper.rs` those that
-//! come with a program for it.
+//! The CI system that issues this job's ID token, and how to get the token. Each CI system has a file below; Buildkite
+//! and CircleCI share `helper.rs`.
 
 pub mod github;
 mod gitlab;
@@ -15,43 +15,40 @@ use crate::secret::{IdToken, RequestToken};
 
 /// The source of a job's ID tokens.
 pub enum Source {
-    /// The address of GitHub's endpoint, and the token to send there.
+    /// The URL of GitHub's endpoint, and the bearer token for it.
     GitHub(Url, RequestToken),
     GitLab,
     Buildkite,
     CircleCi,
-    /// The service account to act as, if it is not the machine's own.
+    /// The service account, if it is not the machine's own.
     Google(Option<String>),
     /// A variable that the user named.
     Variable(String),
 }
 
-/// Finds the CI system that this process runs in, or takes the ID token in the variable that the user named. Nothing is
-/// sent.
+/// Recognises the CI system, unless the user named a variable that holds the ID token. Nothing is sent.
 ///
 /// # Errors
-/// Also if the system is known, and something is missing.
+/// No CI system is recognised; or it is, but a variable that it needs is missing or wrong.
 pub fn recognise(id_token_env: Option<&str>, env: &Env) -> Result<Source> {
     if let Some(variable) = id_token_env {
         text(env, variable)?.ok_or_else(|| messages::no_id_token_in(variable))?;
         return Ok(Source::Variable(variable.to_owned()));
     }
-    match github::find(env)? {
-        Some(github) => Ok(github),
-        None if env.is_true("GITLAB_CI") => Ok(Source::GitLab),
-        None if env.is_true("BUILDKITE") => Ok(Source::Buildkite),
-        None if env.is_true("CIRCLECI") => Ok(Source::CircleCi),
-        // Google comes last: a runner of any other system may be a virtual machine of Google's.
-        None => match google::find(env)? {
-            Some(google) => Ok(google),
-            None if env.get("CI").is_none() => Err(messages::no_ci_job()),
-            None => Err(messages::no_identity()),
-        },
+    if let Some(github) = github::find(env)? {
+        return Ok(github);
     }
+    let systems = [("GITLAB_CI", Source::GitLab), ("BUILDKITE", Source::Buildkite), ("CIRCLECI", Source::CircleCi)];
+    if let Some((_, source)) = systems.into_iter().find(|(variable, _)| env.is_true(variable)) {
+        return Ok(source);
+    }
+    // Google comes last: the runner of another CI system may be a virtual machine of Google Cloud.
+    let none = || if env.get("CI").is_none() { messages::no_ci_job() } else { messages::no_identity() };
+    google::find(env)?.ok_or_else(none)
 }
 
-/// The variables to remove from the environment of a program that must not get an ID token for `audience`. (Google's
-/// metadata server answers every program on the machine.)
+/// The variables through which a program could get an ID token for `audience`. (Google needs none: its metadata server
+/// answers every program on the machine.)
 pub fn variables(id_token_env: Option<&str>, audience: &str) -> Vec<String> {
     let fixed =
         [REQUEST_URL, REQUEST_TOKEN, "BUILDKITE_AGENT_ACCESS_TOKEN", "CIRCLE_OIDC_TOKEN", "CIRCLE_OIDC_TOKEN_V2"];
@@ -60,8 +57,8 @@ pub fn variables(id_token_env: Option<&str>, audience: &str) -> Vec<String> {
 }
 
 impl Source {
-    /// How the ID token is got, in words.
-    pub fn how(&self) -> String {
+    /// The request for the ID token in words, for the log.
+    pub fn description(&self) -> String {
         let system = match self {
             Source::GitHub(..) => github::NAME,
             Source::GitLab => "GitLab",
@@ -85,8 +82,7 @@ impl Source {
         }
     }
 
-    /// True if each ID token is requested, so that a second one is another one; false if there is one for the whole
-    /// job.
+    /// True if each request gives a new ID token; false if the job has only one.
     pub fn can_reissue(&self) -> bool {
         !matches!(self, Source::GitLab | Source::Variable(_))
     }
@@ -109,8 +105,8 @@ mod tests {
     const TOKEN: (&str, &str) = (REQUEST_TOKEN, "t");
 
     fn recognised(env: Env) -> Result<String> {
-        let how = recognise(None, &env)?.how();
-        Ok(how.split("asking ").nth(1).unwrap().split(" for").next().unwrap().to_owned())
+        let description = recognise(None, &env)?.description();
+        Ok(description.split("asking ").nth(1).unwrap().split(" for").next().unwrap().to_owned())
     }
 
     #[test]
@@ -127,7 +123,7 @@ mod tests {
         }
     }
 
-    /// As docs/other-ci.md has it.
+    /// In the order of docs/other-ci.md.
     #[test]
     fn of_several_signs_the_first_in_the_order_counts() {
         let google = ("GOOGLE_SERVICE_ACCOUNT_NAME", "a@b");
@@ -139,7 +135,7 @@ mod tests {
     }
 
     #[test]
-    fn a_missing_variable_of_github_is_a_missing_permission_and_nothing_is_fallen_through_to() {
+    fn a_missing_variable_of_github_is_a_missing_permission_and_no_other_system_is_tried() {
         let gitlab = ("GITLAB_CI", "true");
         for env in [
             Env::from([("GITHUB_ACTIONS", "true"), gitlab]),

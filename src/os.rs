@@ -1,4 +1,4 @@
-//! What this program does through the operating system: waits, signals, streams, files and memory.
+//! Waits, signals, streams, files and memory: this program's use of the operating system.
 
 pub mod deadline;
 pub mod file;

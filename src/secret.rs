@@ -1,12 +1,12 @@
-//! The secrets. Each is checked against its alphabet when it is made (but for [`UnusableToken`]), and is revealed only
+//! The secrets. Each is checked against its alphabet when it is made (except [`UnusableToken`]), and is revealed only
 //! on purpose: its type can't be printed, not even by `Debug`. It is wiped when it is dropped, and so are all its
 //! copies (by `os/memory.rs`).
 //!
 //! # Security
 //!
-//! These are all the places that reveal a secret, that write to a file or a stream, or that send a request, open a
+//! This table lists all places that reveal a secret, that write to a file or a stream, or that send a request, open a
 //! connection or start a program. A test counts them (`tests/it/house.rs`), so a new place has to be added here. A file
-//! that is not in this table can do none of it.
+//! that is not in this table does none of these.
 //!
 //! | file | reveals | writes | sends | why |
 //! |---|---|---|---|---|
@@ -31,13 +31,13 @@
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
-/// What takes a secret's place in any text.
+/// The text that replaces a secret.
 const REDACTED: &str = "***";
 
 /// Shorter than any real secret, in bytes. Text this short is not redacted: it would be found in the middle of words.
 const MIN_REDACTED_BYTES: usize = 8;
 
-/// An API token as it came, unchecked: it can only be revoked.
+/// An API token as the index sent it, unchecked: it can only be revoked.
 pub struct UnusableToken(String);
 
 /// A bearer token that lets a job request ID tokens: GitHub's (`$ACTIONS_ID_TOKEN_REQUEST_TOKEN`), or Google's access
@@ -55,7 +55,6 @@ impl UnusableToken {
         UnusableToken(text)
     }
 
-    /// For the revocation.
     pub fn reveal(&self) -> &str {
         &self.0
     }
@@ -63,12 +62,11 @@ impl UnusableToken {
 
 impl RequestToken {
     /// # Errors
-    /// It is empty, or has a character that could end the header line that it is sent in.
+    /// The text is empty, or has a character that could end its header line.
     pub fn new(text: &str) -> Result<RequestToken, &'static str> {
         checked(text.to_owned(), |b| b.is_ascii_graphic()).map(RequestToken)
     }
 
-    /// For the `Authorization` header of the request for an ID token.
     pub fn reveal(&self) -> &str {
         &self.0
     }
@@ -81,7 +79,7 @@ impl RequestToken {
 
 impl IdToken {
     /// # Errors
-    /// Anything but three non-empty base64url parts with dots between them (RFC 7515, section 7.1).
+    /// The text is not three non-empty base64url parts with dots between them (RFC 7515, section 7.1).
     pub fn new(text: String) -> Result<IdToken, &'static str> {
         let text = checked(text, |b| is_base64url(b) || b == b'.')?;
         let parts: Vec<&str> = text.split('.').collect();
@@ -89,7 +87,6 @@ impl IdToken {
         if has_three { Ok(IdToken(text)) } else { Err("it is not a JSON Web Token") }
     }
 
-    /// For the body of the exchange, and for the mask.
     pub fn reveal(&self) -> &str {
         &self.0
     }
@@ -103,21 +100,20 @@ impl IdToken {
 
 impl ApiToken {
     /// # Errors
-    /// A character outside the alphabet of bearer tokens (RFC 6750, section 2.1). That alphabet has no space,
-    /// quote, colon or line break. So the token is safe in a step output, in a mask, in JSON and in a shell's quotes.
-    /// PyPI's tokens are `pypi-` and base64url.
+    /// The text is empty, or has a character outside the alphabet of bearer tokens (RFC 6750, section 2.1). That
+    /// alphabet has no space, quote, colon or line break. So the token is safe in a step output, in a mask, in JSON and
+    /// in a shell's quotes. PyPI's tokens are `pypi-` and base64url.
     pub fn new(text: String) -> Result<ApiToken, &'static str> {
         checked(text, |b| is_base64url(b) || b".~+/=".contains(&b)).map(ApiToken)
     }
 
-    /// For the hand-over, the mask and the revocation.
     pub fn reveal(&self) -> &str {
         &self.0
     }
 
-    /// The host name of the index that minted it, as the token has it: to compare, not to show. PyPI's tokens are
-    /// macaroons (version 2, binary), which begin with their location. A length over 127 takes two bytes; no known
-    /// index has such a name.
+    /// The host name of the index that minted the token, as the token states it: to compare, not to show. PyPI's tokens
+    /// are macaroons (version 2, binary), which begin with their location. A length over 127 takes two bytes and is not
+    /// read; no known index has such a name.
     pub fn index_host(&self) -> Option<String> {
         const VERSION: u8 = 2;
         const LOCATION: u8 = 1;
@@ -135,7 +131,7 @@ pub fn redact(text: &str, secret: &str) -> String {
 
 /// `text` without anything that looks like a PyPI API token or a JSON Web Token, no matter whose.
 pub fn redact_tokens(text: &str) -> String {
-    // Other text may stand directly before it.
+    // Other text may stand directly before the token.
     let is_token = |word: &str| {
         word.len() > MIN_REDACTED_BYTES
             && (word.contains("pypi-Ag") || word.split(['.', '-', '_']).any(|part| part.starts_with("eyJ")))
@@ -151,7 +147,7 @@ pub fn redact_tokens(text: &str) -> String {
     redacted
 }
 
-/// The secret, if it is in its alphabet; else what is wrong with it.
+/// Checks a secret against its alphabet.
 fn checked(text: String, in_alphabet: impl Fn(u8) -> bool) -> Result<String, &'static str> {
     match &*text {
         "" => Err("it is empty"),

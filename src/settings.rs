@@ -19,19 +19,19 @@ use crate::os::log::Log;
 
 const MAX_TIMEOUT_SECS: u64 = 3600;
 
-/// All settings, checked. `None`: neither the user nor a default gives a value.
+/// All settings, checked. `None`: the user gave no value, and there is no default.
 pub struct Settings {
     pub index: Index,
     pub audience: Option<String>,
     /// The variable that holds the ID token.
     pub id_token_env: Option<String>,
     pub format: Option<Format>,
-    /// For explanations, and links in them, only.
+    /// Only for explanations and the links in them.
     pub project: Option<String>,
     /// For everything except COMMAND.
     pub timeout: Duration,
     pub keep_identity: bool,
-    /// For an explanation, nobody is asked for anything.
+    /// Explanations do without what the index publishes.
     pub offline: bool,
     pub log: Log,
     pub proxies: Proxies,
@@ -39,12 +39,11 @@ pub struct Settings {
 
 impl Settings {
     /// # Errors
-    /// They name the option or variable that is wrong.
+    /// Wrong usage. The message names the option or variable.
     pub fn resolve(options: &Options, env: &Env) -> Result<Settings> {
         let setting = |name| Setting::find(name, options, env);
         let is_given = |name| options.contains_key(name);
-        // GitHub's debug logging.
-        let debug = env.on_github() && env.get("RUNNER_DEBUG").is_some_and(|value| value == "1");
+        let has_debug_logging = env.on_github() && env.get("RUNNER_DEBUG").is_some_and(|value| value == "1");
         Ok(Settings {
             index: parse_index(&setting("--index"))?,
             audience: setting("--audience")
@@ -58,7 +57,7 @@ impl Settings {
                 .parse(parse_timeout, "a whole number of seconds from 1 to 3600 is expected")?,
             keep_identity: is_given("--keep-identity"),
             offline: is_given("--offline") || !setting("--offline").value.is_empty(),
-            log: match (is_given("--quiet"), is_given("--verbose") || debug) {
+            log: match (is_given("--quiet"), is_given("--verbose") || has_debug_logging) {
                 (true, _) => Log::Quiet,
                 (false, true) => Log::Verbose,
                 (false, false) => Log::Normal,
@@ -73,9 +72,10 @@ impl Settings {
     }
 }
 
-/// A value, or the default, which may be empty; and the name of its source, for messages.
 struct Setting<'a> {
+    /// The option or variable that gives the value, for messages.
     place: &'static str,
+    /// May be empty.
     value: &'a OsStr,
 }
 
@@ -93,7 +93,7 @@ impl<'a> Setting<'a> {
         self.value.to_str().ok_or_else(|| messages::bad_setting(self.place, NOT_UTF8))
     }
 
-    /// What `parse` makes of the value; else `expected` says what is wrong.
+    /// Parses the value. If `parse` returns `None`, the error says `expected`.
     fn parse<T>(&self, parse: impl FnOnce(&str) -> Option<T>, expected: &str) -> Result<T> {
         parse(self.text()?).ok_or_else(|| messages::bad_setting(self.place, expected))
     }
@@ -107,7 +107,7 @@ impl<'a> Setting<'a> {
     }
 }
 
-/// A name that a shell can set.
+/// True for a name that a shell can set.
 fn is_variable_name(text: &str) -> bool {
     text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_') && !text.starts_with(|c: char| c.is_ascii_digit())
 }
@@ -138,7 +138,7 @@ mod tests {
         settings.map_err(|error| format!("{error}; {}", error.explanation.hints.join("; ")))
     }
 
-    /// A good value for each option with a variable, and the worst, with what is said of it.
+    /// For each option with a variable: a good value, a bad one, and the message about the bad one.
     const VALUES: [(&str, &str, &str, &str); 6] = [
         ("--index", "https://example.org", "https://u:p@example.org", "the URL names a user"),
         ("--project", "a-b", "a/../b", "a project's name is expected"),
@@ -225,7 +225,7 @@ mod tests {
         }
     }
 
-    /// Whatever is typed, in whatever order: a word too many, one too few, a secret in the wrong place.
+    /// Three words in any order: a word may be missing or too many, or a secret in the wrong place.
     #[cfg(unix)]
     #[test]
     fn no_three_words_make_it_panic_or_show_a_secret() {

@@ -1,7 +1,7 @@
-//! GitHub's workflow commands, and text from outside made harmless.
+//! Makes text from outside harmless, and writes GitHub's workflow commands.
 //!
-//! For the runner, a line of a step's output is a command if it begins with `::name` (after spaces, in upper or lower
-//! case), or if it contains `##[name]`. A lone CR ends a line (actions/runner 258d6c8,
+//! The runner takes a line of a step's output for a command if the line begins with `::name` (after spaces, in upper or
+//! lower case), or if it contains `##[name]`. A lone CR ends a line (actions/runner 258d6c8,
 //! `src/Runner.Common/ActionCommand.cs` and `src/Runner.Worker`).
 
 use std::ffi::OsStr;
@@ -10,20 +10,20 @@ use crate::secret::redact_tokens;
 
 /// The most that is shown of a name, a path or a claim. Branch names may be long.
 const MAX_SHOWN_CHARS: usize = 300;
-/// The most that is shown of what a server or a program says.
+/// The most that is shown of a message of a server or a program.
 pub const MAX_MESSAGE_CHARS: usize = 1000;
 
 /// The workflow command for an annotation, which the runner shows on the job's page. `kind` is `error` or `warning`.
-/// The message may be any text; it is made harmless (the escapes are those of actions/toolkit,
-/// `packages/core/src/command.ts`).
+/// The message may be any text and is made harmless. The escapes are those of actions/toolkit
+/// (`packages/core/src/command.ts`).
 pub fn annotation(kind: &str, message: &str) -> String {
     let message = harmless(message).replace('%', "%25").replace('\n', "%0A");
     format!("::{kind} title=token-mint::{message}")
 }
 
-/// Markdown that shows the text as it is, on one line. Every punctuation mark is escaped (CommonMark, section 2.4), so
-/// the text can't start a link, image, table cell, HTML tag or code. The text is made harmless before that: a token
-/// with backslashes in it would not be recognised.
+/// Markdown that shows the text literally, on one line. Every punctuation mark is escaped (CommonMark, section 2.4), so
+/// the text can't start a link, image, table cell, HTML tag or code. The text is made harmless before it is escaped: a
+/// token with backslashes in it would not be recognised.
 pub fn markdown(text: &str) -> String {
     let mut escaped = String::with_capacity(text.len() * 2);
     for c in harmless(text).chars() {
@@ -36,11 +36,11 @@ pub fn markdown(text: &str) -> String {
     escaped
 }
 
-/// The same for a sentence of ours: what stands between a pair of backticks is shown as code. Text from outside can
-/// bring more of them, and so move the pairs, but code is shown literally (section 6.1).
+/// The same for a sentence of ours: text between a pair of backticks is shown as code. A backtick in text from outside
+/// can move the pairs. That is harmless, because code is shown literally (section 6.1).
 pub fn prose(text: &str) -> String {
     let parts: Vec<&str> = text.split('`').collect();
-    // Of an odd number, or of two in a row, it can't be told which make a pair.
+    // If backticks are unbalanced or doubled, none is taken for markup.
     if parts.len().is_multiple_of(2) || text.contains("``") {
         return markdown(text);
     }
@@ -49,8 +49,8 @@ pub fn prose(text: &str) -> String {
 }
 
 /// Equivalent JSON on one line, without workflow commands and without characters that move the cursor or hide text. The
-/// characters that are escaped can only be in strings, where an escape means the same (RFC 8259, section 7). The white
-/// space that is replaced can only be between strings.
+/// characters that are escaped can only be in strings, where an escape means the same (RFC 8259, section 7). The
+/// whitespace that is replaced can only be outside strings.
 pub fn json(text: &str) -> String {
     let mut escaped = String::with_capacity(text.len());
     for c in text.chars() {
@@ -68,14 +68,14 @@ pub fn shown(text: &(impl AsRef<OsStr> + ?Sized)) -> String {
     sanitize(&text.as_ref().to_string_lossy(), MAX_SHOWN_CHARS)
 }
 
-/// What a server or a program says, for use in a line.
+/// The message of a server or a program, for use in a line.
 pub fn message(text: &str) -> String {
     sanitize(text, MAX_MESSAGE_CHARS)
 }
 
 /// Text from outside for use in a line: harmless, without line breaks, and at most `max_chars` characters.
 pub fn sanitize(text: &str, max_chars: usize) -> String {
-    let text = harmless(text.trim()).replace('\n', " "); // half a token would not be recognised
+    let text = harmless(text.trim()).replace('\n', " "); // before it is cut: half a token would not be recognised
     match text.char_indices().nth(max_chars) {
         Some((end, _)) => format!("{} […]", text.get(..end).unwrap_or_default()),
         None => text,
@@ -92,12 +92,12 @@ pub fn harmless(text: &str) -> String {
         _ => '\u{fffd}',
     };
     let plain: String = redact_tokens(text).chars().map(plain).collect();
-    // After the first time, pairs are left where there were three colons or more.
+    // The second pass handles `:::`.
     plain.replace("::", ":\u{b7}:").replace("::", ":\u{b7}:").replace("##[", "#\u{b7}#[")
 }
 
-/// No control character, and none that is invisible or changes how others look: soft hyphen, zero-width, bidirectional
-/// controls, variation selectors, tags, and unusual line breaks.
+/// False for a control character, and for a character that is invisible or changes how others look: soft hyphen,
+/// zero-width characters, bidirectional controls, variation selectors, tags, unusual line breaks.
 fn is_plain(c: char) -> bool {
     let is_invisible = matches!(c,
         '\u{ad}' | '\u{34f}' | '\u{61c}' | '\u{115f}' | '\u{1160}' | '\u{17b4}' | '\u{17b5}'

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-/// 31 Dec 9999 23:59:59. To write a later date, httpdate panics.
+/// 31 Dec 9999 23:59:59. httpdate panics at later dates.
 pub const LATEST_UNIX_SECS: u64 = 253_402_300_799;
 
 /// The current time in Unix seconds.
@@ -28,12 +28,12 @@ pub fn describe(expires: u64, now: u64) -> String {
     format!("{} ({left})", utc(expires))
 }
 
-/// `Mon, 21 Sep 2026 14:13:20 GMT`. What is later than the year 9999 is the end of that.
+/// `Mon, 21 Sep 2026 14:13:20 GMT`. Dates after 9999 are shown as its last second.
 pub fn utc(unix_secs: u64) -> String {
     httpdate::fmt_http_date(UNIX_EPOCH + Duration::from_secs(unix_secs.min(LATEST_UNIX_SECS)))
 }
 
-/// The Unix seconds of a date as HTTP has it (RFC 9110, section 5.6.7).
+/// The Unix seconds of an HTTP date (RFC 9110, section 5.6.7).
 pub fn of_http_date(text: &str) -> Option<u64> {
     Some(httpdate::parse_http_date(text).ok()?.duration_since(UNIX_EPOCH).ok()?.as_secs())
 }

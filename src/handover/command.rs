@@ -1,8 +1,7 @@
-//! `-- COMMAND`: the upload tool is found before anything is minted, and runs with the API token in its environment,
-//! and nowhere else. It has our terminal, stdin and working directory, and gets the signals that we get.
+//! `-- COMMAND`: the upload tool is found before anything is minted. It runs with the API token in its environment and
+//! nowhere else. It has our terminal, stdin and working directory, and gets the signals that we get.
 
 use std::ffi::{OsStr, OsString};
-use std::io;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus};
 use std::thread;
@@ -19,20 +18,19 @@ use crate::os::log::Log;
 use crate::os::signals::{self, Spawned};
 use crate::text::shown;
 
-/// Where `execvp` looks where there is no `PATH` (musl's; glibc leaves the first out).
+/// The folders in which `execvp` looks without a `PATH` (musl's list; glibc leaves the first out).
 const DEFAULT_PATH: &str = "/usr/local/bin:/bin:/usr/bin";
 
-/// How long a program that was asked to end is waited for, with all that it has started. GitHub sends SIGINT to a
-/// cancelled job, SIGTERM 7.5 seconds later and SIGKILL 2.5 seconds after that (on Windows Ctrl-C, then Ctrl-Break,
-/// then it ends all processes); until then the token has to be revoked.
+/// How long COMMAND and its descendants may run after the first signal. GitHub sends SIGINT to a cancelled job, SIGTERM
+/// 7.5 seconds later and SIGKILL 2.5 seconds after that (on Windows Ctrl-C, then Ctrl-Break, then it ends all
+/// processes). The token has to be revoked before the last of these.
 const ENDING_TIMEOUT: Duration = Duration::from_secs(7);
-/// What comes sooner after the first signal is the same request to end: `timeout` sends its signal to a process and to
-/// its group.
+/// A second signal that comes sooner counts as the first one: `timeout` sends its signal to a process and to its group.
 const SECOND_SIGNAL_AFTER: Duration = Duration::from_secs(1);
 
 /// A program that is about to be run.
 pub struct Upload<'a> {
-    /// Its name as it was given, fit for a message.
+    /// Its name as the user gave it, made harmless.
     name: String,
     command: Command,
     index: &'a Index,
@@ -40,12 +38,12 @@ pub struct Upload<'a> {
 }
 
 impl Upload<'_> {
-    /// Finds the program, and looks for variables that would have it upload elsewhere.
+    /// Finds the program, and checks that no variable makes it upload to another index.
     pub fn plan<'a>(argv: Vec<OsString>, index: &'a Index, env: &'a Env) -> Result<Upload<'a>> {
         upload_clients::check_index(index, env)?;
         let mut argv = argv.into_iter();
         let program = argv.next().unwrap_or_default();
-        // The file that was found is what runs: Windows would look in other places first.
+        // By its path: by its name, Windows would look in other places first.
         let mut command = Command::new(find(&program, env)?);
         #[cfg(unix)] // `argv[0]` is the name that was given, as in a shell
         std::os::unix::process::CommandExt::arg0(&mut command, &program);
@@ -53,13 +51,13 @@ impl Upload<'_> {
         Ok(Upload { name: shown(&program), command, index, env })
     }
 
-    /// Runs it to its end, without the variables `withheld`. Gives its exit status, or 128 and the number of the signal
-    /// that ended it, or should have; and the same in words.
-    pub fn run(self, minted: &Minted, withheld: &[String], deadline: Deadline, log: Log) -> Result<(u8, String)> {
+    /// Runs the program to its end, without the variables `hidden`. Returns an exit status, and the same in words. The
+    /// status is the program's own, or 128 plus the number of the signal that ended it or should have ended it.
+    pub fn run(self, minted: &Minted, hidden: &[String], deadline: Deadline, log: Log) -> Result<(u8, String)> {
         let Upload { name, mut command, index, env } = self;
         Error::if_signal_came(deadline)?;
         log.line(&format!("running {name} with the API token in its environment"));
-        for variable in withheld {
+        for variable in hidden {
             command.env_remove(variable);
         }
         for (variable, value) in upload_clients::variables(minted, index, env) {
@@ -68,47 +66,53 @@ impl Upload<'_> {
                 Some(value) => command.env(variable, value),
             };
         }
-        // One thread waits and forwards, so that no signal is sent to a process that is not ours any more.
-        let end = signals::spawn(&mut command).and_then(wait);
-        let (status, how) = end.map_err(|error| messages::lost(format!("{name} can't be run"), &error))?;
+        let child = signals::spawn(&mut command);
+        let child = child.map_err(|error| messages::lost(format!("{name} can't be run"), &error))?;
+        let (status, how) = wait(child, &name)?;
         Ok((status, format!("{name} {how}")))
     }
 }
 
-/// Waits for its end, and forwards what signals come. Once it was asked to end, what it has started is waited for, too,
-/// but neither longer than [`ENDING_TIMEOUT`] nor beyond a second signal. Gives the exit status, and how it ended in
-/// words.
-fn wait(mut child: Spawned) -> io::Result<(u8, String)> {
-    let mut asked: Option<(i32, Instant)> = None;
+/// Waits for the program's end, and forwards signals to it. After a signal that asks it to end, its descendants are
+/// waited for, too, until [`ENDING_TIMEOUT`] or a second signal. Returns the exit status, and the same in words. One
+/// thread waits and forwards, so no signal is sent to a process that is not ours any more.
+///
+/// # Errors
+/// The system can't tell whether the program has ended.
+fn wait(mut child: Spawned, name: &str) -> Result<(u8, String)> {
+    let mut first_signal: Option<(i32, Instant)> = None;
     loop {
-        let status = child.process.try_wait()?;
+        let status = child.process.try_wait().map_err(|error| {
+            messages::lost(format!("{name} was started, but its end can't be learned: it may be running"), &error)
+        })?;
         if let Some(status) = status
-            && (asked.is_none() || !child.has_stragglers())
+            && (first_signal.is_none() || !child.group_is_alive())
         {
             return Ok(ended(status));
         }
-        let mut timeout = ENDING_TIMEOUT;
+        let mut second_signal_came = false;
         for signal in signals::take().filter(|signal| child.forward(*signal)) {
-            match asked {
-                None => asked = Some((signal, Instant::now())),
-                Some(_) => timeout = SECOND_SIGNAL_AFTER,
-            }
+            let (_, came_at) = first_signal.get_or_insert((signal, Instant::now()));
+            second_signal_came |= came_at.elapsed() >= SECOND_SIGNAL_AFTER;
         }
-        if let Some((signal, at)) = asked
-            && at.elapsed() >= timeout
+        if let Some((signal, came_at)) = first_signal
+            && (second_signal_came || came_at.elapsed() >= ENDING_TIMEOUT)
         {
-            let goes_on = || format!("goes on after {}, and is not waited for", signals::name(signal));
-            return Ok(status.map_or_else(|| (signals::status(signal), goes_on()), ended));
+            if let Some(status) = status {
+                return Ok(ended(status));
+            }
+            let how = format!("goes on after {}, and is not waited for", signals::name(signal));
+            return Ok((signals::status(signal), how));
         }
         thread::sleep(POLL);
     }
 }
 
-/// What Windows says of a program that Ctrl-C or Ctrl-Break has ended: `STATUS_CONTROL_C_EXIT`.
+/// `STATUS_CONTROL_C_EXIT`: the exit status of a program that Ctrl-C or Ctrl-Break has ended.
 #[cfg(windows)]
 const ENDED_BY_CTRL_C: i32 = 0xC000_013A_u32.cast_signed();
 
-/// Its exit status, and the same in words. From 128 on, a status mostly stands for a signal.
+/// The exit status, and the same in words. From 128 on, a status mostly stands for a signal.
 fn ended(status: ExitStatus) -> (u8, String) {
     match code(status) {
         code @ 1..128 => (code, format!("exited with status {code} (see the log above)")),
@@ -128,25 +132,25 @@ fn code(status: ExitStatus) -> u8 {
     status.code().and_then(|code| u8::try_from(code).ok()).unwrap_or(u8::MAX)
 }
 
-/// Looks for the program as `execvp` does: in the folders of `PATH`, or at the path that it is. The first file that can
-/// be run counts; should there be none, the first that can't.
+/// Looks for the program as `execvp` does: a path is taken as it is, a name is looked up in the folders of `PATH`. The
+/// first file that can be run counts. If there is none, the error is about the first file that can't be run.
 fn find(name: &OsStr, env: &Env) -> Result<PathBuf> {
     let is_path = Path::new(name).file_name() != Some(name);
     let default = if is_path || env.is_set("PATH") { "" } else { DEFAULT_PATH };
     let folders = env.get("PATH").filter(|_| !is_path).unwrap_or(OsStr::new(default));
-    let mut first = None;
+    let mut first_fault = None;
     let paths = std::env::split_paths(folders).map(|folder| folder.join(name)).flat_map(files);
     for file in paths.filter(|path| path.is_file()) {
         match why_not_run(&file) {
             None => return Ok(file),
-            Some(why) => first = first.or(Some(messages::unfit_program(&shown(&file), &why))),
+            Some(why) => first_fault = first_fault.or(Some(messages::unfit_program(&shown(&file), &why))),
         }
     }
-    Err(first.unwrap_or_else(|| messages::no_program(&shown(name))))
+    Err(first_fault.unwrap_or_else(|| messages::no_program(&shown(name))))
 }
 
-/// The files that a path may stand for. On Windows, its extension says that a file can be run, and a path without one
-/// of these stands for the files that have one, in this order.
+/// The files that a path may stand for. On Windows, the extension says that a file can be run. A path without such an
+/// extension stands for the files with one of them, in this order.
 fn files(path: PathBuf) -> Vec<PathBuf> {
     const EXTENSIONS: [&str; 4] = ["com", "exe", "bat", "cmd"];
     let is_known = |extension: &OsStr| EXTENSIONS.iter().any(|known| extension.eq_ignore_ascii_case(known));
@@ -156,13 +160,14 @@ fn files(path: PathBuf) -> Vec<PathBuf> {
     EXTENSIONS.iter().map(|extension| [path.as_os_str(), extension.as_ref()].join(OsStr::new(".")).into()).collect()
 }
 
-/// Why this file can't be run by us, as far as that can be known without doing so: it, or the interpreter that a
-/// script's first line names, as the kernel reads it (`execve(2)`). What we can't read is no script to us.
+/// Why we can't run this file, as far as that can be known before: the fault is the file's own, or that of the
+/// interpreter that the first line of a script names. The line is read as the kernel reads it (`execve(2)`). A file
+/// that we can't read counts as no script.
 #[cfg(unix)]
 fn why_not_run(path: &Path) -> Option<String> {
     const MAX_LINE_BYTES: u64 = 256;
-    // The kernel's word: it knows all modes and mounts. It asks for the real user, who is the effective one: nobody
-    // installs us `setuid`.
+    // The kernel knows all modes and mounts. It checks the real user, who is the effective one: nobody installs us
+    // `setuid`.
     let is_runnable = |path: &Path| rustix::fs::access(path, rustix::fs::Access::EXEC_OK).is_ok();
     if !is_runnable(path) {
         return Some("this user may not execute it, or its file system is `noexec`".to_owned());
@@ -188,6 +193,16 @@ fn why_not_run(_: &Path) -> Option<String> {
 mod tests {
     use super::*;
     use std::fs;
+
+    #[cfg(unix)]
+    #[test]
+    fn a_command_that_can_not_be_waited_for_is_not_said_to_have_failed_to_start() {
+        let child = signals::spawn_group(&mut Command::new("true")).unwrap();
+        let pid = rustix::process::Pid::from_child(&child.process);
+        rustix::process::waitpid(Some(pid), rustix::process::WaitOptions::empty()).unwrap();
+        let error = wait(child, "tool").unwrap_err().to_string();
+        assert!(error.starts_with("tool was started, but its end can't be learned: it may be running: "), "{error}");
+    }
 
     #[cfg(unix)]
     #[test]

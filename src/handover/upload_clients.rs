@@ -1,7 +1,7 @@
 //! The variables that upload clients read: for the API token, and for the index.
 //!
-//! Each row was looked up in the client's documentation and source, and each client is run by `make test-clients`:
-//! twine 7, uv 0.13, flit 4, hatch 1.18, PDM 2.29, maturin 1.16, Poetry 2.5.
+//! Each row was looked up in the client's documentation and source. `make test-clients` runs each client: twine 7, uv
+//! 0.13, flit 4, hatch 1.18, PDM 2.29, maturin 1.16, Poetry 2.5.
 
 use crate::env::{API_TOKEN, Env};
 use crate::error::Result;
@@ -9,25 +9,28 @@ use crate::explain::messages;
 use crate::index::Index;
 use crate::index_api::Minted;
 
-/// An upload client, as the variables that it reads.
+/// The variables that an upload client reads.
 ///
 /// An option of COMMAND may name another index than the one that the token is for. Then the upload must fail, or go to
 /// that other index, which refuses the token. So the index is given in a variable that does not win over the option.
 struct Client {
-    /// Where it reads a user's name.
+    /// Variable for the user name.
     user: Option<&'static str>,
+    /// Variable for the API token.
     token: &'static str,
-    /// Where it reads an index's URL.
+    /// Variable for an API token of PyPI and of no other index.
+    pypi_token: Option<&'static str>,
+    /// Variable for the index's URL.
     url: &'static str,
-    /// Where it reads the name of an index in its configuration, if not in `url`, too.
+    /// Variable for the name of an index in the client's configuration, if that is not `url`.
     name: Option<&'static str>,
-    /// Its names for PyPI and TestPyPI.
+    /// The client's names for PyPI and TestPyPI.
     names: Option<[&'static str; 2]>,
     /// Variables that would contradict ours.
     unset: &'static [&'static str],
 }
 
-const CLIENT: Client = Client { user: None, token: "", url: "", name: None, names: None, unset: &[] };
+const CLIENT: Client = Client { user: None, token: "", pypi_token: None, url: "", name: None, names: None, unset: &[] };
 
 #[rustfmt::skip]
 const CLIENTS: [Client; 7] = [
@@ -45,51 +48,52 @@ const CLIENTS: [Client; 7] = [
     // The option wins.
     Client { user: Some("PDM_PUBLISH_USERNAME"), token: "PDM_PUBLISH_PASSWORD", url: "PDM_PUBLISH_REPO",
         names: Some(["pypi", "testpypi"]), ..CLIENT },
-    // As twine in older versions; now the URL and the option `--repository` together are an error.
+    // In older versions, the URL wins as twine's does. Now the URL and the option `--repository` together are an error.
     Client { token: "MATURIN_PYPI_TOKEN", url: "MATURIN_REPOSITORY_URL", name: Some("MATURIN_REPOSITORY"),
         names: Some(["pypi", "testpypi"]), ..CLIENT },
-    // This token is only for the repository `token-mint` (`poetry publish -r token-mint`).
-    Client { token: "POETRY_PYPI_TOKEN_TOKEN_MINT", url: "POETRY_REPOSITORIES_TOKEN_MINT_URL", ..CLIENT },
+    // The token and the URL are those of the repository `token-mint` (`poetry publish -r token-mint`).
+    Client { token: "POETRY_PYPI_TOKEN_TOKEN_MINT", url: "POETRY_REPOSITORIES_TOKEN_MINT_URL",
+        pypi_token: Some("POETRY_PYPI_TOKEN_PYPI"), ..CLIENT },
 ];
 
-/// Poetry's token for PyPI, which is not for any other index.
-const POETRY_PYPI: &str = "POETRY_PYPI_TOKEN_PYPI";
-
 impl Client {
-    /// Its name for this index.
+    /// The client's name for this index.
     fn name_of(&self, index: &Index) -> Option<&'static str> {
         let [pypi, testpypi] = self.names?;
         if index.is_pypi() { Some(pypi) } else { index.is_testpypi().then_some(testpypi) }
     }
 }
 
-/// Both credentials and index, so that no client sends the token to another index. A variable without a value is unset.
-/// A URL at the right index that the user has set stays: its path may differ from ours.
+/// The variables for COMMAND. They name the index, too, so that no client sends the token to another one. A variable
+/// without a value has to be unset. If the user has set a URL of the same index, it stays: its path may differ from
+/// ours.
 pub fn variables(minted: &Minted, index: &Index, env: &Env) -> Vec<(&'static str, Option<String>)> {
-    let token = || Some(minted.token.reveal().to_owned());
+    let token = || minted.token.reveal().to_owned();
     let mut variables = vec![];
     for client in &CLIENTS {
-        let users_url = env.text(client.url).ok().flatten().filter(|value| is_url_of(index, value));
-        let (variable, value, other) = match (client.name, client.name_of(index)) {
-            (Some(variable), Some(name)) => (variable, name.to_owned(), Some(client.url)),
-            (other, _) => (client.url, users_url.map_or_else(|| index.upload_url(), str::to_owned), other),
-        };
-        variables.extend(client.user.map(|user| (user, Some("__token__".to_owned()))));
-        variables.extend([(client.token, token()), (variable, Some(value))]);
-        variables.extend(other.iter().chain(client.unset).map(|variable| (*variable, None)));
+        variables.extend(client.user.map(|variable| (variable, Some("__token__".to_owned()))));
+        variables.push((client.token, Some(token())));
+        variables.extend(client.pypi_token.map(|variable| (variable, index.is_pypi().then(token))));
+        if let (Some(variable), Some(name)) = (client.name, client.name_of(index)) {
+            variables.extend([(variable, Some(name.to_owned())), (client.url, None)]);
+        } else {
+            let users_url = env.text(client.url).ok().flatten().filter(|value| is_url_of(index, value));
+            variables.push((client.url, Some(users_url.map_or_else(|| index.upload_url(), str::to_owned))));
+            variables.extend(client.name.map(|variable| (variable, None)));
+        }
+        variables.extend(client.unset.iter().map(|variable| (*variable, None)));
     }
-    variables.push((POETRY_PYPI, if index.is_pypi() { token() } else { None }));
-    variables.push((API_TOKEN, token()));
+    variables.push((API_TOKEN, Some(token())));
     variables.push(("TOKEN_MINT_EXPIRES", minted.expires_unix_secs.map(|secs| secs.to_string())));
     variables
 }
 
-/// Checks that no variable names another index: the user would be surprised where the upload goes.
+/// Checks that no variable names another index: the user may expect the upload to go there.
 pub fn check_index(index: &Index, env: &Env) -> Result<()> {
     for client in &CLIENTS {
-        let takes_names = client.name.unwrap_or(client.url);
-        for variable in [client.url, takes_names] {
-            let name = client.name_of(index).filter(|_| variable == takes_names);
+        let name_variable = client.name.unwrap_or(client.url);
+        for variable in [client.url, name_variable] {
+            let name = client.name_of(index).filter(|_| variable == name_variable);
             let agrees = |value: &str| Some(value) == name || is_url_of(index, value);
             if env.get(variable).is_some_and(|value| !value.to_str().is_some_and(agrees)) {
                 return Err(messages::other_index(variable, index));
@@ -132,9 +136,10 @@ mod tests {
 
     #[test]
     fn poetrys_variable_for_pypi_is_set_for_pypi_alone() {
-        assert_eq!(of("pypi")[POETRY_PYPI].as_deref(), Some("pypi-x"));
+        let variable = "POETRY_PYPI_TOKEN_PYPI";
+        assert_eq!(of("pypi")[variable].as_deref(), Some("pypi-x"));
         for index in ["testpypi", "https://example.org"] {
-            assert_eq!(of(index)[POETRY_PYPI], None, "{index}");
+            assert_eq!(of(index)[variable], None, "{index}");
         }
     }
 

@@ -1,6 +1,6 @@
-//! GitHub Actions: `GET $ACTIONS_ID_TOKEN_REQUEST_URL` with the parameter `audience` and the bearer token
-//! `$ACTIONS_ID_TOKEN_REQUEST_TOKEN` answers `{"value": "<ID token>"}` (GitHub Docs, "OpenID Connect reference").
-//! Both variables are unset in a job without the permission `id-token: write`.
+//! GitHub Actions: the endpoint is `$ACTIONS_ID_TOKEN_REQUEST_URL`. A GET request with the parameter `audience` and the
+//! bearer token `$ACTIONS_ID_TOKEN_REQUEST_TOKEN` gets the reply `{"value": "<ID token>"}` (GitHub Docs, "OpenID
+//! Connect reference"). Both variables are unset in a job without the permission `id-token: write`.
 
 use super::{Source, text};
 use crate::env::{Env, REQUEST_TOKEN, REQUEST_URL};
@@ -12,7 +12,7 @@ use crate::net::url::Url;
 use crate::requests::{Endpoint, Request};
 use crate::secret::{IdToken, RequestToken};
 
-/// Its name for people.
+/// The name in messages.
 pub const NAME: &str = "GitHub";
 
 pub const ENDPOINT: Endpoint = Endpoint {
@@ -24,7 +24,7 @@ pub const ENDPOINT: Endpoint = Endpoint {
     mints: false,
 };
 
-/// Recognised also by the endpoint's variables alone: a container that a job starts may have nothing else.
+/// Recognises GitHub also by the endpoint's variables alone: a container that a job starts may have no other variable.
 pub fn find(env: &Env) -> Result<Option<Source>> {
     let (url, request_token) = match (text(env, REQUEST_URL)?, text(env, REQUEST_TOKEN)?) {
         (Some(url), Some(request_token)) => (url, request_token),

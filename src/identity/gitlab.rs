@@ -1,5 +1,6 @@
-//! GitLab CI/CD: the job declares an ID token under `id_tokens:`, and it is in a variable named after its audience
-//! (GitLab Docs, "ID token authentication"; the name: PyPI Docs, "Publishing with a Trusted Publisher").
+//! GitLab CI/CD: the job declares an ID token under `id_tokens:` and the variable that holds it (GitLab Docs, "ID token
+//! authentication"). By convention, the variable is named after the audience (PyPI Docs, "Publishing with a Trusted
+//! Publisher").
 
 use super::id_token_in;
 use crate::env::Env;
@@ -14,7 +15,7 @@ pub fn id_token(audience: &str, env: &Env) -> Result<IdToken> {
     id_token_in(env, &variable)?.ok_or_else(|| messages::no_gitlab_token(&shown(&variable), &shown(audience)))
 }
 
-/// The variable that the job has to declare: `pypi` makes `PYPI_ID_TOKEN`.
+/// The variable that the job has to declare: for the audience `pypi`, `PYPI_ID_TOKEN`.
 pub fn variable(audience: &str) -> String {
     let mut name = audience.to_ascii_uppercase();
     name = name.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '_' }).collect();
@@ -42,7 +43,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_said_of_a_missing_id_token_is_short_and_repeats_no_secret() {
+    fn the_message_about_a_missing_id_token_is_short_and_repeats_no_secret() {
         let said = |audience: &str| id_token(audience, &Env::from([])).err().unwrap().to_string();
         assert!(said(&"a".repeat(60_000)).chars().count() < 800);
         let misplaced = said("pypi-AgEIcHlwaS5vcmc");

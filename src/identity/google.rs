@@ -1,6 +1,6 @@
-//! Google Cloud: the metadata server issues an ID token of the machine's service account. For another service account,
-//! it issues an access token, and Google's IAM issues an ID token for that (Google Cloud Docs, "Verify the identity of
-//! a VM", "Create short-lived credentials for a service account").
+//! Google Cloud: the metadata server issues an ID token of the machine's service account. For an ID token of another
+//! service account, it issues an access token, which Google's IAM accepts (Google Cloud Docs, "Verify the identity of a
+//! VM", "Create short-lived credentials for a service account").
 
 use std::path::Path;
 
@@ -15,19 +15,19 @@ use crate::os::file;
 use crate::requests::{Endpoint, Request};
 use crate::secret::{IdToken, RequestToken, redact_tokens};
 
-/// Its name for people.
+/// The name in messages.
 pub const NAME: &str = "Google Cloud";
 
-/// The service account to act as, instead of the machine's own.
+/// The variable that names a service account other than the machine's own.
 const SERVICE_ACCOUNT: &str = "GOOGLE_SERVICE_ACCOUNT_NAME";
-/// The machine's product name (Google Cloud Docs, "Detect if a VM is running in Compute Engine").
+/// The file with the machine's product name (Google Cloud Docs, "Detect if a VM is running in Compute Engine").
 const PRODUCT_NAME: &str = "/sys/class/dmi/id/product_name";
 const PRODUCT_NAMES: [&str; 2] = ["Google", "Google Compute Engine"];
 
 const ACCOUNT_PATH: &str = "/computeMetadata/v1/instance/service-accounts/default";
 const IAM: &str = "https://iamcredentials.googleapis.com";
 
-/// Recognised by the account's variable, or by the machine's maker.
+/// Recognises Google Cloud by the variable, or by the machine's product name.
 pub fn find(env: &Env) -> Result<Option<Source>> {
     let account = text(env, SERVICE_ACCOUNT)?;
     if account.is_some_and(|account| !is_account(account)) {
@@ -41,12 +41,12 @@ pub fn find(env: &Env) -> Result<Option<Source>> {
     Ok((account.is_some() || is_on_google()).then(|| Source::Google(account.map(str::to_owned))))
 }
 
-/// True for an e-mail address or a number: it can be part of a path.
+/// True for an e-mail address or a number. It is safe as part of a path.
 fn is_account(text: &str) -> bool {
     text.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.@".contains(&b)) && !text.starts_with('.')
 }
 
-/// An ID token for `audience`, of this account or the machine's own.
+/// An ID token of this service account, or of the machine's own.
 pub fn id_token(account: Option<&str>, audience: &str, http: &Http) -> Result<IdToken> {
     let flavor = [("Metadata-Flavor", "Google".to_owned())];
     let Some(account) = account else {

@@ -1,4 +1,5 @@
-//! Buildkite and CircleCI: a program of their own prints an ID token. It runs under the deadline, its output bounded.
+//! Buildkite and CircleCI: the CI system's own program prints an ID token. It has to end before the deadline, and its
+//! output is bounded.
 
 use std::io::Read;
 use std::process::{Command, Stdio};
@@ -13,10 +14,10 @@ use crate::os::signals;
 use crate::secret::{IdToken, redact_tokens};
 use crate::text::{self, MAX_MESSAGE_CHARS};
 
-/// The most that is kept of each stream. An ID token has some two thousand bytes.
+/// The most that is kept of each stream. An ID token has about 2000 bytes.
 const MAX_OUTPUT_BYTES: usize = 64 * 1024;
-/// How long to wait for the rest of its output after it has ended. Its streams end then, unless a program that it
-/// started keeps them open.
+/// How long to wait for the rest of the output after the program has ended. The streams end then, unless a descendant
+/// keeps them open.
 const REST_TIMEOUT: Duration = Duration::from_millis(500);
 
 /// Buildkite Docs, "OIDC in Buildkite Pipelines".
@@ -30,9 +31,8 @@ pub fn circleci(audience: &str, deadline: Deadline) -> Result<IdToken> {
     id_token("CircleCI", "circleci", &["run", "oidc", "get", "--root-issuer", "--claims", &claims], deadline)
 }
 
-/// The ID token that a program prints. If it does not end in time, it is killed, with everything that it has started.
+/// The ID token that a program prints. If the program does not end in time, it is killed with its descendants.
 fn id_token(provider: &str, program: &str, arguments: &[&str], deadline: Deadline) -> Result<IdToken> {
-    // There is no other way to get an ID token.
     let failed = |kind, how: String, hint: &str| {
         Error::new(kind, format!("{provider} gave no ID token: {program} {how}")).hint(hint)
     };
@@ -57,15 +57,15 @@ fn id_token(provider: &str, program: &str, arguments: &[&str], deadline: Deadlin
     id_token.map_err(|fault| failed(Kind::Trouble, format!("printed no ID token: {fault}"), messages::OTHER_PROVIDER))
 }
 
-/// The end of its stderr, which is the most useful part, on one line. Tokens are redacted before the text is cut: half
-/// a token would not be recognised.
+/// The end of the program's stderr, which is the most useful part, on one line. Tokens are redacted before the text is
+/// cut: half a token would not be recognised.
 fn last_words(bytes: &[u8]) -> String {
     let text = redact_tokens(&String::from_utf8_lossy(bytes));
     let start = text.chars().count().saturating_sub(MAX_MESSAGE_CHARS);
     text::message(&text.chars().skip(start).collect::<String>())
 }
 
-/// The first part of what comes through a stream, read in a thread of its own.
+/// The first part of a stream, read in its own thread.
 struct Output {
     kept: Arc<Mutex<Vec<u8>>>,
     reading: Background<()>,
@@ -78,7 +78,7 @@ impl Output {
         let read = move || {
             let Some(mut stream) = stream else { return };
             let mut piece = vec![0; 4096]; // on the heap, where it is wiped
-            // What is too much is read, too, else the program would wait for us.
+            // The rest is read, too: the program would block on a full pipe.
             while let Ok(length @ 1..) = stream.read(&mut piece) {
                 let Ok(mut kept) = into.lock() else { return };
                 let room = MAX_OUTPUT_BYTES - kept.len();
@@ -88,7 +88,7 @@ impl Output {
         Output { kept, reading: Background::spawn(read) }
     }
 
-    /// What came until the stream ended, or the deadline.
+    /// The output until the stream ended or the deadline came.
     fn until(self, deadline: Deadline) -> Vec<u8> {
         let _ = deadline.result_of(self.reading);
         self.kept.lock().map(|mut kept| std::mem::take(&mut *kept)).unwrap_or_default()

@@ -1,4 +1,4 @@
-//! How the program waits: until a deadline at most, and no longer than a signal that asks it to end allows.
+//! How the program waits: at most until a deadline. A signal that asks the program to end can end a wait sooner.
 
 use std::fmt::{self, Display};
 use std::io;
@@ -14,33 +14,33 @@ pub const POLL: Duration = Duration::from_millis(5);
 /// How long a thread has to start.
 const START_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// The moment at which a wait ends, and what a signal does to it.
+/// The moment at which a wait ends, and how a signal changes it.
 #[derive(Clone, Copy, Debug)]
 pub struct Deadline {
     at: Instant,
     timeout: Duration,
-    /// How much time is left after the first signal. `None`: signals don't count.
+    /// The time that is left after the first signal. `None`: signals don't count.
     grace: Option<Duration>,
 }
 
-/// Why a wait ended before what it waited for came.
+/// Why a wait ended without a result.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum WaitError {
-    /// The time was up; the seconds that were given.
+    /// The timeout of this many seconds passed.
     TimedOut(u64),
     /// This signal asked the program to end.
     Signal(i32),
-    /// The operating system did not start a thread for the work.
+    /// The system could not start a thread for the work.
     NoThread,
 }
 
 impl Deadline {
-    /// That long from now. A signal ends it at once.
+    /// `timeout` from now. A signal ends it at once.
     pub fn after(timeout: Duration) -> Deadline {
         Deadline { at: Instant::now() + timeout, timeout, grace: Some(Duration::ZERO) }
     }
 
-    /// The same deadline, which a signal ends that much later: for an answer that should not be lost.
+    /// The same deadline. A signal ends it after `grace`: for a reply that should not be lost.
     pub fn with_grace(self, grace: Duration) -> Deadline {
         Deadline { grace: Some(grace), ..self }
     }
@@ -50,12 +50,12 @@ impl Deadline {
         Deadline { grace: self.grace.map(|_| Duration::ZERO), ..self }
     }
 
-    /// The same deadline, which no signal ends: for what has to be done because of the signal.
+    /// The same deadline. No signal ends it: for the work that the signal causes.
     pub fn ignoring_signals(self) -> Deadline {
         Deadline { grace: None, ..self }
     }
 
-    /// The same deadline, or that long from now if that is sooner.
+    /// The same deadline, or `timeout` from now if that is sooner.
     pub fn within(self, timeout: Duration) -> Deadline {
         let at = Instant::now() + timeout;
         if at < self.at { Deadline { at, timeout, ..self } } else { self }
@@ -81,11 +81,11 @@ impl Deadline {
         self.remaining().is_zero().then(|| self.signal().map_or(timed_out, WaitError::Signal))
     }
 
-    /// What `look` finds, asked again and again: every now and then, and when [`Background`] work is done that this
-    /// thread began.
+    /// Waits until `look` finds something. It is called every 5 ms, and when [`Background`] work of this thread is
+    /// done.
     ///
     /// # Errors
-    /// [`WaitError`], if the deadline came first.
+    /// The deadline came first.
     pub fn wait<T>(&self, mut look: impl FnMut() -> Option<T>) -> Result<T, WaitError> {
         loop {
             if let Some(found) = look() {
@@ -98,10 +98,10 @@ impl Deadline {
         }
     }
 
-    /// Waits for a thread's result.
+    /// Waits for the thread's result.
     ///
     /// # Errors
-    /// [`WaitError`], if the deadline came first, or there is no thread.
+    /// The deadline came first, or the thread did not start within [`START_TIMEOUT`], or not at all.
     pub fn result_of<T>(&self, work: Background<T>) -> Result<T, WaitError> {
         let result = self.wait(|| match work.result.lock().ok()?.take() {
             None if work.may_be_running() => None,
@@ -110,7 +110,7 @@ impl Deadline {
         result?.ok_or(WaitError::NoThread)
     }
 
-    /// The result of `work`, which a thread of its own does.
+    /// Waits for the result of `work`, which runs in its own thread.
     ///
     /// # Errors
     /// As for [`Deadline::result_of`].
@@ -119,7 +119,8 @@ impl Deadline {
     }
 }
 
-/// Work in a thread of its own. It is left to itself once nobody waits for it: a DNS lookup can't be interrupted, say.
+/// Work in its own thread. If nobody waits for it any more, it goes on: a DNS lookup, for example, can't be
+/// interrupted.
 pub struct Background<T> {
     /// When the thread was made, if the operating system could.
     spawned_at: Option<Instant>,
@@ -128,9 +129,9 @@ pub struct Background<T> {
 }
 
 impl<T: Send + 'static> Background<T> {
-    /// Begins the work. Whether there is a thread for it shows when its result is waited for: one without memory to start
-    /// with panics in std, and std reports nothing. That is also why there is no channel here: std would drop its end,
-    /// and that aborts.
+    /// Starts the work. That no thread could be started shows when the result is waited for. If a thread has no memory to
+    /// start with, it panics in std, and std reports nothing then. A channel is no alternative: the thread would drop its
+    /// end of the channel in that panic, which aborts the program.
     pub fn spawn(work: impl FnOnce() -> T + Send + 'static) -> Background<T> {
         let (has_started, result) = (Arc::new(AtomicBool::new(false)), Arc::new(Mutex::new(None)));
         let (starts, done) = (has_started.clone(), result.clone());
@@ -139,7 +140,7 @@ impl<T: Send + 'static> Background<T> {
         let work: Box<dyn FnOnce() + Send> = Box::new(move || {
             starts.store(true, Ordering::SeqCst);
             let value = work();
-            // Nobody panics while it is locked.
+            // It is always Ok: no thread panics while it holds the lock.
             if let Ok(mut done) = done.lock() {
                 *done = Some(value);
             }
@@ -163,7 +164,7 @@ impl Display for WaitError {
             WaitError::TimedOut(1) => f.write_str("the timeout of 1 second passed"),
             WaitError::TimedOut(secs) => write!(f, "the timeout of {secs} seconds passed"),
             WaitError::Signal(signal) => write!(f, "{} asked token-mint to end", signals::name(*signal)),
-            WaitError::NoThread => f.write_str("the system did not start a thread for it"),
+            WaitError::NoThread => f.write_str("the system could not start a thread"),
         }
     }
 }

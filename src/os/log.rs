@@ -1,16 +1,14 @@
-//! What a person reads while the program runs: short lines on stderr. stdout is for the API token alone.
+//! The messages for a person while the program runs: short lines on stderr. stdout is for the API token alone.
 //!
-//! This is the one place that writes to stderr, and whatever was put into a message, from wherever it came, what is
-//! written keeps these rules:
-//! - each line is harmless: no workflow command, no character that moves the cursor or hides text, nothing that looks
-//!   like an API token or an ID token ([`harmless`]). A name that looks like one is hidden, too.
-//! - only the first line of a message begins at the margin, with `token-mint: `; the others are indented. So no text
+//! Nothing else writes to stderr. Every message keeps these rules:
+//! - Each line is harmless: it has no workflow command, no character that moves the cursor or hides text, and nothing
+//!   that looks like an API token or an ID token ([`harmless`]). A name that looks like a token is hidden, too.
+//! - Only the first line of a message begins at the margin, with `token-mint: `; the others are indented. So no text
 //!   from outside can look like a message of ours.
-//! - only a mask and an annotation are commands. They begin a line, else the runner would not see them.
-//! - a stderr that nobody reads holds the program for a second in all.
+//! - Only a mask and an annotation are commands. They begin a line, or the runner would not see them.
+//! - If nobody reads stderr, the program waits one second in all.
 //!
-//! What only the source can do is done there: to cut a text from outside to a length, to keep it on one line, and to
-//! take out a secret that looks like any other word.
+//! The caller has to: shorten text from outside, join its lines, redact secrets that look like plain words.
 
 use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -20,34 +18,34 @@ use crate::os::deadline::Deadline;
 use crate::os::stdio;
 use crate::text::{self, harmless};
 
-/// How long a line is waited for.
+/// How long to wait until a line is written.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// False where stderr may be in the middle of a line: after whoever wrote before us, or a line of ours that was cut.
+/// False if stderr may be in the middle of a line: another program wrote before us, or a line of ours was cut.
 static AT_LINE_START: AtomicBool = AtomicBool::new(false);
-/// True once nobody read a line in time.
+/// True after a line was not read in time.
 static NOBODY_READS: AtomicBool = AtomicBool::new(false);
 
-/// What is said: lines up to this one's.
+/// Verbosity: a message is shown if its level is at most this.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Log {
     /// Errors only.
     Quiet,
-    /// Who we are, which index, until when.
+    /// Each step, too.
     Normal,
     /// Each request, too.
     Verbose,
 }
 
 impl Log {
-    /// A line for everyone who did not ask for quiet.
+    /// Shows a line of the level `Normal`.
     pub fn line(self, text: &str) {
         if self >= Log::Normal {
             say(text);
         }
     }
 
-    /// A line for those who asked for more.
+    /// Shows a line of the level `Verbose`.
     pub fn detail(self, text: &str) {
         if self >= Log::Verbose {
             say(text);
@@ -55,15 +53,16 @@ impl Log {
     }
 }
 
-/// Says a message of one line or more. What can't be shown is no reason to lose a token, so that is no error.
+/// Shows a message of one or more lines. A failure is ignored: a message that can't be shown is no reason to lose a
+/// token.
 pub fn say(message: &str) {
     let _ = write(&rendered(message));
 }
 
-/// Makes the runner hide `secret` in all later log lines. The types of secrets allow no line break.
+/// Makes the runner hide `secret` in all later log lines. A secret's type allows no line break.
 ///
 /// # Errors
-/// Whatever the operating system says; `TimedOut` where nobody reads stderr.
+/// The operating system's error; `TimedOut` if nobody reads stderr.
 pub fn mask(secret: &str) -> io::Result<()> {
     command(&format!("::add-mask::{secret}"))
 }
@@ -73,7 +72,6 @@ pub fn annotate(kind: &str, message: &str) {
     let _ = command(&text::annotation(kind, message));
 }
 
-/// Gives the runner a command.
 fn command(command: &str) -> io::Result<()> {
     let start = if AT_LINE_START.load(Ordering::SeqCst) { "" } else { "\n" };
     write(&format!("{start}{command}\n"))

@@ -1,5 +1,5 @@
-//! The signals that ask a program to end. They are noted from the first moment on, so that whatever waits can end, and
-//! whatever token there is can be revoked; and they are forwarded to COMMAND.
+//! The signals that ask a program to end. They are noted from the start on: then every wait can end, and a token can be
+//! revoked. They are forwarded to COMMAND.
 
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -9,12 +9,12 @@ use std::time::Instant;
 pub use platform::SIGINT;
 pub use platform::{Spawned, install_handlers, name, spawn, spawn_group};
 
-/// More than the number of any signal that is noted.
+/// Greater than the number of each signal that is noted.
 const NUMBERS: usize = 32;
 
-/// True for each signal that came and was not taken yet.
+/// True for each signal that came and was not taken yet; the index is its number.
 static NOTED: [AtomicBool; NUMBERS] = [const { AtomicBool::new(false) }; NUMBERS];
-/// The first one that was seen, and when.
+/// The first signal, and when it was seen.
 static FIRST: OnceLock<(i32, Instant)> = OnceLock::new();
 
 /// The first signal that asked this program to end, and when it was seen.
@@ -29,11 +29,11 @@ pub fn came() -> Option<(i32, Instant)> {
 
 /// The signals that came since the last call.
 pub fn take() -> impl Iterator<Item = i32> {
-    let _ = came(); // else the first one would be forgotten
+    let _ = came(); // keeps the first one
     (0..).zip(&NOTED).filter(|(_, noted)| noted.swap(false, Ordering::SeqCst)).map(|(number, _)| number)
 }
 
-/// The exit status that a shell gives to what a signal ended.
+/// The exit status that a shell reports for a program that this signal has ended.
 pub fn status(signal: i32) -> u8 {
     u8::try_from(128 + signal).unwrap_or(u8::MAX)
 }
@@ -52,11 +52,11 @@ mod platform {
     };
     use rustix::termios::tcgetsid;
 
-    /// These ask a program to end. Whoever sends one may send SIGKILL before long.
+    /// These ask a program to end. SIGKILL may follow soon.
     const ENDING: [Signal; 4] = [Signal::HUP, Signal::INT, Signal::QUIT, Signal::TERM];
-    /// These end a program that has no handler for them, and mean to any other what it makes of them. Left out are
-    /// those that say that the program itself is broken, and the real-time signals, which nobody sends to a program
-    /// that does not expect them.
+    /// By default these end a process; with a handler they mean what the program chose. Two sorts are left out: the
+    /// signals of a fault in the program itself, and the real-time signals, which only reach a program that expects
+    /// them.
     const OTHERS: &[Signal] = &[
         Signal::USR1,
         Signal::USR2,
@@ -64,7 +64,7 @@ mod platform {
         Signal::VTALARM,
         Signal::PROF,
         Signal::XCPU,
-        // On other systems these are not there, or end nothing.
+        // On other systems these don't exist, or end nothing.
         #[cfg(target_os = "linux")]
         Signal::IO,
         #[cfg(target_os = "linux")]
@@ -73,13 +73,13 @@ mod platform {
         Signal::STKFLT,
     ];
 
-    /// From now on a signal that would end this process is noted instead. One that is ignored (`nohup`, a shell's
-    /// background job) stays so, here and in COMMAND. Call it first of all: the kernel drops a signal to a container's
-    /// first process that has no handler for it (`kill(2)`).
+    /// From now on a signal that would end this process is noted instead. A signal that is ignored (`nohup`, a shell's
+    /// background job) stays ignored, here and in COMMAND. Call it before anything else: in a container, the kernel
+    /// drops a signal to the first process if that has no handler for it (`kill(2)`).
     ///
-    /// Two more get a handler that does nothing, for what would be lost otherwise. The exit status of children: whoever
-    /// started us may ignore SIGCHLD, which we inherit (`waitpid(2)`). And that a file may not grow (`setrlimit(2)`):
-    /// SIGXFSZ would end us, with the API token in hand.
+    /// SIGCHLD gets a handler that does nothing: we may have inherited that it is ignored, and then the exit status of
+    /// children is lost (`waitpid(2)`). SIGXFSZ gets the same handler: by default, a write beyond the limit of a file's
+    /// size would end us with the API token in hand (`setrlimit(2)`).
     pub fn install_handlers() {
         let ignored = ignored();
         for signal in ENDING.iter().chain(OTHERS).map(|signal| signal.as_raw()) {
@@ -103,8 +103,8 @@ mod platform {
         is_group_leader: bool,
     }
 
-    /// Starts a program. Where there is a terminal, it stays in our process group, and can read what is typed. Where
-    /// there is none, it leads one of its own: then what is sent to our whole group reaches it once.
+    /// Starts a program. With a terminal, it stays in our process group, so that it can read from the terminal. Without
+    /// one, it leads its own group, so that a signal to our whole group reaches it once.
     ///
     /// # Errors
     /// Those of [`Command::spawn`].
@@ -115,38 +115,38 @@ mod platform {
         spawn_group(command)
     }
 
-    /// Starts a program that leads a process group of its own: then a signal can be sent to all that it has started (a
-    /// shell that waits for an upload passes none on).
+    /// Starts a program that leads its own process group: then a signal can be sent to its descendants, too. (A shell
+    /// that waits for an upload forwards none.)
     ///
     /// # Errors
     /// Those of [`Command::spawn`].
     pub fn spawn_group(command: &mut Command) -> io::Result<Spawned> {
-        // What it leaves behind becomes a child of ours when its parent ends. A container's first process need not be
-        // one that waits for such children, and then they would stay in the group for ever.
+        // From now on, a descendant becomes our child when its parent ends, and we wait for it. Otherwise it becomes a
+        // child of the container's first process. If that waits for no child, ended ones stay in the group for ever.
         #[cfg(target_os = "linux")]
         let _ = rustix::process::set_child_subreaper(Some(rustix::process::getpid()));
         command.process_group(0).spawn().map(|process| Spawned { process, is_group_leader: true })
     }
 
     impl Spawned {
-        /// Forwards a signal to a program that was not waited for yet, or that left stragglers: a CI system, or whoever
-        /// stops a container, tells this process alone. True if it asks the program to end.
+        /// Forwards a signal: a CI system, or a tool that stops a container, signals only this process. The program
+        /// must not have been waited for, or its group must be alive. True if the signal asks the program to end.
         pub fn forward(&self, signal: i32) -> bool {
             let Some(signal) = Signal::from_named_raw(signal) else { return false };
-            // A terminal's keys reach the whole group by themselves, and whoever presses them sees what becomes of it.
+            // The terminal sends these to the whole group itself, and its user sees whether the program ends.
             if !self.is_group_leader && [Signal::INT, Signal::QUIT].contains(&signal) {
                 return false;
             }
             self.send(signal);
             let asks_to_end = ENDING.contains(&signal);
             if asks_to_end {
-                self.send(Signal::CONT); // else one that is stopped would not notice
+                self.send(Signal::CONT); // a stopped program handles a signal only after this
             }
             asks_to_end
         }
 
-        /// Ends it, and all that it has started where it leads a group. It may take its time, or be another user's:
-        /// don't wait for it.
+        /// Kills the program, and its descendants if it leads a group. Don't wait for it: it may end late, or be
+        /// another user's.
         pub fn kill(&mut self) {
             self.send(Signal::KILL);
         }
@@ -156,9 +156,9 @@ mod platform {
             let _ = if self.is_group_leader { kill_process_group(pid, signal) } else { kill_process(pid, signal) };
         }
 
-        /// True while anything is left of the group that it leads. Ask once it has been waited for: what has ended of
-        /// the rest is waited for here.
-        pub fn has_stragglers(&self) -> bool {
+        /// True while a process of the group runs that the program leads. Call it only after the program has been
+        /// waited for: this waits for the other processes of the group that have ended.
+        pub fn group_is_alive(&self) -> bool {
             if !self.is_group_leader {
                 return false;
             }
@@ -168,15 +168,15 @@ mod platform {
         }
     }
 
-    /// True if we have a controlling terminal that a program could read from. In a bare folder (`chroot`) there may be
-    /// no /dev/tty.
+    /// True if we have a controlling terminal, from which a program could read. In a `chroot` there may be no /dev/tty,
+    /// so the streams are asked, too.
     fn has_terminal() -> bool {
         let ours = |stream: &dyn AsFd| tcgetsid(stream.as_fd()).is_ok_and(|session| getsid(None) == Ok(session));
         File::open("/dev/tty").is_ok() || ours(&stdin()) || ours(&stdout()) || ours(&stderr())
     }
 
-    /// The signals that this process was started with as ignored, a bit each; the lowest is signal 1 (`proc(5)`). Where
-    /// there is no such file, SIGHUP is taken to be: `nohup` ignores it.
+    /// The signals that are ignored since this process started, a bit each; the lowest bit is signal 1 (`proc(5)`). If
+    /// there is no such file, SIGHUP counts as ignored: `nohup` ignores it.
     fn ignored() -> u64 {
         let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
         let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
@@ -187,8 +187,8 @@ mod platform {
 /// On Windows, Ctrl-C and Ctrl-Break are events of a console. All programs of that console get them, so there is
 /// nothing to send.
 ///
-/// A console that is closed, or a user who logs off, is an event, too. Windows ends a program as soon as its handler of
-/// such an event returns, and that of ctrlc returns at once. So then nothing is revoked.
+/// There is also an event when the console is closed and when the user logs off. Windows ends a program as soon as its
+/// handler of such an event returns, and the handler of ctrlc returns at once. So no token is revoked then.
 #[cfg(windows)]
 mod platform {
     use std::io;
@@ -205,7 +205,7 @@ mod platform {
         }
     }
 
-    /// A handler is not told which of the two it was.
+    /// The handler does not learn which of the two came.
     pub fn name(_: i32) -> &'static str {
         "Ctrl-C or Ctrl-Break"
     }
@@ -226,18 +226,18 @@ mod platform {
     pub use self::spawn as spawn_group;
 
     impl Spawned {
-        /// The program has it already. True: it asks the program to end.
+        /// The program got the event itself. True: the event asks the program to end.
         pub fn forward(&self, _: i32) -> bool {
             true
         }
 
-        /// Ends it.
+        /// Kills the program.
         pub fn kill(&mut self) {
             let _ = self.process.kill();
         }
 
-        /// There is nothing that could be asked.
-        pub fn has_stragglers(&self) -> bool {
+        /// Windows has no process groups.
+        pub fn group_is_alive(&self) -> bool {
             false
         }
     }

@@ -53,7 +53,7 @@ fn prepare(words: Vec<OsString>, env: &Env) -> Result<()> {
     let hidden = identity::variables(settings.id_token_env.as_deref(), &audience);
     assert!(hidden.iter().all(|name| name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_')), "{hidden:?}");
     // These two look into the environment, and send nothing.
-    if ["taking", "asking GitLab"].iter().any(|how| identity.how().starts_with(how)) {
+    if ["taking", "asking GitLab"].iter().any(|start| identity.description().starts_with(start)) {
         let deadline = Deadline::after(settings.timeout);
         let http = Http::new(deadline, Log::Quiet, settings.proxies.clone());
         identity.id_token(&audience, env, &http)?;
