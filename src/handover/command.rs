@@ -51,13 +51,13 @@ impl Upload<'_> {
         Ok(Upload { name: shown(&program), command, index, env })
     }
 
-    /// Runs the program to its end, without the variables `hidden`. Returns an exit status, and the same in words. The
+    /// Runs the program to its end, without the variables `withheld`. Returns an exit status, and the same in words. The
     /// status is the program's own, or 128 plus the number of the signal that ended it or should have ended it.
-    pub fn run(self, minted: &Minted, hidden: &[String], deadline: Deadline, log: Log) -> Result<(u8, String)> {
+    pub fn run(self, minted: &Minted, withheld: &[String], deadline: Deadline, log: Log) -> Result<(u8, String)> {
         let Upload { name, mut command, index, env } = self;
         Error::if_signal_came(deadline)?;
         log.line(&format!("running {name} with the API token in its environment"));
-        for variable in hidden {
+        for variable in withheld {
             command.env_remove(variable);
         }
         for (variable, value) in upload_clients::variables(minted, index, env) {
@@ -175,7 +175,7 @@ fn why_not_run(path: &Path) -> Option<String> {
     let start = crate::os::file::read(path, MAX_LINE_BYTES)?;
     let line = start.strip_prefix(b"#!")?.split(|byte| *byte == b'\n').next()?.trim_ascii_start();
     let word = line.split(|byte| b" \t\0".contains(byte)).next()?;
-    let interpreter = Path::new(std::str::from_utf8(word).ok()?);
+    let interpreter = Path::new(<OsStr as std::os::unix::ffi::OsStrExt>::from_bytes(word));
     let what = match (interpreter.is_file(), is_runnable(interpreter)) {
         (true, true) => return None,
         (true, false) => "can't be run either",

@@ -221,10 +221,10 @@ fn a_command_that_can_not_be_found_is_noticed_before_anything_is_sent() {
 }
 
 /// Writes a program into the step's folder.
-fn write_tool(step: &Step, name: &str, mode: u32, text: &str) {
+fn write_tool(step: &Step, name: &str, mode: u32, text: impl AsRef<[u8]>) {
     let path = step.dir.path().join(name);
     fs::create_dir_all(path.parent().unwrap()).unwrap();
-    install(&path, mode, text.as_bytes());
+    install(&path, mode, text.as_ref());
 }
 
 /// Minting would use up a pending publisher.
@@ -232,13 +232,15 @@ fn write_tool(step: &Step, name: &str, mode: u32, text: &str) {
 #[cfg_attr(windows, ignore = "/bin/sh")]
 fn a_command_that_can_not_be_run_is_noticed_before_anything_is_sent() {
     let servers = StandIn::start(Setup::default());
-    for (mode, text, piece) in [
-        (0o644, "#!/bin/sh\n", "this user may not execute it"),
-        (0o755, "#!/usr/bin/python9 -I\n", "its interpreter /usr/bin/python9 is not there"),
-        (0o755, "#! /nonexistent/sh", "its interpreter /nonexistent/sh is not there"),
-        (0o755, "#!/usr/bin\n", "its interpreter /usr/bin is not there"),
-        (0o755, "#!/etc/passwd\t-x\n", "its interpreter /etc/passwd can't be run either"),
-    ] {
+    let cases: [(u32, &[u8], &str); 6] = [
+        (0o644, b"#!/bin/sh\n", "this user may not execute it"),
+        (0o755, b"#!/usr/bin/python9 -I\n", "its interpreter /usr/bin/python9 is not there"),
+        (0o755, b"#! /nonexistent/sh", "its interpreter /nonexistent/sh is not there"),
+        (0o755, b"#!/usr/bin\n", "its interpreter /usr/bin is not there"),
+        (0o755, b"#!/etc/passwd\t-x\n", "its interpreter /etc/passwd can't be run either"),
+        (0o755, b"#!/nonexistent/\xff\n", "its interpreter /nonexistent/\u{fffd} is not there"),
+    ];
+    for (mode, text, piece) in cases {
         for name in ["./tool", "tool"] {
             let step = Step::of(&servers).args(&["--", name]);
             write_tool(&step, "tool", mode, text);
