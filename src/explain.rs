@@ -15,6 +15,7 @@ pub mod publisher_form;
 pub mod pyproject;
 pub mod report;
 pub mod spelling;
+pub mod workflow;
 
 use std::fmt;
 
@@ -24,7 +25,7 @@ pub struct Explanation {
     /// What happened.
     pub fact: String,
     /// The same in a few words, for a heading.
-    pub finding: Option<String>,
+    pub heading: Option<String>,
     /// The index's own words.
     pub reasons: Vec<Reason>,
     /// This job's values for the publisher form: names and values.
@@ -51,22 +52,22 @@ pub struct Reason {
 /// The cause of a refusal.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Cause {
-    pub weight: Weight,
+    pub certainty: Certainty,
     /// One line.
     pub text: String,
     /// It is fixed in the publisher form.
     pub needs_form: bool,
 }
 
-/// How sure a cause is. Surer ones are shown first.
+/// How certain a cause is. The causes are shown in this order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Weight {
+pub enum Certainty {
     /// The claims or the index's words prove it.
-    Proof,
-    /// Something visible points to it.
+    Certain,
+    /// There is evidence of it.
     Evidence,
-    /// It is possible.
-    Guess,
+    /// Nothing speaks for it or against it.
+    Possible,
 }
 
 /// An address, and a description of the page.
@@ -79,17 +80,17 @@ pub struct Link {
 impl Cause {
     /// A proved cause.
     pub fn certain(text: impl Into<String>) -> Cause {
-        Cause { weight: Weight::Proof, text: text.into(), needs_form: false }
+        Cause { certainty: Certainty::Certain, text: text.into(), needs_form: false }
     }
 
     /// A cause that something points to, which the text names. It is fixed in the publisher form.
     pub fn evidence(text: impl Into<String>) -> Cause {
-        Cause { weight: Weight::Evidence, ..Cause::certain(text).in_form() }
+        Cause { certainty: Certainty::Evidence, ..Cause::certain(text).in_form() }
     }
 
     /// One of several possible causes.
     pub fn possible(text: impl Into<String>) -> Cause {
-        Cause { weight: Weight::Guess, ..Cause::certain(text) }
+        Cause { certainty: Certainty::Possible, ..Cause::certain(text) }
     }
 
     /// The same cause, which is fixed in the publisher form.
@@ -99,10 +100,10 @@ impl Cause {
 
     /// The word that is shown before it.
     pub fn word(&self) -> &'static str {
-        match self.weight {
-            Weight::Proof => "cause",
-            Weight::Evidence => "evidence",
-            Weight::Guess => "possible cause",
+        match self.certainty {
+            Certainty::Certain => "cause",
+            Certainty::Evidence => "evidence",
+            Certainty::Possible => "possible cause",
         }
     }
 }

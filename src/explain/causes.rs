@@ -9,8 +9,8 @@
 use crate::error::{Error, Kind, Result};
 use crate::explain::job::Job;
 use crate::explain::published::Published;
-use crate::explain::publisher_form::{Provider, workflow_file, workflow_repository};
-use crate::explain::{Cause, Explanation, Reason, Weight};
+use crate::explain::publisher_form::{Provider, workflow_repository};
+use crate::explain::{Cause, Certainty, Explanation, Reason};
 use crate::text::shown;
 
 /// The code of a refusal because a pending publisher names a project that exists.
@@ -25,8 +25,8 @@ const BAD_NAMES: [(&str, &str); 5] = [
     ("is invalid", "it is not a name as projects have them"),
 ];
 
-/// Adds to what is said of a refusal what is behind it; nothing, where the index's reasons are not known. Where that
-/// leaves guesses on the publisher, `ask` is asked what the index publishes of the project.
+/// Adds the causes of a refusal to its explanation. Without a known reason of the index, there are none. If they are only
+/// guesses about the publisher, `ask` is asked what the index publishes of the project.
 pub fn explain_refusal(explanation: &mut Explanation, mut job: Job, ask: impl FnOnce(&str) -> Published) {
     let mut causes: Vec<Cause> = vec![];
     for cause in explanation.reasons.iter().flat_map(|reason| job.causes_of(reason)) {
@@ -37,66 +37,52 @@ pub fn explain_refusal(explanation: &mut Explanation, mut job: Job, ask: impl Fn
     if !causes.is_empty() {
         explanation.hints.clear(); // each cause says what to do
     }
-    if causes.iter().any(|cause| cause.weight == Weight::Guess && cause.needs_form) {
+    if causes.iter().any(|cause| cause.certainty == Certainty::Possible && cause.needs_form) {
         job.published = job.project().map_or(Published::NotAsked, ask);
         causes = job.with_evidence(causes);
         explanation.hints.extend(job.owners().into_iter().chain(job.several_projects()));
     }
-    causes.sort_by_key(|cause| cause.weight);
+    causes.sort_by_key(|cause| cause.certainty);
     let project_exists = explanation.reasons.iter().any(|reason| reason.code == PROJECT_EXISTS);
     let has_project = job.published.has_project().or(project_exists.then_some(true));
     let needs_form = causes.iter().any(|cause| cause.needs_form);
     explanation.link = job.link(has_project).filter(|_| needs_form);
-    explanation.finding = explanation.reasons.first().and_then(|reason| job.finding(reason));
+    explanation.heading = explanation.reasons.first().and_then(|reason| job.heading(reason));
     (explanation.form, explanation.context) = job.rows();
     explanation.causes = causes;
 }
 
-/// What is to be said of an identity before the index is asked for a token: `token-mint claims`. `ask` is asked what
-/// the index publishes of the project.
+/// Explains an identity before the index is asked for a token, for `token-mint claims`. `ask` is asked what the index
+/// publishes of the project.
 ///
 /// # Errors
-/// The index would refuse it for certain.
+/// The index would refuse the identity for certain.
 pub fn explain_claims(mut job: Job, ask: impl FnOnce(&str) -> Published) -> Result<Explanation> {
     let index = job.index.name();
     let refused = job.causes_in_token().into_iter().chain(job.cause_in_issuer()).chain(job.causes_in_workflow());
     let mut causes: Vec<Cause> = refused.collect();
-    let is_refused = !causes.is_empty();
-    if !is_refused {
-        job.published = job.project().map_or(Published::NotAsked, ask);
-    }
     let mut hints: Vec<String> = job.matching().into_iter().collect();
-    if !is_refused && job.matches_last_publisher() {
+    if !causes.is_empty() {
+        causes.extend(job.called_file());
+        let fact = format!("{index} would refuse this job");
+        let explanation = Box::new(job.identity(fact, causes, hints));
+        return Err(Error { explanation, ..Error::new(Kind::Refused, "") });
+    }
+    job.published = job.project().map_or(Published::NotAsked, ask);
+    if job.matches_last_publisher() {
         let from = format!("(from {index}'s Integrity API)");
         hints.push(format!("the last release came from a publisher that this job matches {from}"));
     } else {
-        causes.extend(job.called_file());
-        causes = if is_refused { causes } else { job.with_evidence(causes) };
+        causes = job.with_evidence(job.called_file().into_iter().collect());
     }
-    hints.extend(job.owners().into_iter().chain(job.several_projects()));
-    hints.push(match job.published {
-        Published::NotAsked => {
-            format!("nothing was asked of {index}: whether a publisher for this job is registered there was not looked up")
-        }
-        _ => format!(
-            "{index} does not publish which publishers are registered, so whether one for this job is could not be looked up"
-        ),
-    });
-    let link = job.link(job.published.has_project());
-    let (form, context) = job.rows();
-    let explanation = Explanation { form, context, causes, hints, link, ..Explanation::default() };
-    if is_refused {
-        let explanation = Explanation { fact: format!("{index} would refuse this job"), ..explanation };
-        return Err(Error { explanation: Box::new(explanation), ..Error::new(Kind::Refused, "") });
-    }
-    Ok(Explanation { fact: format!("a publisher with these values lets this job publish to {index}"), ..explanation })
+    Ok(job.identity(format!("a publisher with these values lets this job publish to {index}"), causes, hints))
 }
 
-// What the index says, and what it means. Its words are looked for in the order of the lines.
+// The index's words, and what they mean
 
 impl Job<'_> {
     /// The refusal in a few words.
-    fn finding(&self, Reason { code, description }: &Reason) -> Option<String> {
+    fn heading(&self, Reason { code, description }: &Reason) -> Option<String> {
         let what = match code.as_str() {
             "invalid-publisher" => "no matching trusted publisher",
             PROJECT_EXISTS => "the pending publisher's project exists already",
@@ -109,121 +95,153 @@ impl Job<'_> {
         Some(format!("{} refused this job: {what}", self.index.name()))
     }
 
-    /// What is behind a reason; nothing, where that is not known.
+    /// The causes behind a reason; none if the reason is unknown.
     fn causes_of(&self, Reason { code, description }: &Reason) -> Vec<Cause> {
         let index = self.index.name();
         let says = |words: &str| description.contains(words);
+        let certain = |text: String| vec![Cause::certain(text)];
         let kept = "a pending publisher matched this job, and was kept";
-        vec![match code.as_str() {
-            "invalid-publisher" => return self.no_publisher(description),
-            PROJECT_EXISTS => Cause::certain(format!(
-                "a pending publisher matched this job, and the project that it is to create exists by now. {index} has deleted \
-                 that pending publisher. Run the job again once: it succeeds if the project has a publisher for this job, too. If \
-                 that says that there is none, add one on the project's own page. If the project is not yours, choose another name"
-            ))
-            .in_form(),
-            "invalid-reuse-token" => Cause::certain(
+        match code.as_str() {
+            "invalid-publisher" => self.no_publisher(description),
+            PROJECT_EXISTS => vec![
+                Cause::certain(format!(
+                    "a pending publisher matched this job, and the project that it is to create exists by now. {index} has deleted \
+                     that pending publisher. Run the job again once: it succeeds if the project has a publisher for this job, too. If \
+                     that says that there is none, add one on the project's own page. If the project is not yours, choose another name"
+                ))
+                .in_form(),
+            ],
+            "invalid-reuse-token" => vec![Cause::certain(
                 "an ID token can be exchanged once, and this one was. Run the job again: it gets a new one. If a copy of the ID \
                  token was used elsewhere, find out by whom",
-            ),
-            "invalid-token" => match self.causes_in_token() {
-                causes if causes.is_empty() => self.not_verified(),
-                causes => return causes,
-            },
-            "invalid-payload" if says("unknown trusted publishing issuer") => self.unknown_issuer(),
-            "invalid-payload" if says("malformed JWT") => Cause::certain(format!(
+            )],
+            "invalid-token" => {
+                let causes = self.causes_in_token();
+                if causes.is_empty() { vec![self.not_verified()] } else { causes }
+            }
+            "invalid-payload" if says("unknown trusted publishing issuer") => vec![self.unknown_issuer()],
+            "invalid-payload" if says("malformed JWT") => certain(format!(
                 "what was sent is no JSON Web Token that {index} can read. Is it the CI system's ID token, unchanged? More on \
                  that: https://docs.pypi.org/trusted-publishers/troubleshooting/"
             )),
-            "invalid-payload" if says("New project registration temporarily disabled") => Cause::certain(format!(
-                "{kept}, but {index} lets nobody create projects for now. Run the job again later"
-            )),
-            "invalid-payload" => {
-                let Some((_, why)) = BAD_NAMES.into_iter().find(|(words, _)| says(words)) else { return vec![] };
-                Cause::certain(format!(
+            "invalid-payload" if says("New project registration temporarily disabled") => {
+                certain(format!("{kept}, but {index} lets nobody create projects for now. Run the job again later"))
+            }
+            "invalid-payload" => BAD_NAMES.into_iter().find(|(words, _)| says(words)).map_or(vec![], |(_, why)| {
+                certain(format!(
                     "{kept}, but {index} can't create a project with the name that it gives: {why}. Choose another name, and add \
                      a pending publisher for that"
                 ))
-            }
-            "not-enabled" => Cause::certain(format!(
+            }),
+            "not-enabled" => certain(format!(
                 "{index} has switched trusted publishing off, for now or for this CI system. Nothing in your project is wrong. \
                  Its status page or its operators know more; run the job again later"
             )),
-            _ => return vec![],
-        }]
+            _ => vec![],
+        }
     }
 
-    /// What is behind the code `invalid-publisher`: there is no publisher, or the one that was found does not take the
-    /// job.
+    /// The causes behind the code `invalid-publisher`: there is no publisher, or the index found one, and it does not take
+    /// the job.
     fn no_publisher(&self, description: &str) -> Vec<Cause> {
         let (index, issuer) = (self.index.name(), self.issuer());
         let says = |words: &str| description.contains(words);
-        // Up to the next quotation mark.
-        let after = |words: &str| Some(description.split_once(words)?.1.split_once('\'')?.0);
-        let expected = after("expecting one of ['").unwrap_or_default();
-        let got = after(", got '").unwrap_or_default();
-        let is_other =
-            |claim| !expected.is_empty() && !got.is_empty() && says(&format!(" {claim} claim does not match"));
-        let other_file = |what| {
-            let advice = match self.form.provider {
-                Provider::GitHub => {
-                    ". Call the workflow by its path (`uses: ./.github/workflows/…`), so that both come from one commit, or put \
-                     the job into the calling file"
-                }
-                _ => "",
-            };
-            let (expected, got) = (shown(expected), shown(got));
-            format!(
-                "a publisher was found, but the {what} is another one, or not of the job's own commit: {index} expects \
-                 {expected}, and the job's is {got}{advice}"
-            )
-        };
-        // ActiveState has other words for its subject.
-        let text = match after("claim '").or(says("'subject' claim").then_some("sub")) {
-            _ if says("pull_request_target") => return vec![self.pull_request_target()],
-            // of `ref` or `ref_path`
-            _ if says(" and sha claims are empty") => format!(
+        let certain = |text: String| vec![Cause::certain(text)];
+        if says("pull_request_target") {
+            return vec![self.pull_request_target()];
+        }
+        // The claim is `ref` or `ref_path`.
+        if says(" and sha claims are empty") {
+            return certain(format!(
                 "{index} found a publisher, but the ID token names neither the job's branch or tag nor its commit"
-            ),
-            _ if says("job_workflow_ref claim is empty") => format!(
+            ));
+        }
+        if says("job_workflow_ref claim is empty") {
+            return certain(format!(
                 "{index} found a publisher, but the ID token names no workflow file: its claim job_workflow_ref is empty"
-            ),
-            _ if says("extract workflow filename") => {
-                let file = self.claims.text("job_workflow_ref").or_else(|| self.claims.text("ci_config_ref_uri"));
-                format!(
-                    "{index} finds no workflow file's name in the ID token, so it did not look for a publisher. The name has to \
-                     end in .yml or .yaml, and the claim is `{}`",
-                    shown(&file.unwrap_or_default())
-                )
-            }
-            _ if says("JWT issuer ") => format!(
+            ));
+        }
+        if says("extract workflow filename") {
+            let file = self.claims.text("job_workflow_ref").or_else(|| self.claims.text("ci_config_ref_uri"));
+            return certain(format!(
+                "{index} finds no workflow file's name in the ID token, so it did not look for a publisher. The name has to \
+                 end in .yml or .yaml, and the claim is `{}`",
+                shown(&file.unwrap_or_default())
+            ));
+        }
+        if says("JWT issuer ") {
+            return certain(format!(
                 "{index} knows {issuer} as an organisation's own issuer, but for a CI system of this kind it takes ID tokens of {} \
                  only. It did not look for a publisher, and none could match",
-                shown(after("expected issuer '").unwrap_or_default())
-            ),
-            _ if is_other("job_workflow_ref") && workflow_repository(expected) != workflow_repository(got) => {
-                return vec![self.called_elsewhere(got)];
-            }
-            _ if is_other("job_workflow_ref") => other_file("workflow's file"),
-            _ if is_other("ci_config_ref_uri") => other_file("pipeline's file"),
-            _ if is_other("workflow_ref") => other_file("calling workflow's file"),
-            Some(name) if says("Missing claim '") => format!(
+                shown(quoted_after("expected issuer ", description).unwrap_or_default())
+            ));
+        }
+        if says(" claim does not match") {
+            return vec![self.other_file(description)];
+        }
+        // ActiveState has other words for its subject.
+        let claim = quoted_after("claim ", description).or(says("'subject' claim").then_some("sub"));
+        match claim {
+            None => self.workflow().into_iter().chain(self.guess()).collect(),
+            Some(name) if says("Missing claim '") => certain(format!(
                 "the ID token has no claim {}, and {index} wants it before it looks for any publisher, so this says nothing of \
                  your publishers. Such a token is not as {issuer} issues them for a job: where does it come from?",
                 shown(name)
-            ),
-            Some("repository_owner_id") => {
-                let id = self.claims.text("repository_owner_id").unwrap_or_else(|| "the job has".to_owned());
+            )),
+            Some("job_workflow_ref") if !self.workflow().is_empty() => self.workflow(),
+            Some(name) => vec![self.other_claim(name)],
+        }
+    }
+
+    /// The index found a publisher, and one of the job's workflow files is another one.
+    fn other_file(&self, description: &str) -> Cause {
+        let says = |words: &str| description.contains(words);
+        let expected = quoted_after("expecting one of [", description).unwrap_or_default();
+        let got = quoted_after(", got ", description).unwrap_or_default();
+        let files = [
+            (" job_workflow_ref claim", "workflow's file"),
+            (" ci_config_ref_uri claim", "pipeline's file"),
+            (" workflow_ref claim", "calling workflow's file"),
+        ];
+        let what = files.into_iter().find(|(words, _)| says(words)).map_or("", |(_, what)| what);
+        let index = self.index.name();
+        if what.is_empty() || expected.is_empty() || got.is_empty() {
+            return Cause::certain(format!("{index} found a publisher, but it does not take this job's claims"));
+        }
+        if says(" job_workflow_ref claim") && workflow_repository(expected) != workflow_repository(got) {
+            return self.called_elsewhere(got);
+        }
+        let advice = match self.form.provider {
+            Provider::GitHub => {
+                ". Call the workflow by its path (`uses: ./.github/workflows/…`), so that both come from one commit, or put \
+                 the job into the calling file"
+            }
+            _ => "",
+        };
+        let (expected, got) = (shown(expected), shown(got));
+        Cause::certain(format!(
+            "a publisher was found, but the {what} is another one, or not of the job's own commit: {index} expects \
+             {expected}, and the job's is {got}{advice}"
+        ))
+    }
+
+    /// The index found a publisher, and this claim is not what it expects.
+    fn other_claim(&self, name: &str) -> Cause {
+        let index = self.index.name();
+        let value = self.claims.text(name);
+        match name {
+            "repository_owner_id" => {
+                let id = value.unwrap_or_else(|| "the job has".to_owned());
                 let text = format!(
                     "a publisher was found, but the owner ID that was stored with it is another one than {}: the repository was \
                      moved, or the owner's account was made anew, since the publisher was added. Delete the publisher and add it \
                      again",
                     shown(&id)
                 );
-                return vec![Cause::certain(text).in_form()];
+                Cause::certain(text).in_form()
             }
-            Some("environment") => {
-                let what = match self.claims.text("environment") {
+            "environment" => {
+                let what = match value {
                     Some(name) => {
                         format!("another environment than this job's `{}`: change one of the two", shown(&name))
                     }
@@ -231,11 +249,10 @@ impl Job<'_> {
                         "an environment, and this job has none: add `environment:` with that name to the job".to_owned()
                     }
                 };
-                return vec![Cause::certain(format!("{index} found your publisher, but it names {what}")).in_form()];
+                Cause::certain(format!("{index} found your publisher, but it names {what}")).in_form()
             }
-            Some("job_workflow_ref") if !self.workflow().is_empty() => return self.workflow(),
-            Some(name) => {
-                let value = self.claims.text(name).map_or(String::new(), |value| format!(": `{}`", shown(&value)));
+            _ => {
+                let value = value.map_or(String::new(), |value| format!(": `{}`", shown(&value)));
                 let advice = match (name, self.form.provider) {
                     ("sub", Provider::GitLab) => {
                         ". The GitLab project makes its ID tokens' subject in a way of its own \
@@ -244,11 +261,10 @@ impl Job<'_> {
                     _ => "",
                 };
                 let name = shown(name);
-                format!("{index} found a publisher, but the job's claim {name} is not what it expects{value}{advice}")
+                let fact = format!("{index} found a publisher, but the job's claim {name} is not what it expects");
+                Cause::certain(format!("{fact}{value}{advice}"))
             }
-            None => return self.workflow().into_iter().chain(self.guess()).collect(),
-        };
-        vec![Cause::certain(text)]
+        }
     }
 
     /// What may be the reason that nothing matched, likeliest first. Nothing, if the job can't be matched at all.
@@ -292,57 +308,6 @@ impl Job<'_> {
 // What the claims say
 
 impl Job<'_> {
-    /// What is wrong with the workflow, whatever is registered.
-    fn causes_in_workflow(&self) -> Vec<Cause> {
-        let is_target = self.claims.text("event_name").as_deref() == Some("pull_request_target");
-        let target = is_target.then(|| self.pull_request_target());
-        target.into_iter().chain(self.runs_elsewhere().map(|called| self.called_elsewhere(&called))).collect()
-    }
-
-    /// The same, and a called file, which has to be the one that is registered.
-    fn workflow(&self) -> Vec<Cause> {
-        self.causes_in_workflow().into_iter().chain(self.called_file()).collect()
-    }
-
-    /// The workflow that the job runs in, if that is another repository's.
-    pub fn runs_elsewhere(&self) -> Option<String> {
-        let (called, repository) = (self.claims.text("job_workflow_ref")?, self.claims.text("repository")?);
-        let is_own = workflow_repository(&called).is_some_and(|of| of.eq_ignore_ascii_case(&repository));
-        (!is_own).then_some(called)
-    }
-
-    fn pull_request_target(&self) -> Cause {
-        Cause::certain(format!(
-            "the workflow was started by pull_request_target, and {} takes no job that was: anybody who opens a pull request can \
-             steer it. Publish from a workflow that starts on a push of a tag, on a release, or by workflow_dispatch",
-            self.index.name()
-        ))
-    }
-
-    fn called_elsewhere(&self, called: &str) -> Cause {
-        Cause::certain(format!(
-            "the job runs in a reusable workflow of another repository, {}, and {} can't match such a job to a publisher. Call \
-             that workflow to build, if you like, but put the job that mints and uploads into a workflow file of your own \
-             repository, and register that file",
-            shown(called),
-            self.index.name()
-        ))
-    }
-
-    fn called_file(&self) -> Option<Cause> {
-        let file = |claim| self.claims.text(claim).and_then(|of| workflow_file(&of).map(shown));
-        let (called, caller) = (file("job_workflow_ref")?, file("workflow_ref")?);
-        self.claims.text("repository").filter(|_| called != caller && self.runs_elsewhere().is_none())?;
-        let text = format!(
-            "the job runs in {called}, a reusable workflow that {caller} calls, and {} looks at the called file: Workflow name \
-             has to be {called} (both files' names are in the ID token). Or put the job that mints and uploads into {caller} \
-             itself and register that. It is the safer way: attestations name {caller}, so an upload from {called} may still be \
-             refused",
-            self.index.name()
-        );
-        Some(Cause::evidence(text))
-    }
-
     fn several_projects(&self) -> Option<String> {
         let [first, second, ..] = &self.projects[..] else { return None };
         Some(format!(
@@ -351,6 +316,23 @@ impl Job<'_> {
             shown(first),
             shown(second)
         ))
+    }
+
+    /// The explanation of this identity.
+    fn identity(&self, fact: String, causes: Vec<Cause>, mut hints: Vec<String>) -> Explanation {
+        let index = self.index.name();
+        hints.extend(self.owners().into_iter().chain(self.several_projects()));
+        hints.push(match self.published {
+            Published::NotAsked => format!(
+                "nothing was asked of {index}: whether a publisher for this job is registered there was not looked up"
+            ),
+            _ => format!(
+                "{index} does not publish which publishers are registered, so whether one for this job is could not be looked up"
+            ),
+        });
+        let (form, context) = self.rows();
+        let link = self.link(self.published.has_project());
+        Explanation { fact, form, context, causes, hints, link, ..Explanation::default() }
     }
 
     /// How PyPI matches such a job, for whoever fills in the form.
@@ -371,6 +353,15 @@ impl Job<'_> {
         };
         Some(format!("{} {how}. {environment}", self.index.name()))
     }
+}
+
+/// The text in quotation marks that follows these words. Python writes it in double ones if it has a single one in it.
+fn quoted_after<'a>(words: &str, text: &'a str) -> Option<&'a str> {
+    text.match_indices(words).find_map(|(at, _)| {
+        let rest = text.get(at + words.len()..)?;
+        let quote = ['\'', '"'].into_iter().find(|quote| rest.starts_with(*quote))?;
+        Some(rest.get(1..)?.split_once(quote)?.0)
+    })
 }
 
 #[cfg(test)]
@@ -446,12 +437,12 @@ mod tests {
     }
 
     fn marked(causes: Vec<Cause>) -> Vec<String> {
-        let mark = |weight| match weight {
-            Weight::Proof => '!',
-            Weight::Evidence => '~',
-            Weight::Guess => '?',
+        let mark = |certainty| match certainty {
+            Certainty::Certain => '!',
+            Certainty::Evidence => '~',
+            Certainty::Possible => '?',
         };
-        causes.iter().map(|cause| format!("{}{}", mark(cause.weight), cause.text)).collect()
+        causes.iter().map(|cause| format!("{}{}", mark(cause.certainty), cause.text)).collect()
     }
 
     /// As many causes as pieces, each with its piece, and the first is marked so.
@@ -469,6 +460,20 @@ mod tests {
         let elsewhere = r#"job_workflow_ref="other/shared/.github/workflows/publish.yml@refs/heads/main""#;
         let causes = causes(&[elsewhere], "invalid-publisher", NOT_FOUND);
         assert_causes(&causes, &["!reusable workflow of another repository, other/shared/"]);
+    }
+
+    /// Python writes a text with a single quotation mark in double ones.
+    #[test]
+    fn a_quotation_mark_in_a_branch_leads_to_no_other_cause() {
+        let refused = |expected: &str| {
+            let other = "invalid-publisher: job_workflow_ref claim does not match, expecting one of";
+            let got = "'octo-org/octo-repo/.github/workflows/release.yml@refs/heads/main'";
+            causes(&[], "invalid-publisher", &format!("{other} [{expected}, 'x@abc'], got {got}"))
+        };
+        let found = refused("\"octo-org/octo-repo/.github/workflows/release.yml@refs/heads/it's\"");
+        assert_causes(&found, &["!the workflow's file is another one, or not of the job's own commit"]);
+        assert!(found[0].contains("@refs/heads/it's, and the job's is"), "{found:?}");
+        assert_causes(&refused("it's"), &["!found a publisher, but it does not take this job's claims"]);
     }
 
     #[test]

@@ -4,7 +4,7 @@
 use crate::explain::job::Job;
 use crate::explain::published::{Published, Release};
 use crate::explain::publisher_form::{ENVIRONMENT_NAME, Field, Form, Provider, WORKFLOW_NAME, workflow_file};
-use crate::explain::{Cause, Weight};
+use crate::explain::{Cause, Certainty};
 use crate::os::file;
 use crate::text::shown;
 
@@ -19,7 +19,7 @@ impl Job<'_> {
     /// The causes, and all that points at one, the strongest first. What a publisher did once, it can do.
     pub fn with_evidence(&self, mut causes: Vec<Cause>) -> Vec<Cause> {
         if self.matches_last_publisher() {
-            causes.retain(|cause| cause.weight != Weight::Evidence);
+            causes.retain(|cause| cause.certainty != Certainty::Evidence);
         }
         let (index, project) = (self.index.name(), self.project().map(shown).unwrap_or_default());
         let published = match &self.published {
@@ -54,7 +54,7 @@ impl Job<'_> {
 
     /// True if the last release came from a publisher that this job matches, but for the owner ID.
     pub fn matches_last_publisher(&self) -> bool {
-        let is_same = |last: &Form| last.provider == self.form.provider && last.differing(&self.form).is_empty();
+        let is_same = |last: &Form| last.provider == self.form.provider && last.differences(&self.form).is_empty();
         self.last().is_some_and(is_same)
     }
 
@@ -82,7 +82,7 @@ impl Job<'_> {
                 last.provider.name()
             );
         }
-        let differing = last.differing(&self.form);
+        let differing = last.differences(&self.form);
         if differing.is_empty() {
             let moved = match self.form.provider {
                 Provider::GitHub => format!(

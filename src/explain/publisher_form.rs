@@ -130,7 +130,7 @@ impl Form {
 
     /// Where a job's form differs from this one, which is a publisher's for the same CI system: the publisher's field,
     /// and the job's.
-    pub fn differing<'a>(&'a self, job: &'a Form) -> Vec<(&'a Field, &'a Field)> {
+    pub fn differences<'a>(&'a self, job: &'a Form) -> Vec<(&'a Field, &'a Field)> {
         let differs = |(publisher, job): &(&Field, &Field)| match (self.provider, publisher.name, &publisher.value) {
             (_, ENVIRONMENT_NAME, None) => false,
             (Provider::GitHub, ENVIRONMENT_NAME, Some(value))

@@ -89,9 +89,9 @@ pub fn annotation(explanation: &Explanation) -> String {
 
 /// The Markdown for the summary page: what it is, what is behind it, and where to go; then the rest.
 pub fn page(explanation: &Explanation) -> String {
-    let Explanation { fact, finding, reasons, form, context, causes, hints, link } = explanation;
-    let mut page = match finding {
-        Some(finding) => format!("\n### {}\n\n{}\n\n", markdown(finding), markdown(fact)),
+    let Explanation { fact, heading, reasons, form, context, causes, hints, link } = explanation;
+    let mut page = match heading {
+        Some(heading) => format!("\n### {}\n\n{}\n\n", markdown(heading), markdown(fact)),
         None => format!("\n### token-mint: {}\n\n", markdown(fact)),
     };
     for reason in reasons {
