@@ -5,7 +5,7 @@ use std::fmt::Display;
 
 use crate::error::{self, Error, Kind};
 use crate::explain::Reason;
-use crate::explain::messages::AGAIN;
+use crate::explain::messages::{AGAIN, AUTHORITIES};
 use crate::json::Object;
 use crate::net::http::{HttpResult, Reply};
 use crate::net::http_error::{Fault, HttpError};
@@ -143,16 +143,6 @@ impl Request {
         Error { is_transient, retry_after, ..failure }.hint(hint)
     }
 }
-
-/// Whose certificates this build trusts.
-const AUTHORITIES: &str = if cfg!(not(feature = "system-roots")) {
-    "this build trusts the certificate authorities that Mozilla's Firefox trusts, and none of the system's. If a proxy of your \
-     organisation opens TLS connections, use a build of token-mint with `--no-default-features --features system-roots`"
-} else if cfg!(any(windows, target_os = "macos")) {
-    "this build trusts the certificate authorities that the system trusts, and no others: add yours to them"
-} else {
-    "this build trusts the system's certificate authorities. SSL_CERT_FILE or SSL_CERT_DIR names others"
-};
 
 /// The index's own words in a refusal.
 fn reasons(reply: &Reply, redact: impl Fn(&str) -> String) -> Vec<Reason> {

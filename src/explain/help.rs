@@ -49,7 +49,11 @@ pub fn text() -> String {
         }
         let joint = if letter.is_empty() { "" } else { ", " };
         let mut left = format!("{letter}{joint}{name} {value}");
-        let source = format!("[{variable}; {default}]").replace("; ]", "]").replace("[]", "");
+        let source = match (*variable, *default) {
+            ("", _) => String::new(),
+            (variable, "") => format!("[{variable}]"),
+            (variable, default) => format!("[{variable}; {default}]"),
+        };
         for line in help.lines().chain(source.lines()) {
             text += &format!("  {left:27}{line}\n");
             left.clear();

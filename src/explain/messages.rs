@@ -31,7 +31,17 @@ give the job that publishes this permission, in the workflow's file:
           contents: read   # naming one permission drops the others, and checkout needs this one
 ";
 
-// The reader
+/// Whose certificates this build trusts.
+pub const AUTHORITIES: &str = if cfg!(not(feature = "system-roots")) {
+    "this build trusts the certificate authorities that Mozilla's Firefox trusts, and none of the system's. If a proxy of your \
+     organisation opens TLS connections, use a build of token-mint with `--no-default-features --features system-roots`"
+} else if cfg!(any(windows, target_os = "macos")) {
+    "this build trusts the certificate authorities that the system trusts, and no others: add yours to them"
+} else {
+    "this build trusts the system's certificate authorities. SSL_CERT_FILE or SSL_CERT_DIR names others"
+};
+
+// Words for users of the action
 
 /// The explanation of a failure, with a link to the section of the documentation that lists such failures. Only the
 /// action knows its address.
@@ -86,30 +96,40 @@ pub fn installer_url(place: &str) -> Error {
 
 /// A variable that an upload client reads names another index than the one to mint at.
 pub fn other_index(variable: &str, index: &impl Display) -> Error {
-    Error::new(Kind::Usage, format!("{variable}: it names another index than {index}")).hint(format!(
-        "{NOT_MINTED}. Which of the two is meant? Correct --index, or unset the variable: token-mint tells the upload tool \
+    Error::usage(
+        format!("{variable}: it names another index than {index}"),
+        format!(
+            "{NOT_MINTED}. Which of the two is meant? Correct --index, or unset the variable: token-mint tells the upload tool \
          where to upload"
-    ))
+        ),
+    )
 }
 
 /// A proxy variable's value can't be used.
 pub fn bad_proxy(variable: &str, error: &str) -> Error {
-    Error::new(Kind::Usage, format!("{variable}: this proxy can't be used: {error}"))
-        .hint("the variable is used as curl uses it: http://USER:PASSWORD@HOST:PORT. To go without a proxy, unset it")
+    Error::usage(
+        format!("{variable}: this proxy can't be used: {error}"),
+        "the variable is used as curl uses it: http://USER:PASSWORD@HOST:PORT. To go without a proxy, unset it",
+    )
 }
 
 /// The program after `--` was not found.
 pub fn no_program(name: &str) -> Error {
-    Error::new(Kind::Usage, format!("there is no program {name} that could be run")).hint(format!(
-        "{NOT_MINTED}. After -- come the program and its arguments as separate words, not one quoted string. No shell runs \
+    Error::usage(
+        format!("there is no program {name} that could be run"),
+        format!(
+            "{NOT_MINTED}. After -- come the program and its arguments as separate words, not one quoted string. No shell runs \
          them; for pipes and the like: `-- sh -c '…'`"
-    ))
+        ),
+    )
 }
 
 /// The program after `--` was found, and can't be run: `why`.
 pub fn unfit_program(path: &str, why: &str) -> Error {
-    Error::new(Kind::Usage, format!("{path} can't be run: {why}"))
-        .hint(format!("{NOT_MINTED}. Install it, or its interpreter, so that this user may run it"))
+    Error::usage(
+        format!("{path} can't be run: {why}"),
+        format!("{NOT_MINTED}. Install it, or its interpreter, so that this user may run it"),
+    )
 }
 
 /// `burn` got no API token.
@@ -120,8 +140,10 @@ pub fn no_api_token() -> Error {
 
 /// `burn` got an API token of PyPI for TestPyPI, or the other way round. `name` is the right value of `--index`.
 pub fn token_of_other_index(index: &impl Display, other: &impl Display, name: &str) -> Error {
-    Error::new(Kind::Usage, format!("the API token is for {other}, so {index} can't revoke it"))
-        .hint(format!("nothing was sent. Name the index that minted the token: --index {name}"))
+    Error::usage(
+        format!("the API token is for {other}, so {index} can't revoke it"),
+        format!("nothing was sent. Name the index that minted the token: --index {name}"),
+    )
 }
 
 // The identity
@@ -195,8 +217,10 @@ pub fn no_id_token_in(variable: &str) -> Error {
 
 /// This variable should contain an ID token.
 pub fn bad_id_token(variable: &str, error: impl Display) -> Error {
-    Error::new(Kind::Usage, format!("{variable}: {error}"))
-        .hint("this variable has to contain the ID token, which is three parts joined by dots, and nothing else")
+    Error::usage(
+        format!("{variable}: {error}"),
+        "this variable has to contain the ID token, which is three parts joined by dots, and nothing else",
+    )
 }
 
 pub const OWN_PROGRAM: &str = "that program is the CI system's own, and the only way to its ID tokens. A container needs the program and the job's \
@@ -225,10 +249,11 @@ pub fn step_output_not_opened(path: &str, error: &io::Error) -> Error {
 const STEP_OUTPUT: &str = "GitHub's runner sets GITHUB_OUTPUT to a file for each step. In a container, that file has to be \
                            there, too. To have the API token on stdout instead, use --format token";
 
-/// The API token was minted, and could not be handed over: `what` happened.
+/// The API token was minted, and `what` happened to the hand-over. By the time that this is shown, the token was sent for
+/// revocation.
 pub fn lost(what: impl Display, error: &io::Error) -> Error {
     Error::new(Kind::NoHandOver, format!("{what}: {error}"))
-        .hint("an API token was minted, but it could not be handed over. It was not used")
+        .hint("an API token was minted, and was sent for revocation. If that failed, a warning says so")
 }
 
 /// Nobody reads stdout; nothing was minted.

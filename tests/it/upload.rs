@@ -297,7 +297,7 @@ fn a_command_that_can_not_be_started_has_its_token_revoked() {
     let servers = StandIn::start(Setup::default());
     let step = Step::of(&servers).args(&["--", "./tool"]);
     write_tool(&step, "tool", 0o755, "\x7fELF");
-    step.run_with(&servers).assert_failed(6, &["./tool can't be run", "It was not used"]);
+    step.run_with(&servers).assert_failed(6, &["./tool can't be run", "was sent for revocation"]);
     assert_revoked_after(&servers, None);
 }
 
