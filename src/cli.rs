@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 
 use crate::error::{Error, Result};
-use crate::explain::spelling::{did_you_mean, nearest};
+use crate::explain::messages;
+use crate::explain::spelling::nearest;
 
 /// The text of `--version`.
 pub const VERSION: &str = concat!("token-mint ", env!("CARGO_PKG_VERSION"), "\n");
@@ -91,28 +92,15 @@ pub type Options = BTreeMap<&'static str, OsString>;
 
 /// There is no option `name`. It is the argument `word` or a part of that: `-xq` is split into `-x` and `-q`.
 fn no_option(position: usize, name: &str, word: &str) -> Error {
-    let fact = match is_plain(name) {
-        true => format!("there is no option {name}"),
-        false => format!("argument {position} is not an option of token-mint"),
-    };
-    let see_help = "token-mint --help lists the options and what they take".to_owned();
     let meant = nearest(word, OPTIONS.iter().map(|row| row.name));
-    Error::usage(fact, meant.map_or(see_help, did_you_mean))
+    messages::no_option(position, Some(name).filter(|name| is_plain(name)), meant)
 }
 
-/// The argument at this position is neither an option nor a command.
+/// The argument at this position is neither an option nor a command. After the first one, it may be a value that was
+/// meant for an option, so it is not repeated.
 fn no_command(position: usize, word: &str) -> Error {
-    // A later word may be a value that was meant for an option, so it is not repeated.
-    let (fact, program) = match position == 1 && is_plain(word) {
-        true => (format!("there is no command {word} in token-mint"), word),
-        false => (format!("argument {position} is neither a command nor an option"), "COMMAND"),
-    };
-    let put_before = format!(
-        "to run an upload tool, put -- before it: token-mint -- {program} … (token-mint's own commands are burn, check and \
-         claims; without a command, it mints an API token and hands it over)"
-    );
     let meant = nearest(word, [BURN, CHECK, CLAIMS, "--help", "--version"]);
-    Error::usage(fact, meant.map_or(put_before, did_you_mean))
+    messages::no_command(position, Some(word).filter(|word| position == 1 && is_plain(word)), meant)
 }
 
 /// Reads the arguments after the program's name.

@@ -6,6 +6,7 @@ use crate::claims::Claims;
 use crate::env::Env;
 use crate::error::{Error, Kind, Result};
 use crate::explain::causes;
+use crate::explain::expiry::validity;
 use crate::explain::job::Job;
 use crate::explain::published::Published;
 use crate::explain::pyproject;
@@ -19,7 +20,6 @@ use crate::retry;
 use crate::secret::IdToken;
 use crate::settings::Settings;
 use crate::text::shown;
-use crate::time;
 
 /// How long to wait for a reply with an API token after a signal. GitHub kills a cancelled job's processes ten seconds
 /// after the first signal.
@@ -122,7 +122,7 @@ impl Exchange<'_> {
         handover::mask(live.minted.token.reveal(), self.env)?;
         if live.minted.has_bad_expiry {
             let what = "the time in the index's reply at which the token expires makes no sense";
-            report::warning(&format!("{what}; {}", time::validity(live.minted.expires_unix_secs)), self.env);
+            report::warning(&format!("{what}; {}", validity(live.minted.expires_unix_secs)), self.env);
         }
         Ok(live)
     }
@@ -132,13 +132,13 @@ impl Exchange<'_> {
     fn revoke(&self, token: &str, expires_unix_secs: Option<u64>, deadline: Deadline) -> bool {
         let index = &self.settings.index;
         let http = self.http.until(deadline);
-        let validity = || time::validity(expires_unix_secs);
         let revoked = retry::run(&http, |_| index_api::revoke(index, token, &http));
+        let validity = validity(expires_unix_secs);
         match &revoked {
             Ok(true) => http.log.line(&format!("{} has accepted the API token for revocation", index.name())),
-            Ok(false) => http.log.line(&format!("{} can't revoke API tokens; {}", index.name(), validity())),
+            Ok(false) => http.log.line(&format!("{} can't revoke API tokens; {validity}", index.name())),
             Err(error) => {
-                report::warning(&format!("the API token could not be revoked; {}: {error}", validity()), self.env);
+                report::warning(&format!("the API token could not be revoked; {validity}: {error}"), self.env);
             }
         }
         revoked.unwrap_or(false)

@@ -2,6 +2,7 @@
 
 pub mod causes;
 pub mod evidence;
+pub mod expiry;
 pub mod fork;
 #[cfg(test)]
 #[path = "../tests/it/golden.rs"]
@@ -13,6 +14,7 @@ pub mod messages;
 pub mod published;
 pub mod publisher_form;
 pub mod pyproject;
+pub mod reader;
 pub mod report;
 pub mod spelling;
 pub mod workflow;

@@ -30,7 +30,7 @@ use cli::Command;
 use env::Env;
 use error::{Error, Result};
 use exchange::Exchange;
-use explain::{causes, help, messages, report};
+use explain::{causes, expiry, help, messages, reader, report};
 use handover::command::Upload;
 use handover::{Format, Handover};
 use net::http;
@@ -50,7 +50,7 @@ fn main() -> ExitCode {
         Ok(status) => ExitCode::from(status),
         Err(error) => {
             let status = error.exit_status();
-            report::failure(&messages::of_failure(error, &env), &env);
+            report::failure(&reader::of_failure(error, &env), &env);
             ExitCode::from(status)
         }
     }
@@ -80,7 +80,7 @@ fn mint_and_hand_over(settings: &Settings, env: &Env) -> Result<()> {
     let audience = exchange.audience()?;
     let id_token = exchange.request_id_token(&audience)?;
     let live = exchange.mint(id_token, &audience)?;
-    let validity = time::validity(live.minted.expires_unix_secs);
+    let validity = expiry::validity(live.minted.expires_unix_secs);
     let place = live.hand_over(|minted| handover.deliver(minted, &settings.index, env, deadline))?;
 
     let how = format!("API token handed over {place}");
@@ -99,7 +99,7 @@ fn mint_and_run(argv: Vec<OsString>, settings: &Settings, env: &Env) -> Result<u
     let id_token = exchange.request_id_token(&audience)?;
     let live = exchange.mint(id_token, &audience)?;
     let ended = upload.run(&live.minted, &exchange.identity_variables(&audience), deadline, log);
-    let validity = time::validity(live.minted.expires_unix_secs);
+    let validity = expiry::validity(live.minted.expires_unix_secs);
     let is_revoked = live.revoke(); // before anything else is said or returned
     let (status, how) = ended?;
     if status != 0 {
@@ -162,6 +162,6 @@ fn show_claims(settings: &Settings, env: &Env) -> Result<()> {
         // also where the index would refuse them
         handover::print(&json, exchange.http.deadline)?;
     }
-    report::identity(&messages::worded(explained?, env), env);
+    report::identity(&reader::worded(explained?, env), env);
     Ok(())
 }

@@ -1,4 +1,4 @@
-//! What `--help` prints, and the names of the action's inputs.
+//! The text of `--help`.
 
 use crate::cli::{OPTIONS, OptionRow};
 
@@ -62,40 +62,9 @@ pub fn text() -> String {
     text + AFTER_OPTIONS
 }
 
-/// A text for people, with the action's inputs in place of the options, variables and commands that they stand for:
-/// `--index testpypi` becomes `` `index:` testpypi``.
-pub fn with_inputs(text: &str) -> String {
-    let mut text = text.to_owned();
-    for OptionRow { name, variable, .. } in OPTIONS.iter().filter(|row| row.is_input) {
-        let input = format!("`{}:`", name.trim_start_matches('-'));
-        text = text.replace(&format!("{variable}:"), &input).replace(variable, &input).replace(name, &input);
-    }
-    text.replace("token-mint check", "`command:` check").replace("token-mint claims", "`command:` claims")
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn in_the_action_a_text_names_inputs() {
-        let action = include_str!("../../action.yml");
-        for row in OPTIONS.iter().filter(|row| !row.variable.is_empty()) {
-            let input = row.name.trim_start_matches('-');
-            let is_input = action.contains(&format!("{}: ${{{{ inputs.{input} }}}}\n", row.variable));
-            assert_eq!(row.is_input, is_input, "{}", row.name);
-        }
-        for (text, with_inputs) in [
-            ("name it: --index testpypi", "name it: `index:` testpypi"),
-            ("check --index; or leave --audience out", "check `index:`; or leave `audience:` out"),
-            ("TOKEN_MINT_TIMEOUT: a whole number", "`timeout:` a whole number"),
-            ("with TOKEN_MINT_PROJECT, you get", "with `project:`, you get"),
-            ("use token-mint claims, or token-mint check", "use `command:` claims, or `command:` check"),
-            ("use --format token or --id-token-env", "use --format token or --id-token-env"),
-        ] {
-            assert_eq!(super::with_inputs(text), with_inputs);
-        }
-    }
 
     #[test]
     fn help_has_80_columns_at_most_and_each_option_with_all_its_parts() {

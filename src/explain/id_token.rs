@@ -1,10 +1,10 @@
 //! What is wrong with an ID token by itself, whatever is registered.
 
 use crate::explain::Cause;
+use crate::explain::expiry::utc;
 use crate::explain::job::Job;
 use crate::explain::publisher_form::is_taken_by_pypi;
 use crate::text::shown;
-use crate::time;
 
 /// How far PyPI lets clocks differ (pypi/warehouse, `warehouse/oidc/services.py`).
 const LEEWAY_SECS: u64 = 30;
@@ -19,7 +19,7 @@ impl Job<'_> {
             texts.push(format!(
                 "the ID token has expired: it was valid until {}. Run the job again: it gets a new one. If that does not help, \
                  a clock is wrong",
-                time::utc(expires)
+                utc(expires)
             ));
         }
         let ahead = |name| Some((name, at(name).filter(|at| *at > now.saturating_add(LEEWAY_SECS))?));
@@ -27,7 +27,7 @@ impl Job<'_> {
             texts.push(format!(
                 "the ID token is not valid yet by this machine's clock: its claim {name} is {}. A clock is wrong, here or at the \
                  issuer",
-                time::utc(at)
+                utc(at)
             ));
         }
         let aud = self.claims.iter().find(|(name, _)| *name == "aud").map_or("none", |(_, aud)| aud);

@@ -7,15 +7,9 @@
 use std::fmt::Display;
 use std::io;
 
-use crate::env::Env;
 use crate::error::{Error, Kind};
 use crate::explain::Explanation;
-use crate::explain::help::with_inputs;
 use crate::explain::spelling::did_you_mean;
-use crate::text::shown;
-
-/// The address of the folder `docs`. The action sets it, so it also says that the action runs us.
-const DOCS: &str = "TOKEN_MINT_DOCS";
 
 pub const AGAIN: &str = "nothing was handed over. Such a failure often passes: run the job again";
 const NOT_MINTED: &str = "nothing was minted";
@@ -41,38 +35,31 @@ pub const AUTHORITIES: &str = if cfg!(not(feature = "system-roots")) {
     "this build trusts the system's certificate authorities. SSL_CERT_FILE or SSL_CERT_DIR names others"
 };
 
-// Words for users of the action
-
-/// The explanation of a failure, with a link to the section of the documentation that lists such failures. Only the
-/// action knows its address.
-pub fn of_failure(error: Error, env: &Env) -> Explanation {
-    let section = match error.kind {
-        Kind::Usage => "configuration",
-        Kind::NoIdentity => "no-identity",
-        Kind::Refused => "the-index-refused",
-        Kind::Trouble => "network-and-servers",
-        Kind::NoHandOver => "handing-over",
-        Kind::Signal(_) => "signals",
-    };
-    let docs = env.get(DOCS).map(shown);
-    let mut explanation = worded(*error.explanation, env);
-    explanation.hints.extend(docs.map(|docs| format!("more on this: {docs}/troubleshooting.md#{section}")));
-    explanation
-}
-
-/// The explanation in the reader's words: a user of the action knows its inputs, not the options.
-pub fn worded(mut explanation: Explanation, env: &Env) -> Explanation {
-    if env.is_set(DOCS) {
-        let Explanation { fact, causes, hints, .. } = &mut explanation;
-        let causes = causes.iter_mut().map(|cause| &mut cause.text);
-        for text in [fact].into_iter().chain(causes).chain(hints) {
-            *text = with_inputs(text);
-        }
-    }
-    explanation
-}
-
 // Usage and configuration
+
+/// There is no such option. `name` is there if it may be repeated.
+pub fn no_option(position: usize, name: Option<&str>, meant: Option<&str>) -> Error {
+    let fact = match name {
+        Some(name) => format!("there is no option {name}"),
+        None => format!("argument {position} is not an option of token-mint"),
+    };
+    let see_help = "token-mint --help lists the options and what they take".to_owned();
+    Error::usage(fact, meant.map_or(see_help, did_you_mean))
+}
+
+/// There is no such command. `word` is there if it may be repeated.
+pub fn no_command(position: usize, word: Option<&str>, meant: Option<&str>) -> Error {
+    let fact = match word {
+        Some(word) => format!("there is no command {word} in token-mint"),
+        None => format!("argument {position} is neither a command nor an option"),
+    };
+    let program = word.unwrap_or("COMMAND");
+    let put_before = format!(
+        "to run an upload tool, put -- before it: token-mint -- {program} … (token-mint's own commands are burn, check and \
+         claims; without a command, it mints an API token and hands it over)"
+    );
+    Error::usage(fact, meant.map_or(put_before, did_you_mean))
+}
 
 /// An option or a variable has a value that can't be used.
 pub fn bad_setting(place: &str, fault: impl Display) -> Error {
@@ -288,22 +275,6 @@ pub fn upload_failed(how: &str, is_revoked: bool) -> Explanation {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
-
-    #[test]
-    fn the_link_leads_to_a_section_of_the_page() {
-        let env = Env::from([(DOCS, "https://github.com/o/r/blob/v1/docs")]);
-        let page = include_str!("../../docs/troubleshooting.md").to_lowercase().replace(' ', "-");
-        for kind in [Kind::Usage, Kind::NoIdentity, Kind::Refused, Kind::Trouble, Kind::NoHandOver, Kind::Signal(15)] {
-            let hints = of_failure(Error::new(kind, "x"), &env).hints;
-            let link =
-                hints.last().and_then(|hint| hint.strip_prefix("more on this: https://github.com/o/r/blob/v1/docs/"));
-            let section = link.and_then(|link| link.strip_prefix("troubleshooting.md#")).unwrap();
-            assert!(page.contains(&format!("\n##-{section}\n")), "{section}");
-        }
-        assert!(of_failure(Error::new(Kind::Usage, "x"), &Env::from([])).hints.is_empty());
-    }
-
     /// No text tells anybody to do what weakens them.
     #[test]
     fn no_advice_makes_a_project_less_safe() {
@@ -313,6 +284,8 @@ mod tests {
             include_str!("../index_api.rs"),
             include_str!("../identity/google.rs"),
             include_str!("causes.rs"),
+            include_str!("workflow.rs"),
+            include_str!("id_token.rs"),
             include_str!("evidence.rs"),
         ];
         for source in sources {

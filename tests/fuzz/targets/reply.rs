@@ -15,6 +15,7 @@ use crate::claims::Claims;
 use crate::env::Env;
 use crate::error::{Error, Kind};
 use crate::explain::causes::explain_refusal;
+use crate::explain::expiry;
 use crate::explain::job::Job;
 use crate::explain::published::Published;
 use crate::identity::{self, github, google};
@@ -28,7 +29,6 @@ use crate::net::url::Url;
 use crate::os::deadline::Deadline;
 use crate::os::log::Log;
 use crate::secret::{IdToken, RequestToken, UnusableToken};
-use crate::time;
 
 const STATUSES: [u16; 16] = [200, 422, 400, 401, 403, 404, 408, 429, 500, 503, 202, 204, 302, 301, 101, 599];
 const INDEXES: [&str; 3] = ["pypi", "testpypi", "https://index.example:8443/upload"];
@@ -171,7 +171,7 @@ fn mint(index: &Index, endpoint: u8, status: u16, rest: &[u8], secrets: &Secrets
     let Some(minted) = check(minted, secrets) else { return };
     assert_eq!(value["token"], minted.token.reveal());
     assert_eq!(value["expires"].as_u64().filter(|_| !minted.has_bad_expiry), minted.expires_unix_secs);
-    let line = time::describe(minted.expires_unix_secs.unwrap_or_default(), NOW);
+    let line = expiry::describe(minted.expires_unix_secs.unwrap_or_default(), NOW);
     assert!(line.is_ascii() && line.len() < 100, "{line:?}");
 }
 
