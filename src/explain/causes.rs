@@ -146,51 +146,48 @@ impl Job<'_> {
     fn no_publisher(&self, description: &str) -> Vec<Cause> {
         let (index, issuer) = (self.index.name(), self.issuer());
         let says = |words: &str| description.contains(words);
-        let certain = |text: String| vec![Cause::certain(text)];
         if says("pull_request_target") {
             return vec![self.pull_request_target()];
-        }
-        // The claim is `ref` or `ref_path`.
-        if says(" and sha claims are empty") {
-            return certain(format!(
-                "{index} found a publisher, but the ID token names neither the job's branch or tag nor its commit"
-            ));
-        }
-        if says("job_workflow_ref claim is empty") {
-            return certain(format!(
-                "{index} found a publisher, but the ID token names no workflow file: its claim job_workflow_ref is empty"
-            ));
-        }
-        if says("extract workflow filename") {
-            let file = self.claims.text("job_workflow_ref").or_else(|| self.claims.text("ci_config_ref_uri"));
-            return certain(format!(
-                "{index} finds no workflow file's name in the ID token, so it did not look for a publisher. The name has to \
-                 end in .yml or .yaml, and the claim is `{}`",
-                shown(&file.unwrap_or_default())
-            ));
-        }
-        if says("JWT issuer ") {
-            return certain(format!(
-                "{index} knows {issuer} as an organisation's own issuer, but for a CI system of this kind it takes ID tokens of {} \
-                 only. It did not look for a publisher, and none could match",
-                shown(quoted_after("expected issuer ", description).unwrap_or_default())
-            ));
         }
         if says(" claim does not match") {
             return vec![self.other_file(description)];
         }
         // ActiveState has other words for its subject.
         let claim = quoted_after("claim ", description).or(says("'subject' claim").then_some("sub"));
-        match claim {
-            None => self.workflow().into_iter().chain(self.guess()).collect(),
-            Some(name) if says("Missing claim '") => certain(format!(
+        let text = if says(" and sha claims are empty") {
+            // The other claim is `ref` or `ref_path`.
+            format!("{index} found a publisher, but the ID token names neither the job's branch or tag nor its commit")
+        } else if says("job_workflow_ref claim is empty") {
+            format!(
+                "{index} found a publisher, but the ID token names no workflow file: its claim job_workflow_ref is empty"
+            )
+        } else if says("extract workflow filename") {
+            let file = self.claims.text("job_workflow_ref").or_else(|| self.claims.text("ci_config_ref_uri"));
+            format!(
+                "{index} finds no workflow file's name in the ID token, so it did not look for a publisher. The name has to \
+                 end in .yml or .yaml, and the claim is `{}`",
+                shown(&file.unwrap_or_default())
+            )
+        } else if says("JWT issuer ") {
+            format!(
+                "{index} knows {issuer} as an organisation's own issuer, but for a CI system of this kind it takes ID tokens of {} \
+                 only. It did not look for a publisher, and none could match",
+                shown(quoted_after("expected issuer ", description).unwrap_or_default())
+            )
+        } else if let Some(name) = claim.filter(|_| says("Missing claim '")) {
+            format!(
                 "the ID token has no claim {}, and {index} wants it before it looks for any publisher, so this says nothing of \
                  your publishers. Such a token is not as {issuer} issues them for a job: where does it come from?",
                 shown(name)
-            )),
-            Some("job_workflow_ref") if !self.workflow().is_empty() => self.workflow(),
-            Some(name) => vec![self.other_claim(name)],
-        }
+            )
+        } else {
+            return match claim {
+                None => self.workflow().into_iter().chain(self.guess()).collect(),
+                Some("job_workflow_ref") if !self.workflow().is_empty() => self.workflow(),
+                Some(name) => vec![self.other_claim(name)],
+            };
+        };
+        vec![Cause::certain(text)]
     }
 
     /// The index found a publisher, and one of the job's workflow files is another one.

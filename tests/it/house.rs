@@ -97,7 +97,7 @@ fn what_has_to_be_audited_is_as_short_as_the_docs_say() {
         sources.iter().filter(|(file, _)| is_counted(file)).map(|(_, code)| code.lines().count()).sum::<usize>()
     };
     let (all, audited) = (code(&|_| true), code(&|file| !only_explains(file)));
-    assert!((4600..=4750).contains(&all) && (3350..=3450).contains(&audited), "{all}, {audited}");
+    assert!((4750..=4850).contains(&all) && (3380..=3480).contains(&audited), "{all}, {audited}");
 }
 
 /// The files that a file names by `crate::…`.
