@@ -4,7 +4,7 @@ pub mod causes;
 pub mod evidence;
 pub mod expiry;
 pub mod fork;
-#[cfg(test)]
+#[cfg(test)] // it stands beside the texts that it compares, and needs what is private here
 #[path = "../tests/it/golden.rs"]
 mod golden;
 pub mod help;
@@ -21,7 +21,7 @@ pub mod workflow;
 
 use std::fmt;
 
-/// The explanation of a failure, or of an identity. Text from outside in it stays on one line: see `os/log.rs`.
+/// The explanation of a failure or of an identity. Text from outside is on one line in it: see `os/log.rs`.
 #[derive(Debug, Default)]
 pub struct Explanation {
     /// What happened.
@@ -32,11 +32,11 @@ pub struct Explanation {
     pub reasons: Vec<Reason>,
     /// This job's values for the publisher form: names and values.
     pub form: Vec<(String, String)>,
-    /// What else the index compares, and the form does not ask for.
+    /// Claims that the index compares, and for which the form has no field.
     pub context: Vec<(String, String)>,
     /// The causes, likeliest first.
     pub causes: Vec<Cause>,
-    /// What to know or to try.
+    /// Things to know or to try.
     pub hints: Vec<String>,
     /// Where to go.
     pub link: Option<Link>,

@@ -53,8 +53,8 @@ impl Index {
         self.url.with_path(path)
     }
 
-    /// The URL of a public page. PyPI has its endpoints at both of its addresses, and its pages only at one. `path` begins
-    /// with `/`.
+    /// The URL of a public page. PyPI has its endpoints at both of its addresses, and its pages only at one. `path`
+    /// begins with `/`.
     pub fn page(&self, path: &str) -> Url {
         self.pages.with_path(path)
     }

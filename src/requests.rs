@@ -18,10 +18,11 @@ const MAX_REASONS: usize = 20;
 pub struct Endpoint {
     /// `asking GitHub for an ID token`
     pub asking: &'static str,
-    /// The kind of its refusal, and the refusal in words: `refused to issue an ID token`. A CI system refuses ([`Kind::NoIdentity`]) by
-    /// 401 and 403, an index ([`Kind::Refused`]) by each 4xx that does not mean "later".
+    /// The kind of its refusal, and the refusal in words: `refused to issue an ID token`. A CI system refuses
+    /// ([`Kind::NoIdentity`]) by 401 and 403, an index ([`Kind::Refused`]) by each 4xx that does not mean "later".
     pub refusal: (Kind, &'static str),
-    /// What to do about a status, if that is special to this endpoint. It gets the status, and whether that is a refusal.
+    /// What to do about a status, if that is special to this endpoint. It gets the status, and whether that is a
+    /// refusal.
     pub hint: fn(u16, bool) -> Option<&'static str>,
     /// What to do if no reply came, where it is not only to run the job again.
     pub hint_without_reply: Option<&'static str>,

@@ -1,8 +1,8 @@
 //! Repeats a step if that may help: up to four attempts, with a longer pause after each, all before the deadline.
 //!
 //! Which error may pass by itself is decided where the error is made ([`Error::is_transient`]): in `requests.rs` by the
-//! reply's status, in `net/http_error.rs` by what became of the connection. `exchange.rs` adds that an ID token is never
-//! sent twice.
+//! reply's status, in `net/http_error.rs` by what became of the connection. `exchange.rs` adds that an ID token is
+//! never sent twice.
 
 use std::collections::hash_map::RandomState;
 use std::hash::{BuildHasher, Hasher};

@@ -1,10 +1,10 @@
-//! Why the index said no: what its words and the ID token's claims prove, what they leave possible, and where to mend
-//! it.
+//! Why the index said no: the causes that its words and the ID token's claims prove or leave possible, and what to do
+//! about each.
 //!
 //! How PyPI matches, and what it says when it does not: pypi/warehouse, `warehouse/oidc/models/_core.py`, `github.py`
-//! and `gitlab.py`. It looks whether the ID token has all claims that it needs; then it looks a publisher up by owner,
-//! owner ID, repository, workflow file and environment; only what it has found it checks claim by claim, and then it
-//! names the claim.
+//! and `gitlab.py`. It checks that the ID token has all claims that it needs. Then it looks a publisher up by owner,
+//! owner ID, repository, workflow file and environment. It checks a publisher that it has found claim by claim, and
+//! names the claim that does not match.
 
 use crate::error::{Error, Kind, Result};
 use crate::explain::job::Job;
@@ -16,7 +16,7 @@ use crate::text::shown;
 /// The code of a refusal because a pending publisher names a project that exists.
 const PROJECT_EXISTS: &str = "invalid-pending-publisher";
 
-/// What PyPI says of the name of the project that a pending publisher is to create, and what that means.
+/// PyPI's words about the name of the project that a pending publisher is to create, and their meaning.
 const BAD_NAMES: [(&str, &str); 5] = [
     ("is too similar to an existing project", "a project has a name that is too much like it"),
     ("conflict with Python Standard Library module name", "a module of Python's standard library has that name"),
@@ -25,8 +25,8 @@ const BAD_NAMES: [(&str, &str); 5] = [
     ("is invalid", "it is not a name as projects have them"),
 ];
 
-/// Adds the causes of a refusal to its explanation. Without a known reason of the index, there are none. If they are only
-/// guesses about the publisher, `ask` is asked what the index publishes of the project.
+/// Adds the causes of a refusal to its explanation. Without a known reason of the index, there are none. If they are
+/// only guesses about the publisher, `ask` is asked what the index publishes of the project.
 pub fn explain_refusal(explanation: &mut Explanation, mut job: Job, ask: impl FnOnce(&str) -> Published) {
     let mut causes: Vec<Cause> = vec![];
     for cause in explanation.reasons.iter().flat_map(|reason| job.causes_of(reason)) {
@@ -141,8 +141,8 @@ impl Job<'_> {
         }
     }
 
-    /// The causes behind the code `invalid-publisher`: there is no publisher, or the index found one, and it does not take
-    /// the job.
+    /// The causes behind the code `invalid-publisher`: there is no publisher, or the index found one, and it does not
+    /// take the job.
     fn no_publisher(&self, description: &str) -> Vec<Cause> {
         let (index, issuer) = (self.index.name(), self.issuer());
         let says = |words: &str| description.contains(words);
@@ -264,7 +264,7 @@ impl Job<'_> {
         }
     }
 
-    /// What may be the reason that nothing matched, likeliest first. Nothing, if the job can't be matched at all.
+    /// The possible reasons that nothing matched, likeliest first. `None` if no publisher can match the job at all.
     fn guess(&self) -> Option<Cause> {
         let index = self.index.name();
         let mut differs = format!(
@@ -294,15 +294,15 @@ impl Job<'_> {
                  publishers of its own), or it was a pending one, which is gone after 30 days, or once it was used or refused"
             ),
         };
-        // The first run of a workflow, as GitHub counts them: nothing was registered yet, more often than not.
-        // TestPyPI's publishers are other than PyPI's, and few know.
+        // At the first run of a workflow, there is mostly no publisher yet. And few know that TestPyPI has publishers
+        // of its own.
         let is_new = self.claims.text("run_number").as_deref() == Some("1") || self.index.is_testpypi();
         let texts = if is_new { [missing, differs] } else { [differs, missing] };
         self.runs_elsewhere().is_none().then(|| Cause::possible(texts.join(". Or ")).in_form())
     }
 }
 
-// What the claims say
+// The claims
 
 impl Job<'_> {
     fn several_projects(&self) -> Option<String> {
@@ -332,7 +332,7 @@ impl Job<'_> {
         Explanation { fact, form, context, causes, hints, link, ..Explanation::default() }
     }
 
-    /// How PyPI matches such a job, for whoever fills in the form.
+    /// How PyPI matches such a job: this helps to fill in the form.
     fn matching(&self) -> Option<String> {
         let how = match self.form.provider {
             Provider::GitHub => {
@@ -411,7 +411,7 @@ mod tests {
         let reasons = reasons.iter().map(reason).collect();
         let hints = vec!["unknown".to_owned()];
         let mut explanation = Explanation { reasons, hints, ..Explanation::default() };
-        explain_refusal(&mut explanation, job, |_| Published::Nothing);
+        explain_refusal(&mut explanation, job, |_| Published::Unknown);
         explanation
     }
 

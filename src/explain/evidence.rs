@@ -1,5 +1,5 @@
-//! What points at a cause: what the index publishes of the project, and what is in the checkout. No proof, but the
-//! first thing to look at.
+//! Evidence of a cause: data that the index publishes about the project, and files in the checkout. It is no proof, but
+//! the first thing to look at.
 
 use crate::explain::job::Job;
 use crate::explain::published::{Published, Release};
@@ -8,22 +8,23 @@ use crate::explain::{Cause, Certainty};
 use crate::os::file;
 use crate::text::shown;
 
-/// A longer workflow file is not looked into.
+/// Longer workflow files are not read.
 const MAX_WORKFLOW_BYTES: u64 = 256 * 1024;
-/// What stands on GitHub and GitLab where an owner would, and is none.
+/// First path segments on GitHub and GitLab that are no owners.
 const NO_OWNERS: [&str; 6] = ["sponsors", "orgs", "users", "apps", "marketplace", "groups"];
 /// The most owners that are named.
 const MAX_OWNERS: usize = 5;
 
 impl Job<'_> {
-    /// The causes, and all that points at one, the strongest first. What a publisher did once, it can do.
+    /// The causes and the evidence, the strongest first. If the last release came from a publisher that this job
+    /// matches, other evidence is left out: such a job can publish.
     pub fn with_evidence(&self, mut causes: Vec<Cause>) -> Vec<Cause> {
         if self.matches_last_publisher() {
             causes.retain(|cause| cause.certainty != Certainty::Evidence);
         }
         let (index, project) = (self.index.name(), self.project().map(shown).unwrap_or_default());
         let published = match &self.published {
-            Published::NotAsked | Published::Nothing => None,
+            Published::NotAsked | Published::Unknown => None,
             Published::NoProject => Some(format!(
                 "PyPI project name: {index} has no project {project} (from its JSON API and its Index API), so only a pending \
                  publisher can match. It has to be on the page Publishing of your account there, with these values, and is gone after \
@@ -41,7 +42,7 @@ impl Job<'_> {
         let texts = published.into_iter().chain(self.environment_of_another_job());
         let evidence = texts.map(Cause::evidence);
         match self.published {
-            // That a project is new says less than what the job itself shows.
+            // A new project is weaker evidence than the job's own claims.
             Published::NoProject | Published::NoRelease => causes.into_iter().chain(evidence).collect(),
             _ => evidence.chain(causes).collect(),
         }
@@ -123,7 +124,7 @@ impl Job<'_> {
         format!("{} {}{gone}, and this job has {}", last.name, quoted(last), quoted(here))
     }
 
-    /// Without a publisher to compare with: the project's pages lead to another repository.
+    /// The project's pages lead to another repository. This is for a release without a known publisher.
     fn moved(&self, pages: &[String]) -> Option<String> {
         let host = match self.form.provider {
             Provider::GitHub => "github.com".to_owned(),
@@ -150,7 +151,7 @@ impl Job<'_> {
         ))
     }
 
-    /// This job has no environment, and another one of its file has.
+    /// This job has no environment, and another job in its file has one.
     fn environment_of_another_job(&self) -> Option<String> {
         if self.form.provider != Provider::GitHub || self.form.environment().is_some() {
             return None;
@@ -168,13 +169,13 @@ impl Job<'_> {
         ))
     }
 
-    /// True for a workflow file that is not in the checkout, where this job's own is.
+    /// True for a workflow file that is missing in a checkout that has this job's own file.
     fn is_gone(&self, file: &str) -> bool {
         let is_there = |file: &str| self.read_workflow(file).is_some();
         !file.contains(['/', '\\']) && self.workflow_file().is_some_and(|own| is_there(&own)) && !is_there(file)
     }
 
-    /// The name of the file that this job is in, if that is one of its own repository.
+    /// The name of this job's workflow file, if the file is in the job's own repository.
     fn workflow_file(&self) -> Option<String> {
         let workflow_ref = self.claims.text("job_workflow_ref").filter(|_| self.runs_elsewhere().is_none())?;
         workflow_file(&workflow_ref).map(str::to_owned)
@@ -186,20 +187,22 @@ impl Job<'_> {
     }
 }
 
-/// The path of a repository, of so many parts, that a page there belongs to.
+/// The path of the repository that a page on this host belongs to. `parts` is the number of its segments.
 fn repository_at(host: &str, parts: usize, url: &str) -> Option<String> {
     let (_, rest) = url.split_once("://")?;
     let (at, path) = rest.split_once('/')?;
     let at = at.to_ascii_lowercase();
-    Some(()).filter(|()| at.strip_prefix("www.").unwrap_or(&at) == host)?;
+    if at.strip_prefix("www.").unwrap_or(&at) != host {
+        return None;
+    }
     let path = path.split(['/', '?', '#']).take_while(|part| !part.is_empty() && *part != "-");
     let path: Vec<&str> = path.take(parts.max(2)).collect();
     let is_repository = path.len() > 1 && !path.first().is_some_and(|first| NO_OWNERS.contains(first));
     is_repository.then(|| path.join("/")).map(|path| path.trim_end_matches(".git").to_owned())
 }
 
-/// The jobs of a workflow file that name an environment, each with its name. Enough of YAML for that: keys by their
-/// indentation.
+/// The jobs of a workflow file that name an environment, each with the environment's name. Only as much of YAML is read
+/// as this needs: keys and their indentation.
 fn environments(workflow: &str) -> Vec<(String, String)> {
     let (mut found, mut keys): (Vec<_>, Vec<(usize, &str)>) = (vec![], vec![]);
     for line in workflow.lines() {
@@ -211,7 +214,7 @@ fn environments(workflow: &str) -> Vec<(String, String)> {
         let path: Vec<&str> = keys.iter().map(|(_, key)| *key).collect();
         if let ["jobs", job, "environment"] | ["jobs", job, "environment", "name"] = path[..] {
             let value = value.split(" #").next().unwrap_or_default().trim().trim_matches(['"', '\'']);
-            // What is computed, or is no plain text, can't be known here.
+            // A computed value, or one that is not plain text, can't be known here.
             if !value.is_empty() && !value.contains("${{") && !value.starts_with(['{', '[', '&', '*', '|', '>', '!']) {
                 found.push((job.to_owned(), value.to_owned()));
             }

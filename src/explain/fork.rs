@@ -1,4 +1,4 @@
-//! The event that started the job: a pull request from a fork explains a missing permission.
+//! Whether the job runs for a pull request from a fork, which explains a missing permission.
 
 use std::path::Path;
 

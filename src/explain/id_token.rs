@@ -1,4 +1,4 @@
-//! What is wrong with an ID token by itself, whatever is registered.
+//! Faults of an ID token itself, whatever publishers are registered.
 
 use crate::explain::Cause;
 use crate::explain::expiry::utc;
@@ -10,7 +10,7 @@ use crate::text::shown;
 const LEEWAY_SECS: u64 = 30;
 
 impl Job<'_> {
-    /// What is wrong with the ID token, whatever is registered.
+    /// Why the index would refuse the ID token for certain.
     pub fn causes_in_token(&self) -> Vec<Cause> {
         let (index, advice) = (self.index.name(), self.audience_advice());
         let mut texts = vec![];
@@ -57,7 +57,7 @@ impl Job<'_> {
         }
     }
 
-    /// It could not be verified, and nothing in it shows why.
+    /// The index could not verify the ID token, and nothing in it shows why.
     pub fn not_verified(&self) -> Cause {
         let looked_at = match self.audience {
             Some(_) => "though its audience and its time look right from here",

@@ -1,4 +1,4 @@
-//! The job whose ID token was refused, or would be, as the values for the publisher form; and the way to that form.
+//! The job that an ID token describes: its values for the publisher form, and the link to that form.
 
 use std::ffi::OsStr;
 use std::path::PathBuf;
@@ -18,7 +18,7 @@ pub const MAX_CLAIMS: usize = 60;
 /// Names with their values.
 type Rows = Vec<(String, String)>;
 
-/// The job, and what is known beside its claims.
+/// The job: its claims, and other things that are known about it. It contains no secret.
 pub struct Job<'a> {
     pub claims: Claims,
     /// Its values for the publisher form.
@@ -30,11 +30,11 @@ pub struct Job<'a> {
     pub id_token_env: Option<String>,
     /// The projects that it is to publish, as far as they are known.
     pub projects: Vec<String>,
-    /// What the index publishes of the project.
+    /// The public data about the project.
     pub published: Published,
-    /// The folder that its files are in.
+    /// The folder of its checkout.
     pub checkout: PathBuf,
-    /// What it is called in its workflow file.
+    /// Its name in its workflow file.
     pub name: Option<String>,
     pub now_unix_secs: u64,
 }
@@ -61,7 +61,7 @@ impl Job<'_> {
         if let [project] = &self.projects[..] { Some(project) } else { None }
     }
 
-    /// This job's values for the publisher form, and what counts beside them.
+    /// This job's values for the publisher form, and other values that the index compares.
     pub fn rows(&self) -> (Rows, Rows) {
         let fields = self.form.fields.iter().map(|field| {
             let without = match field.name {
@@ -83,7 +83,7 @@ impl Job<'_> {
         (fields.collect(), context)
     }
 
-    /// Where the publisher is registered, on the indexes whose pages are known.
+    /// The page on which the publisher is registered, if the index's pages are known.
     pub fn link(&self, has_project: Option<bool>) -> Option<Link> {
         let origin = self.index.site().filter(|_| self.form.provider != Provider::Other)?;
         let account = format!("{origin}/manage/account/publishing/");
@@ -116,7 +116,7 @@ impl Job<'_> {
         Some(Link { what, address })
     }
 
-    /// A claim, fit to be shown.
+    /// A claim, made harmless.
     pub fn shown(&self, name: &str) -> String {
         shown(&self.claims.text(name).unwrap_or_default())
     }

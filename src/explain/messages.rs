@@ -236,8 +236,8 @@ pub fn step_output_not_opened(path: &str, error: &io::Error) -> Error {
 const STEP_OUTPUT: &str = "GitHub's runner sets GITHUB_OUTPUT to a file for each step. In a container, that file has to be \
                            there, too. To have the API token on stdout instead, use --format token";
 
-/// The API token was minted, and `what` happened to the hand-over. By the time that this is shown, the token was sent for
-/// revocation.
+/// The API token was minted, and `what` happened to the hand-over. By the time that this is shown, the token was sent
+/// for revocation.
 pub fn lost(what: impl Display, error: &io::Error) -> Error {
     Error::new(Kind::NoHandOver, format!("{what}: {error}"))
         .hint("an API token was minted, and was sent for revocation. If that failed, a warning says so")

@@ -1,6 +1,6 @@
-//! What an index publishes of a project, to anybody: whether it is there, who owns it, and how its last release came
-//! about. It only serves explanations. Neither a token nor anything of the job but the project's name goes into these
-//! requests; whatever fails is left out (`--verbose` shows it), and nothing is tried again.
+//! Asks an index for public data about a project: whether it exists, who owns it, and which publisher its last release
+//! came from. Only explanations use that. The requests contain no token, and nothing about the job but the project's
+//! name. A request that fails is left out (`--verbose` shows it), and is not tried again.
 //!
 //! `GET /pypi/PROJECT/json` ("JSON API"; 404 also for a project that has no release, so `GET /simple/PROJECT/` is
 //! asked, "Index API") and `GET /integrity/PROJECT/VERSION/FILE/provenance` ("Integrity API", all in PyPI Docs).
@@ -18,15 +18,15 @@ use crate::net::url::percent_encode;
 const MAX_REPLY_BYTES: usize = 4 * 1024 * 1024;
 /// How long one of at most two requests may take.
 const TIMEOUT: Duration = Duration::from_secs(3);
-/// A version or a file's name that is longer is none.
+/// Longer versions and file names are ignored.
 const MAX_NAME_BYTES: usize = 500;
 
-/// What is known of a project.
+/// The public data about a project.
 pub enum Published {
-    /// Nothing: it was not asked for.
+    /// The index was not asked.
     NotAsked,
-    /// Nothing: it did not come.
-    Nothing,
+    /// The index was asked, and gave no usable answer.
+    Unknown,
     /// The index has no such project.
     NoProject,
     /// The project has no release.
@@ -34,14 +34,14 @@ pub enum Published {
     Release(Release),
 }
 
-/// The last release, and what is said of its project.
+/// The last release, and data about its project.
 pub struct Release {
     pub version: String,
     /// Who can change the project's publishers.
     pub owners: Vec<String>,
-    /// Its pages elsewhere, say of its source.
+    /// The project's pages elsewhere, for example the page of its source.
     pub urls: Vec<String>,
-    /// The publisher that it came from, where that is known.
+    /// The publisher that the release came from, if that is known.
     pub publisher: Option<Form>,
 }
 
@@ -49,7 +49,7 @@ impl Published {
     /// Whether the index has the project, if that is known.
     pub fn has_project(&self) -> Option<bool> {
         match self {
-            Published::NotAsked | Published::Nothing => None,
+            Published::NotAsked | Published::Unknown => None,
             Published::NoProject => Some(false),
             Published::NoRelease | Published::Release(_) => Some(true),
         }
@@ -64,7 +64,7 @@ impl Published {
         };
         match get(&format!("/pypi/{name}/json"), &[]) {
             Some(Reply { status: 200, body, .. }) => {
-                let Some((mut release, file)) = Release::read(&body) else { return Published::Nothing };
+                let Some((mut release, file)) = Release::read(&body) else { return Published::Unknown };
                 let path = [&name, &release.version, &file].map(|part| percent_encode(part)).join("/");
                 let accept = [("Accept", "application/vnd.pypi.integrity.v1+json".to_owned())];
                 let reply = get(&format!("/integrity/{path}/provenance"), &accept).filter(|reply| reply.status == 200);
@@ -74,15 +74,15 @@ impl Published {
             Some(Reply { status: 404, .. }) => match get(&format!("/simple/{name}/"), &[]).map(|reply| reply.status) {
                 Some(404) => Published::NoProject,
                 Some(200) => Published::NoRelease,
-                _ => Published::Nothing,
+                _ => Published::Unknown,
             },
-            _ => Published::Nothing,
+            _ => Published::Unknown,
         }
     }
 }
 
 impl Release {
-    /// Reads a project's JSON. With it the name of one of the release's files.
+    /// Reads a project's JSON. Returns also the name of one of the release's files, which may be empty.
     pub fn read(json: &[u8]) -> Option<(Release, String)> {
         let project = Object::read(json).ok()?;
         let (info, is_name) = (project.object("info")?, |name: &String| name.len() <= MAX_NAME_BYTES);

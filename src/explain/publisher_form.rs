@@ -113,8 +113,8 @@ impl Form {
         Form { provider, fields }
     }
 
-    /// The form as it was filled in for a publisher that the index shows; `None` for one of a kind that is not known,
-    /// or that lacks something: nothing is compared by halves.
+    /// The form of a publisher that the index shows. `None` if its kind is unknown, or a value is missing: an
+    /// incomplete publisher is not compared.
     pub fn of_publisher(publisher: &Object) -> Option<Form> {
         let kind: String = publisher.get("kind").ok()?;
         let known = [Provider::GitHub, Provider::GitLab, Provider::Google];
@@ -128,8 +128,8 @@ impl Form {
         Some(Form { provider, fields: shown.map(field).collect::<Option<_>>()? })
     }
 
-    /// Where a job's form differs from this one, which is a publisher's for the same CI system: the publisher's field,
-    /// and the job's.
+    /// The differences between this form, which is a publisher's, and a job's form for the same CI system: pairs of the
+    /// publisher's field and the job's.
     pub fn differences<'a>(&'a self, job: &'a Form) -> Vec<(&'a Field, &'a Field)> {
         let differs = |(publisher, job): &(&Field, &Field)| match (self.provider, publisher.name, &publisher.value) {
             (_, ENVIRONMENT_NAME, None) => false,

@@ -1,5 +1,5 @@
-//! The project's name: the one that was given, or the one in `./pyproject.toml`, or that of the files in `./dist`. Only
-//! explanations and links use it, so the files are read only for those.
+//! Finds the project's name: the user's setting, or the name in `./pyproject.toml`, or the names of the files in
+//! `./dist`. Only explanations and links use it, so the files are read only for those.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -21,21 +21,21 @@ pub fn is_name(text: &str) -> bool {
         && text.ends_with(at_end)
 }
 
-/// The projects, as far as they are known: one, but for the files in `./dist`.
+/// The projects, as far as they are known. There are several only if the files in `./dist` are of several.
 pub fn known(named: Option<&str>) -> Vec<String> {
     let one = named.map(str::to_owned).or_else(in_file);
     one.map_or_else(|| of_files(&file::names(Path::new("dist"))), |one| vec![one])
 }
 
-/// The name that an index knows a project by, however it is written (Python Packaging User Guide, "Names and
+/// The one spelling of a project's name that an index compares (Python Packaging User Guide, "Names and
 /// normalization").
 pub fn normalized(name: &str) -> String {
     let words = name.split(['-', '_', '.']).filter(|word| !word.is_empty());
     words.collect::<Vec<_>>().join("-").to_ascii_lowercase()
 }
 
-/// The projects that distributions are of: `NAME-VERSION-….whl`, where NAME has no hyphen, and `NAME-VERSION.tar.gz`,
-/// where it may (Python Packaging User Guide, "Binary distribution format" and "Source distribution format").
+/// The projects of these files: `NAME-VERSION-….whl`, in which NAME has no hyphen, or `NAME-VERSION.tar.gz`, in which
+/// it may have some (Python Packaging User Guide, "Binary distribution format" and "Source distribution format").
 fn of_files(files: &[String]) -> Vec<String> {
     let name = |file: &String| {
         let name = match file.strip_suffix(".whl") {
@@ -53,7 +53,7 @@ fn in_file() -> Option<String> {
     in_table(&text, "project").or_else(|| in_table(&text, "tool.poetry"))
 }
 
-/// `name = "…"` in one table of a TOML text. It understands just enough TOML for that, and skips everything else.
+/// The value of `name = "…"` in one table of a TOML text. Everything else in the text is skipped.
 fn in_table(text: &str, table: &str) -> Option<String> {
     let begins_it = |line: &&str| {
         let header = line.split('#').next().unwrap_or_default().trim_end();

@@ -1,5 +1,4 @@
-//! Where people look: an explanation as lines on stderr, and in a GitHub job also as an annotation and on the job's
-//! summary page.
+//! Shows explanations: as lines on stderr, and in a GitHub job also as an annotation and on the job's summary page.
 
 use std::ffi::OsStr;
 use std::io::{self, Write};
@@ -16,25 +15,26 @@ const MAX_SUMMARY_BYTES: u64 = 1024 * 1024;
 /// An annotation that is longer is cut by GitHub's pages (4 KiB were seen to fit).
 const MAX_ANNOTATION_CHARS: usize = 2000;
 
-/// Says what is behind a failure, wherever people look. What can't be written is left out: the exit status says it.
+/// Shows a failure on stderr, as an annotation and on the summary page. Errors of writing are ignored: the exit status
+/// tells of the failure, too.
 pub fn failure(explanation: &Explanation, env: &Env) {
     messages(explanation, "error: ").iter().for_each(|message| log::say(message));
     annotate("error", &annotation(explanation), env);
     summarise(&page(explanation), env);
 }
 
-/// Says what an identity is, on stderr and in a GitHub job on its summary page.
+/// Shows an identity on stderr and on the summary page.
 pub fn identity(explanation: &Explanation, env: &Env) {
     messages(explanation, "").iter().for_each(|message| log::say(message));
     summarise(&page(explanation), env);
 }
 
-/// Says on the summary page of a GitHub job what went well.
+/// Shows a success on the summary page.
 pub fn success(fact: &str, how: &str, env: &Env) {
     summarise(&harmless(&format!("\n### token-mint: {}\n\n{}\n", markdown(fact), markdown(how))), env);
 }
 
-/// Says what went wrong after all else went well, quiet or not.
+/// Shows a warning on stderr, even with `--quiet`, and as an annotation.
 pub fn warning(text: &str, env: &Env) {
     log::say(&format!("warning: {text}"));
     annotate("warning", text, env);

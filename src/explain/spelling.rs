@@ -1,12 +1,12 @@
-//! The name that a misspelt word was probably meant to be.
+//! Finds the name that the user probably meant.
 
 /// The hint for a misspelt name.
 pub fn did_you_mean(name: &str) -> String {
     format!("did you mean {name}?")
 }
 
-/// The name that was probably meant: the one that differs least from the word, by two letters at most. Leading dashes,
-/// upper case and a value are ignored. In a short word, more than one letter has to match.
+/// The name that differs least from the word, by two letters at most. Leading dashes, upper case and a value after `=`
+/// are ignored. In a short word, more than one letter has to match.
 pub fn nearest(word: &str, names: impl IntoIterator<Item = &'static str> + Clone) -> Option<&'static str> {
     let word = word.split('=').next().unwrap_or_default().trim_start_matches('-').to_lowercase();
     let meant = |edits| {

@@ -1,4 +1,4 @@
-//! What is wrong with the job's workflow by itself, whatever is registered.
+//! Faults of the job's workflow itself, whatever publishers are registered.
 
 use crate::explain::Cause;
 use crate::explain::job::Job;

@@ -51,8 +51,8 @@ impl Upload<'_> {
         Ok(Upload { name: shown(&program), command, index, env })
     }
 
-    /// Runs the program to its end, without the variables `withheld`. Returns an exit status, and the same in words. The
-    /// status is the program's own, or 128 plus the number of the signal that ended it or should have ended it.
+    /// Runs the program to its end, without the variables `withheld`. Returns an exit status, and the same in words.
+    /// The status is the program's own, or 128 plus the number of the signal that ended it or should have ended it.
     pub fn run(self, minted: &Minted, withheld: &[String], deadline: Deadline, log: Log) -> Result<(u8, String)> {
         let Upload { name, mut command, index, env } = self;
         Error::if_signal_came(deadline)?;

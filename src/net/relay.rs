@@ -173,8 +173,8 @@ fn pass(from: &TcpStream, to: &TcpStream, buffer: &mut [u8], deadline: Deadline)
     Ok(Some(read))
 }
 
-/// Waits until one of these is ready, or for a moment. If `poll` fails, it waits for a moment, too: memory may be short,
-/// and a reply with a token may still be on its way.
+/// Waits until one of these is ready, or for a moment. If `poll` fails, it waits for a moment, too: memory may be
+/// short, and a reply with a token may still be on its way.
 fn wait(ends: &mut [PollFd], deadline: Deadline) -> Result<(), WaitError> {
     if let Some(ended) = deadline.ended() {
         return Err(ended);

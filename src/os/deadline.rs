@@ -129,9 +129,9 @@ pub struct Background<T> {
 }
 
 impl<T: Send + 'static> Background<T> {
-    /// Starts the work. That no thread could be started shows when the result is waited for. If a thread has no memory to
-    /// start with, it panics in std, and std reports nothing then. A channel is no alternative: the thread would drop its
-    /// end of the channel in that panic, which aborts the program.
+    /// Starts the work. That no thread could be started shows when the result is waited for. If a thread has no memory
+    /// to start with, it panics in std, and std reports nothing then. A channel is no alternative: the thread would
+    /// drop its end of the channel in that panic, which aborts the program.
     pub fn spawn(work: impl FnOnce() -> T + Send + 'static) -> Background<T> {
         let (has_started, result) = (Arc::new(AtomicBool::new(false)), Arc::new(Mutex::new(None)));
         let (starts, done) = (has_started.clone(), result.clone());

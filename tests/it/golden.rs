@@ -91,7 +91,7 @@ mod tests {
     }
 
     fn cases() -> Vec<(&'static str, Explanation)> {
-        let none = || Published::Nothing;
+        let none = || Published::Unknown;
         let not_found =
             |claims: &Value, published| explained("pypi", claims, published, Some(("invalid-publisher", NOT_FOUND)));
         let plain = || github(json!({}));

@@ -55,8 +55,8 @@ fn every_place_that_could_do_harm_is_on_the_list_in_secret_rs() {
     assert_eq!(found, listed);
 }
 
-/// Of all that is below `src/explain`, the table shows two files: whoever only wants to know whether a token is safe can
-/// leave the others out. The environment may hold secrets, too.
+/// Of all that is below `src/explain`, the table shows two files: whoever only wants to know whether a token is safe
+/// can leave the others out. The environment may hold secrets, too.
 #[test]
 fn what_only_explains_gets_no_secret() {
     const NEVER: [&str; 12] = [
