@@ -177,7 +177,7 @@ fn a_token_minted_during_ctrl_c_or_ctrl_break_is_revoked_unused() {
     let runs: [&[&str]; 3] = [&["--format", "token"], &["check"], &["--", console_event(), "ends", "0", "0"]];
     let all: Vec<_> = runs.iter().flat_map(|args| EVENTS.map(|event| (args, event))).collect();
     in_parallel(&all, |(args, event)| {
-        let servers = StandIn::start(Setup { mint_delay: Duration::from_secs(2), ..Setup::default() });
+        let servers = StandIn::start(Setup { mint_delay: Duration::from_secs(4), ..Setup::default() });
         let step = Step::of(&servers).args(args);
         let mut child = start_in_console(&step);
         wait_until(|| servers.index.requests().iter().any(|request| request.method == "POST"));
