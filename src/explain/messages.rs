@@ -1,5 +1,5 @@
-//! The message for each failure: what happened, what it means, what to do, and the exit status. Those about a request
-//! are in `src/requests.rs`, the causes of a refusal in `causes.rs`.
+//! The message for each failure: what happened, what it means, what to do, and the kind of failure. The messages about
+//! a request are in `src/requests.rs`, and the causes of a refusal in `causes.rs`.
 //!
 //! Rules for messages: plain words, no blame, no apology, and never a step that makes the project less safe. A hint is
 //! one thing to know or to try.
@@ -37,7 +37,7 @@ pub const AUTHORITIES: &str = if cfg!(not(feature = "system-roots")) {
 
 // Usage and configuration
 
-/// There is no such option. `name` is there if it may be repeated.
+/// There is no such option. `name` is `None` if the message may not repeat it.
 pub fn no_option(position: usize, name: Option<&str>, meant: Option<&str>) -> Error {
     let fact = match name {
         Some(name) => format!("there is no option {name}"),
@@ -47,7 +47,7 @@ pub fn no_option(position: usize, name: Option<&str>, meant: Option<&str>) -> Er
     Error::usage(fact, meant.map_or(see_help, did_you_mean))
 }
 
-/// There is no such command. `word` is there if it may be repeated.
+/// There is no such command. `word` is `None` if the message may not repeat it.
 pub fn no_command(position: usize, word: Option<&str>, meant: Option<&str>) -> Error {
     let fact = match word {
         Some(word) => format!("there is no command {word} in token-mint"),
@@ -66,7 +66,7 @@ pub fn bad_setting(place: &str, fault: impl Display) -> Error {
     Error::usage(format!("{place}: {fault}"), "correct this value, or leave it out")
 }
 
-/// `--index` is not an index, but perhaps almost the name of one.
+/// `--index` is not an index. `meant` is a name that is almost the same.
 pub fn no_index(place: &str, meant: Option<&str>) -> Error {
     let write = "write pypi or testpypi in lower case, or a whole URL such as https://example.org";
     let fact = format!("{place}: pypi, testpypi or the URL of an index is expected");
@@ -111,7 +111,7 @@ pub fn no_program(name: &str) -> Error {
     )
 }
 
-/// The program after `--` was found, and can't be run: `why`.
+/// The program after `--` was found, but it can't be run.
 pub fn unfit_program(path: &str, why: &str) -> Error {
     Error::usage(
         format!("{path} can't be run: {why}"),
@@ -125,7 +125,7 @@ pub fn no_api_token() -> Error {
     Error::usage(fact, "pipe the API token in, or set TOKEN_MINT_API_TOKEN in the environment of this one command")
 }
 
-/// `burn` got an API token of PyPI for TestPyPI, or the other way round. `name` is the right value of `--index`.
+/// `burn` got a token of PyPI for TestPyPI, or a token of TestPyPI for PyPI. `name` is the right value of `--index`.
 pub fn token_of_other_index(index: &impl Display, other: &impl Display, name: &str) -> Error {
     Error::usage(
         format!("the API token is for {other}, so {index} can't revoke it"),
@@ -141,7 +141,7 @@ pub fn no_ci_job() -> Error {
         .hint("upload with an API token instead, which you create in your account on the index")
 }
 
-/// A CI job of an unknown system.
+/// This is a job of an unknown CI system.
 pub fn no_identity() -> Error {
     Error::new(Kind::NoIdentity, "this is not a job of a CI system that token-mint knows")
         .hint(
@@ -155,7 +155,7 @@ pub fn no_identity() -> Error {
         .hint(CONTAINER)
 }
 
-/// A GitHub job without the permission to request an ID token: these variables are not set.
+/// These variables, which a GitHub job needs to request an ID token, are not set.
 pub fn no_permission(missing: &[&str], is_from_fork: bool) -> Error {
     let verb = if missing.len() == 1 { "is" } else { "are" };
     let fact = format!("this job may not ask GitHub for an ID token: {} {verb} not set", missing.join(" and "));
@@ -202,7 +202,7 @@ pub fn no_id_token_in(variable: &str) -> Error {
     )
 }
 
-/// This variable should contain an ID token.
+/// The variable for the ID token contains something else.
 pub fn bad_id_token(variable: &str, error: impl Display) -> Error {
     Error::usage(
         format!("{variable}: {error}"),
@@ -216,7 +216,7 @@ pub const PROGRAM_SAID: &str = "the text after the colon is the program's own. T
 pub const OTHER_PROVIDER: &str =
     "this CI system issues ID tokens in another form: is something else answering in its place?";
 
-/// `claims` got something other than an ID token.
+/// `claims` got a token without claims.
 pub fn no_claims() -> Error {
     Error::new(Kind::Trouble, "the ID token is not a JSON Web Token with claims in it").hint(OTHER_PROVIDER)
 }
@@ -228,7 +228,7 @@ pub fn no_step_output() -> Error {
     Error::new(Kind::NoHandOver, "there is no file for the step's outputs: GITHUB_OUTPUT is not set").hint(STEP_OUTPUT)
 }
 
-/// The file for the step outputs can't be opened; nothing was minted.
+/// The file for the step outputs can't be opened. Nothing was minted.
 pub fn step_output_not_opened(path: &str, error: &io::Error) -> Error {
     Error::new(Kind::NoHandOver, format!("the step output can't be written to {path}: {error}")).hint(STEP_OUTPUT)
 }
@@ -243,13 +243,13 @@ pub fn lost(what: impl Display, error: &io::Error) -> Error {
         .hint("an API token was minted, and was sent for revocation. If that failed, a warning says so")
 }
 
-/// Nobody reads stdout; nothing was minted.
+/// Nobody can read stdout. Nothing was minted.
 pub fn no_stdout() -> Error {
     let fact = "the API token would be lost: stdout is closed, not open for writing, or /dev/null";
     Error::new(Kind::NoHandOver, fact).hint(format!("{NOT_MINTED}. Capture stdout: token=$(token-mint --format token)"))
 }
 
-/// Something other than a token could not be written to stdout.
+/// A text without a token could not be written to stdout.
 pub fn not_printed(error: &io::Error) -> Error {
     Error::new(Kind::NoHandOver, format!("stdout can't be written to: {error}"))
         .hint("is the disk full, or has the reading program ended?")
@@ -263,7 +263,7 @@ pub fn no_masks(why: impl Display) -> Error {
     )
 }
 
-/// The program after `--` failed; `how` says how it ended.
+/// The program after `--` failed. `how` says how it ended.
 pub fn upload_failed(how: &str, is_revoked: bool) -> Explanation {
     let token = if is_revoked { "was sent for revocation" } else { "stays valid until it expires" };
     let hint = format!(

@@ -6,11 +6,10 @@ use crate::error::{Error, Kind};
 use crate::explain::Explanation;
 use crate::text::shown;
 
-/// The address of the folder `docs`. The action sets it, so it also says that the action runs us.
+/// The variable with the address of the folder `docs`. Only the action sets it, so it also shows that the action runs.
 const DOCS: &str = "TOKEN_MINT_DOCS";
 
-/// The explanation of a failure, with a link to the section of the documentation that lists such failures. Only the
-/// action knows its address.
+/// The explanation of a failure. For users of the action, it has a link to the documentation of such failures.
 pub fn of_failure(error: Error, env: &Env) -> Explanation {
     let section = match error.kind {
         Kind::Usage => "configuration",
@@ -26,7 +25,7 @@ pub fn of_failure(error: Error, env: &Env) -> Explanation {
     explanation
 }
 
-/// The explanation in the reader's words: a user of the action knows its inputs, not the options.
+/// The explanation in words that the reader knows.
 pub fn worded(mut explanation: Explanation, env: &Env) -> Explanation {
     if env.is_set(DOCS) {
         let Explanation { fact, causes, hints, .. } = &mut explanation;
@@ -38,8 +37,8 @@ pub fn worded(mut explanation: Explanation, env: &Env) -> Explanation {
     explanation
 }
 
-/// A text for people, with the action's inputs in place of the options, variables and commands that they stand for:
-/// `--index testpypi` becomes `` `index:` testpypi``.
+/// The text with the action's inputs in place of the options, variables and commands: `--index testpypi` becomes
+/// `` `index:` testpypi``.
 fn with_inputs(text: &str) -> String {
     let mut text = text.to_owned();
     for OptionRow { name, variable, .. } in OPTIONS.iter().filter(|row| row.is_input) {
