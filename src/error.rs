@@ -1,5 +1,5 @@
 //! A failure as data: its kind, which decides the exit status; its explanation; and whether to try again. Most texts
-//! are in `explain/messages.rs`.
+//! are in `explain/messages.rs`. Which kind a reply's status is stands in `requests.rs`.
 
 use std::fmt;
 use std::time::Duration;
@@ -35,7 +35,7 @@ pub enum Kind {
     Refused,
     /// Network or server trouble.
     Trouble,
-    /// The API token could not be handed over.
+    /// The API token, or another output, could not be handed over.
     NoHandOver,
     /// This signal came.
     Signal(i32),

@@ -96,7 +96,8 @@ impl Exchange<'_> {
     }
 
     /// Exchanges the ID token for an API token, and masks that. The index marks an ID token as used before it makes an
-    /// API token. So a second attempt needs a new ID token, unless nothing was sent at the first.
+    /// API token. So each further attempt requests another ID token. If the CI system has only one, there is a further
+    /// attempt only if nothing was sent.
     ///
     /// # Errors
     /// Also if a signal came meanwhile, or the API token can't be masked; then it is revoked.
@@ -166,7 +167,7 @@ impl Exchange<'_> {
         if *offline { Published::NotAsked } else { Published::of(project, index, &self.http) }
     }
 
-    /// The job that the ID token describes; `None` if the token has no claims. It has no secret.
+    /// The job that the ID token describes; `None` if the token has no claims. A job has no secret.
     pub fn job(&self, id_token: &IdToken, audience: &Audience) -> Option<Job<'_>> {
         let Settings { index, project, id_token_env, .. } = self.settings;
         let job = Job::of(Claims::of(id_token)?, index, self.env);

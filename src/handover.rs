@@ -151,7 +151,7 @@ fn outputs(minted: &Minted) -> String {
     format!("api-token={}\n{}", minted.token.reveal(), expires.unwrap_or_default())
 }
 
-/// Appends all step outputs, or leaves the file as it was: a mask does not hide half a token.
+/// Appends all step outputs, or tries to leave the file as it was: a mask does not hide half a token.
 fn append(path: &Path, file: &mut impl Write, mut outputs: String) -> io::Result<()> {
     let last_byte = || {
         let mut file = File::open(path)?;

@@ -36,7 +36,8 @@ pub struct Index {
 }
 
 impl Index {
-    /// `pypi`, `testpypi`, or a URL. Only a URL's scheme and authority count, so an upload URL works, too.
+    /// `pypi`, `testpypi`, or a URL. For the endpoints, only a URL's scheme and authority count, so an upload URL
+    /// works, too.
     ///
     /// # Errors
     /// What is wrong with the URL.

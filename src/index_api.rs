@@ -75,10 +75,10 @@ pub struct Minted {
     pub has_bad_expiry: bool,
 }
 
-/// The result of a request to mint. A token is valid as soon as the index has made it, so every token that can be found
-/// in the reply is here.
+/// The result of a request to mint. A token is valid as soon as the index has made it, so the tokens
+/// that can be found in an unusable reply are here, too.
 pub struct MintReply {
-    /// API tokens in a reply that can't be used.
+    /// API tokens in a reply that can't be used, [`MAX_UNUSABLE`] at most.
     pub unusable: Vec<UnusableToken>,
     /// The token that can be used.
     pub minted: Result<Minted>,

@@ -80,9 +80,10 @@ fn mint_and_hand_over(settings: &Settings, env: &Env) -> Result<()> {
     let audience = exchange.audience()?;
     let id_token = exchange.request_id_token(&audience)?;
     let live = exchange.mint(id_token, &audience)?;
-    let validity = expiry::validity(live.minted.expires_unix_secs);
+    let expires = live.minted.expires_unix_secs;
     let place = live.hand_over(|minted| handover.deliver(minted, &settings.index, env, deadline))?;
 
+    let validity = expiry::validity(expires);
     let how = format!("API token handed over {place}");
     log.line(&how);
     log.line(&validity);
@@ -99,8 +100,9 @@ fn mint_and_run(argv: Vec<OsString>, settings: &Settings, env: &Env) -> Result<u
     let id_token = exchange.request_id_token(&audience)?;
     let live = exchange.mint(id_token, &audience)?;
     let ended = upload.run(&live.minted, &exchange.identity_variables(&audience), deadline, log);
-    let validity = expiry::validity(live.minted.expires_unix_secs);
+    let expires = live.minted.expires_unix_secs;
     let is_revoked = live.revoke(); // before anything else is said or returned
+    let validity = expiry::validity(expires);
     let (status, how) = ended?;
     if status != 0 {
         report::failure(&messages::upload_failed(&how, is_revoked), env);

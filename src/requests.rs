@@ -5,7 +5,7 @@ use std::fmt::Display;
 
 use crate::error::{self, Error, Kind};
 use crate::explain::Reason;
-use crate::explain::messages::{AGAIN, AUTHORITIES};
+use crate::explain::messages::{AGAIN, AUTHORITIES, METADATA};
 use crate::json::Object;
 use crate::net::http::{HttpResult, Reply};
 use crate::net::http_error::{Fault, HttpError};
@@ -28,7 +28,7 @@ pub struct Endpoint {
     pub hint_without_reply: Option<&'static str>,
     /// What to do about a reply that is not the protocol's.
     pub nonsense: &'static str,
-    /// It makes API tokens, so a request is not repeated once there may be one.
+    /// It makes API tokens, so a whole reply with status 200 that can't be read is not asked for again.
     pub mints: bool,
 }
 
@@ -100,7 +100,8 @@ impl Request {
             Fault::ProxyRefused => {
                 &["ask whoever runs the proxy, or name the server in no_proxy to connect without it"]
             }
-            Fault::Unreachable | Fault::Absent | Fault::NoReply => &[],
+            Fault::Absent => &[METADATA],
+            Fault::Unreachable | Fault::NoReply => &[],
         };
         let last = self.endpoint.hint_without_reply.or(error.is_transient().then_some(AGAIN));
         of_fault.iter().copied().chain(last).fold(failure, Error::hint)

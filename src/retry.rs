@@ -20,7 +20,7 @@ const FIRST_PAUSE: Duration = Duration::from_millis(500);
 /// asks for (`Retry-After`) is respected. If a pause would last beyond the deadline, there is no further attempt.
 ///
 /// # Errors
-/// Those of `attempt`, or that a signal came.
+/// Those of `attempt`; or that a signal came, which wins.
 pub fn run<T>(http: &Http, mut attempt: impl FnMut(u32) -> Result<T>) -> Result<T> {
     let Http { deadline, log, .. } = *http;
     let mut failed = 0;

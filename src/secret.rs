@@ -1,20 +1,20 @@
 //! The secrets. Each is checked against its alphabet when it is made (except [`UnusableToken`]), and is revealed only
-//! on purpose: its type can't be printed, not even by `Debug`. It is wiped when it is dropped, and so are all its
-//! copies (by `os/memory.rs`).
+//! on purpose: its type can't be printed, not even by `Debug`. `os/memory.rs` wipes it, and its copies on Rust's heap,
+//! when they are freed. Before they have a type, secrets are in `Env`, in a reply's body and in a proxy's URL.
 //!
 //! # Security
 //!
 //! This table lists all places that reveal a secret, that write to a file or a stream, or that send a request, open a
-//! connection or start a program. A test counts them (`tests/it/house.rs`), so a new place has to be added here. A file
-//! that is not in this table does none of these.
+//! connection or start a program. A test counts the calls by their names (`tests/it/house.rs`), so a new place has to
+//! be added here. A file that is not in this table does none of these.
 //!
 //! | file | reveals | writes | sends | why |
 //! |---|---|---|---|---|
 //! | `claims.rs` | 1 | 0 | 0 | decodes the middle part of the ID token |
-//! | `exchange.rs` | 4 | 0 | 0 | has the ID token and the API token masked; has API tokens revoked |
+//! | `exchange.rs` | 4 | 0 | 1 | opens the connection to the index early; has the ID token and the API token masked; has API tokens revoked |
 //! | `explain/published.rs` | 0 | 0 | 1 | asks the index for what anybody may read; no token is sent |
-//! | `explain/report.rs` | 0 | 1 | 0 | the job summary |
-//! | `handover.rs` | 3 | 4 | 0 | the API token in its format for stdout, as a step output and as JSON; writes it to stdout or `$GITHUB_OUTPUT` |
+//! | `explain/report.rs` | 0 | 2 | 0 | the job summary |
+//! | `handover.rs` | 3 | 5 | 0 | the API token in its format for stdout, as a step output and as JSON; writes it to stdout or `$GITHUB_OUTPUT` |
 //! | `handover/command.rs` | 0 | 0 | 1 | COMMAND |
 //! | `handover/upload_clients.rs` | 1 | 0 | 0 | the API token in the variables of an upload tool |
 //! | `identity/github.rs` | 1 | 0 | 1 | the request for an ID token, with the request token in its header |
@@ -22,10 +22,12 @@
 //! | `identity/helper.rs` | 0 | 0 | 1 | Buildkite's or CircleCI's own program |
 //! | `index_api.rs` | 2 | 0 | 2 | asks for the audience; sends the ID token to mint, and API tokens to revoke; tells the ID token from tokens in the reply |
 //! | `main.rs` | 2 | 0 | 0 | `burn` has its API token masked and revoked |
-//! | `net/connection.rs` | 0 | 1 | 1 | every connection to a server; CONNECT, to a proxy |
-//! | `net/http.rs` | 0 | 0 | 2 | every request, by minreq |
+//! | `net/connection.rs` | 0 | 1 | 1 | every connection to a server; CONNECT, to a proxy, with the proxy's password |
+//! | `net/http.rs` | 0 | 0 | 3 | every request, by minreq |
 //! | `net/relay.rs` | 0 | 2 | 1 | what TLS has encrypted, to the server; replies to what connects to the loopback port |
+//! | `os/file.rs` | 0 | 1 | 0 | opens files for `handover.rs` and `explain/report.rs` |
 //! | `os/log.rs` | 0 | 1 | 0 | lines for people and for the runner, to stderr |
+//! | `os/signals.rs` | 0 | 0 | 3 | starts the programs of `handover/command.rs` and `identity/helper.rs` |
 //! | `os/stdio.rs` | 0 | 5 | 0 | stdout and stderr, for `handover.rs` and `os/log.rs` |
 
 use base64::Engine;

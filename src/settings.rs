@@ -28,7 +28,7 @@ pub struct Settings {
     pub format: Option<Format>,
     /// Only for explanations and the links in them.
     pub project: Option<String>,
-    /// For everything except COMMAND.
+    /// For everything except COMMAND and the revocation after it.
     pub timeout: Duration,
     pub keep_identity: bool,
     /// Explanations do without what the index publishes.

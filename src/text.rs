@@ -1,4 +1,4 @@
-//! Makes text from outside harmless, and writes GitHub's workflow commands.
+//! Makes text from outside harmless, also in an annotation and in Markdown. (`os/log.rs` writes masks and annotations.)
 //!
 //! The runner takes a line of a step's output for a command if the line begins with `::name` (after spaces, in upper or
 //! lower case), or if it contains `##[name]`. A lone CR ends a line (actions/runner 258d6c8,

@@ -1,5 +1,6 @@
 //! The message for each failure: what happened, what it means, what to do, and the kind of failure. The messages about
-//! a request are in `src/requests.rs`, and the causes of a refusal in `causes.rs`.
+//! a request are in `src/requests.rs` and in the `Endpoint`s beside each provider, the causes of a refusal in
+//! `causes.rs`.
 //!
 //! Rules for messages: plain words, no blame, no apology, and never a step that makes the project less safe. A hint is
 //! one thing to know or to try.
@@ -34,6 +35,10 @@ pub const AUTHORITIES: &str = if cfg!(not(feature = "system-roots")) {
 } else {
     "this build trusts the system's certificate authorities. SSL_CERT_FILE or SSL_CERT_DIR names others"
 };
+
+/// There is no metadata server of Google.
+pub const METADATA: &str = "only machines of Google Cloud have Google's metadata server, and a machine without a service account \
+                        has no identity. Is GOOGLE_SERVICE_ACCOUNT_NAME set by mistake?";
 
 // Usage and configuration
 
@@ -240,7 +245,7 @@ const STEP_OUTPUT: &str = "GitHub's runner sets GITHUB_OUTPUT to a file for each
 /// for revocation.
 pub fn lost(what: impl Display, error: &io::Error) -> Error {
     Error::new(Kind::NoHandOver, format!("{what}: {error}"))
-        .hint("an API token was minted, and was sent for revocation. If that failed, a warning says so")
+        .hint("an API token was minted, and was sent for revocation. If the index did not revoke it, it is valid until it expires")
 }
 
 /// Nobody can read stdout. Nothing was minted.

@@ -57,7 +57,7 @@ impl Published {
 
     /// Asks the index for a project.
     pub fn of(project: &str, index: &Index, http: &Http) -> Published {
-        let name = normalized(project);
+        let name = percent_encode(&normalized(project));
         let get = |path: &str, headers: &[(&str, String)]| {
             let http = http.until(http.deadline.within(TIMEOUT)).taking(MAX_REPLY_BYTES);
             http.get(&index.page(path), headers).ok()
@@ -65,7 +65,7 @@ impl Published {
         match get(&format!("/pypi/{name}/json"), &[]) {
             Some(Reply { status: 200, body, .. }) => {
                 let Some((mut release, file)) = Release::read(&body) else { return Published::Unknown };
-                let path = [&name, &release.version, &file].map(|part| percent_encode(part)).join("/");
+                let path = format!("{name}/{}/{}", percent_encode(&release.version), percent_encode(&file));
                 let accept = [("Accept", "application/vnd.pypi.integrity.v1+json".to_owned())];
                 let reply = get(&format!("/integrity/{path}/provenance"), &accept).filter(|reply| reply.status == 200);
                 release.publisher = reply.and_then(|reply| publisher(&reply.body));

@@ -1,13 +1,11 @@
-//! An explanation in the reader's words: a user of the action knows its inputs, not the options.
+//! An explanation in the reader's words: a user of the action knows its inputs, not the options. Only the action sets
+//! `TOKEN_MINT_DOCS`, to the address of the folder `docs`.
 
 use crate::cli::{OPTIONS, OptionRow};
 use crate::env::Env;
 use crate::error::{Error, Kind};
 use crate::explain::Explanation;
 use crate::text::shown;
-
-/// The variable with the address of the folder `docs`. Only the action sets it, so it also shows that the action runs.
-const DOCS: &str = "TOKEN_MINT_DOCS";
 
 /// The explanation of a failure. For users of the action, it has a link to the documentation of such failures.
 pub fn of_failure(error: Error, env: &Env) -> Explanation {
@@ -19,7 +17,7 @@ pub fn of_failure(error: Error, env: &Env) -> Explanation {
         Kind::NoHandOver => "handing-over",
         Kind::Signal(_) => "signals",
     };
-    let docs = env.get(DOCS).map(shown);
+    let docs = env.get("TOKEN_MINT_DOCS").map(shown);
     let mut explanation = worded(*error.explanation, env);
     explanation.hints.extend(docs.map(|docs| format!("more on this: {docs}/troubleshooting.md#{section}")));
     explanation
@@ -27,7 +25,7 @@ pub fn of_failure(error: Error, env: &Env) -> Explanation {
 
 /// The explanation in words that the reader knows.
 pub fn worded(mut explanation: Explanation, env: &Env) -> Explanation {
-    if env.is_set(DOCS) {
+    if env.is_set("TOKEN_MINT_DOCS") {
         let Explanation { fact, causes, hints, .. } = &mut explanation;
         let causes = causes.iter_mut().map(|cause| &mut cause.text);
         for text in [fact].into_iter().chain(causes).chain(hints) {
@@ -54,7 +52,7 @@ mod tests {
 
     #[test]
     fn the_link_leads_to_a_section_of_the_page() {
-        let env = Env::from([(DOCS, "https://github.com/o/r/blob/v1/docs")]);
+        let env = Env::from([("TOKEN_MINT_DOCS", "https://github.com/o/r/blob/v1/docs")]);
         let page = include_str!("../../docs/troubleshooting.md").to_lowercase().replace(' ', "-");
         for kind in [Kind::Usage, Kind::NoIdentity, Kind::Refused, Kind::Trouble, Kind::NoHandOver, Kind::Signal(15)] {
             let hints = of_failure(Error::new(kind, "x"), &env).hints;

@@ -107,7 +107,7 @@ pub fn page(explanation: &Explanation) -> String {
     }
     page += "\n";
     for hint in hints {
-        // Only our own hints have lines of code in them.
+        // Only our own hints have lines of code in them. An audience in one is on one line.
         let (words, code) = hint.split_once("\n\n").unwrap_or((hint, ""));
         page += &format!("- {}\n", prose(words));
         if !code.is_empty() {

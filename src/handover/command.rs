@@ -1,5 +1,6 @@
 //! `-- COMMAND`: the upload tool is found before anything is minted. It runs with the API token in its environment and
-//! nowhere else. It has our terminal, stdin and working directory, and gets the signals that we get.
+//! nowhere else, and without the job's identity (`identity.rs` lists these variables). It has our terminal, stdin and
+//! working directory, and gets the signals that we get.
 
 use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
@@ -21,11 +22,12 @@ use crate::text::shown;
 /// The folders in which `execvp` looks without a `PATH` (musl's list; glibc leaves the first out).
 const DEFAULT_PATH: &str = "/usr/local/bin:/bin:/usr/bin";
 
-/// How long COMMAND and its descendants may run after the first signal. GitHub sends SIGINT to a cancelled job, SIGTERM
-/// 7.5 seconds later and SIGKILL 2.5 seconds after that (on Windows Ctrl-C, then Ctrl-Break, then it ends all
+/// How long COMMAND and its descendants are waited for after the first signal. GitHub sends SIGINT to a cancelled job,
+/// SIGTERM 7.5 seconds later and SIGKILL 2.5 seconds after that (on Windows Ctrl-C, then Ctrl-Break, then it ends all
 /// processes). The token has to be revoked before the last of these.
 const ENDING_TIMEOUT: Duration = Duration::from_secs(7);
-/// A second signal that comes sooner counts as the first one: `timeout` sends its signal to a process and to its group.
+/// A second signal that comes sooner is forwarded, and does not end the wait: `timeout` sends its signal to a process
+/// and to its group.
 const SECOND_SIGNAL_AFTER: Duration = Duration::from_secs(1);
 
 /// A program that is about to be run.

@@ -11,8 +11,10 @@ use crate::index_api::Minted;
 
 /// The variables that an upload client reads.
 ///
-/// An option of COMMAND may name another index than the one that the token is for. Then the upload must fail, or go to
-/// that other index, which refuses the token. So the index is given in a variable that does not win over the option.
+/// An option of COMMAND may name another index than the one that the token is for. Then the upload has to fail. With a
+/// client whose option wins, the other index gets to see the token, and refuses it; it is revoked when COMMAND has
+/// ended. So the index is given in a variable that does not win over the option: no upload goes elsewhere than the user
+/// says.
 struct Client {
     /// Variable for the user name.
     user: Option<&'static str>,
@@ -64,9 +66,9 @@ impl Client {
     }
 }
 
-/// The variables for COMMAND. They name the index, too, so that no client sends the token to another one. A variable
-/// without a value has to be unset. If the user has set a URL of the same index, it stays: its path may differ from
-/// ours.
+/// The variables for COMMAND. They name the index, too: without an option that names another one, each client uploads
+/// there. A variable without a value has to be unset. If the user has set a URL of the same index, it stays: its path
+/// may differ from ours.
 pub fn variables(minted: &Minted, index: &Index, env: &Env) -> Vec<(&'static str, Option<String>)> {
     let token = || minted.token.reveal().to_owned();
     let mut variables = vec![];

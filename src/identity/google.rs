@@ -65,25 +65,20 @@ pub fn id_token(account: Option<&str>, audience: &str, http: &Http) -> Result<Id
     read_generated(&http.post_json(&url, &[("Authorization", authorization)], json), &access_token)
 }
 
-const METADATA: &str = "only machines of Google Cloud have Google's metadata server, and a machine without a service account \
-                        has no identity. Is GOOGLE_SERVICE_ACCOUNT_NAME set by mistake?";
 const ROLE: &str = "the account that the job runs as needs the role Service Account Token Creator for the account that \
                     GOOGLE_SERVICE_ACCOUNT_NAME names, and the project needs the IAM Service Account Credentials API";
 
 const METADATA_ENDPOINT: Endpoint = Endpoint {
     asking: "asking Google Cloud for an ID token",
     refusal: (Kind::NoIdentity, "refused to issue an ID token"),
-    hint: |status, is_refusal| if status == 404 { Some(METADATA) } else { is_refusal.then_some(ROLE) },
-    hint_without_reply: Some(METADATA),
+    hint: |status, is_refusal| if status == 404 { Some(messages::METADATA) } else { is_refusal.then_some(ROLE) },
+    hint_without_reply: None,
     nonsense: messages::OTHER_PROVIDER,
     mints: false,
 };
 
-const IAM_ENDPOINT: Endpoint = Endpoint {
-    hint: |status, is_refusal| (is_refusal || status == 404).then_some(ROLE),
-    hint_without_reply: None,
-    ..METADATA_ENDPOINT
-};
+const IAM_ENDPOINT: Endpoint =
+    Endpoint { hint: |status, is_refusal| (is_refusal || status == 404).then_some(ROLE), ..METADATA_ENDPOINT };
 
 fn request(endpoint: &'static Endpoint, server: &str) -> Request {
     Request { endpoint, server: server.to_owned(), name: NAME.to_owned() }
@@ -111,6 +106,16 @@ pub fn read_generated(replied: &HttpResult, access_token: &RequestToken) -> Resu
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn only_an_absent_metadata_server_is_said_to_be_absent() {
+        use crate::net::http_error::{Fault, HttpError};
+        for (fault, hint) in [(Fault::Absent, messages::METADATA), (Fault::NoReply, messages::AGAIN)] {
+            let error = read_id_token(&Err(HttpError::new(fault, "x"))).err().unwrap();
+            assert_eq!(error.explanation.hints, [hint]);
+            assert_eq!((error.is_transient, error.nothing_was_sent), (fault == Fault::NoReply, fault == Fault::Absent));
+        }
+    }
 
     #[test]
     fn a_service_account_can_not_leave_its_place_in_the_path() {

@@ -28,7 +28,7 @@ use crate::net::http1;
 use crate::net::proxy::Proxies;
 use crate::net::relay::{self, Relay};
 use crate::net::url::Url;
-use crate::os::deadline::{Background, Deadline};
+use crate::os::deadline::{Background, Deadline, WaitError};
 use crate::os::log::{self, Log};
 use crate::text::{self, shown};
 use crate::time;
@@ -181,6 +181,9 @@ impl Http {
         }
         let max_body_bytes = self.max_body_bytes;
         let replying = Background::spawn(move || reply_to(request, max_body_bytes));
+        if !replying.may_be_running() {
+            return Err(no_relay(WaitError::NoThread.into()));
+        }
         let local = relay.accept(before_sending).map_err(no_relay);
         let relayed =
             local.and_then(|local| relay::pass_on(&local, &remote, max_body_bytes + MAX_OVERHEAD_BYTES, deadline));

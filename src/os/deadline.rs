@@ -152,7 +152,8 @@ impl<T: Send + 'static> Background<T> {
 }
 
 impl<T> Background<T> {
-    fn may_be_running(&self) -> bool {
+    /// False if there is no result, and no thread that could still make one.
+    pub fn may_be_running(&self) -> bool {
         let is_new = self.spawned_at.is_some_and(|spawned_at| spawned_at.elapsed() < START_TIMEOUT);
         is_new || self.has_started.load(Ordering::SeqCst)
     }

@@ -1,4 +1,4 @@
-//! What keeps the tokens in this process's memory from others.
+//! Keeps the tokens in this process's memory from others.
 
 use std::alloc::System;
 
@@ -9,8 +9,9 @@ use zeroizing_alloc::ZeroAlloc;
 #[global_allocator]
 static ALLOCATOR: ZeroAlloc<System> = ZeroAlloc(System);
 
-/// Forbids core dumps of this process, and forbids other processes of the same user to read its memory and environment
-/// (`PR_SET_DUMPABLE` in `prctl(2)`). A program that we start is not affected. Call this before anything else.
+/// On Linux, forbids core dumps of this process, and forbids other processes of the same user to read its memory and
+/// environment (`PR_SET_DUMPABLE` in `prctl(2)`). A program that we start is not affected. Call this before anything
+/// else.
 pub fn forbid_dumps_and_ptrace() {
     #[cfg(target_os = "linux")] // a failure is ignored: the program works without it
     let _ = rustix::process::set_dumpable_behavior(rustix::process::DumpableBehavior::NotDumpable);
