@@ -185,8 +185,10 @@ impl Http {
             return Err(no_relay(WaitError::NoThread.into()));
         }
         let local = relay.accept(before_sending).map_err(no_relay);
-        let relayed =
-            local.and_then(|local| relay::pass_on(&local, &remote, max_body_bytes + MAX_OVERHEAD_BYTES, deadline));
+        // TLS sends the request only after the server's first bytes.
+        let before_reply = if url.is_https() { before_sending } else { deadline };
+        let max_bytes = max_body_bytes + MAX_OVERHEAD_BYTES;
+        let relayed = local.and_then(|local| relay::pass_on(&local, &remote, max_bytes, before_reply, deadline));
         drop((relay, remote)); // if minreq still waits for the relay, this ends that
         let reaction = Deadline::after(REACTION_TIMEOUT).ignoring_signals();
         let reply = reaction.result_of(replying).unwrap_or_else(|_| Err(HttpError::cut_off()));

@@ -81,7 +81,8 @@ impl Relay {
 }
 
 /// Passes bytes on between minreq and the server, until minreq has closed its end. The server may send at most
-/// `max_received_bytes`: a reply's header and body, and TLS around them.
+/// `max_received_bytes`: a reply's header and body, and TLS around them. Until its first byte, `before_reply` is the
+/// deadline.
 ///
 /// # Errors
 /// [`HttpError`], if something else ended it: the deadline, a signal, or the bound on bytes.
@@ -89,12 +90,14 @@ pub fn pass_on(
     local: &TcpStream,
     remote: &TcpStream,
     max_received_bytes: usize,
+    before_reply: Deadline,
     deadline: Deadline,
 ) -> Result<(), HttpError> {
     remote.set_nonblocking(true)?;
     let mut buffer = vec![0; 16 * 1024]; // on the heap: freed memory is wiped there
     let (mut received, mut has_remote_ended) = (0, false);
     loop {
+        let deadline = if received == 0 { before_reply } else { deadline };
         let up = pass(local, remote, &mut buffer, deadline)?;
         let down = if has_remote_ended { None } else { pass(remote, local, &mut buffer, deadline)? };
         received += down.unwrap_or(0);
@@ -213,7 +216,7 @@ mod tests {
         let client =
             thread::spawn(move || request.send().ok().and_then(|reply| reply.as_str().ok().map(str::to_owned)));
         let deadline = Deadline::after(timeout);
-        let relayed = pass_on(&relay.accept(deadline).unwrap(), remote, MAX_RECEIVED_BYTES, deadline);
+        let relayed = pass_on(&relay.accept(deadline).unwrap(), remote, MAX_RECEIVED_BYTES, deadline, deadline);
         drop(relay);
         (client.join().unwrap(), relayed)
     }

@@ -165,6 +165,23 @@ fn a_signal_ends_every_wait() {
     });
 }
 
+/// With TLS, the handshake comes before the request.
+#[test]
+fn a_signal_during_the_handshake_ends_it_before_anything_is_sent() {
+    let proxy = ScriptedServer::serving(|stream| {
+        stream.write_all(b"HTTP/1.1 200 OK\r\n\r\n").unwrap();
+        thread::sleep(Duration::from_secs(20));
+    });
+    let step = Step::bare().args(&["--index", "https://index.invalid", "--audience", "x", "--id-token-env", "T"]);
+    let (mut child, pid) = start_under(&[], &step.env("T", "a.b.c").env("https_proxy", &proxy.url()));
+    wait_until(|| !proxy.requests().is_empty());
+    thread::sleep(Duration::from_millis(300));
+    let start = Instant::now();
+    send("-TERM", &pid);
+    assert_eq!(status(&mut child), Some(143));
+    assert!(start.elapsed() < SLACK, "{:?}", start.elapsed());
+}
+
 /// The index mints the API token after the signal.
 #[test]
 fn a_token_minted_during_a_signal_is_revoked_unused() {
