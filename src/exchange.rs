@@ -102,7 +102,7 @@ impl Exchange<'_> {
     /// # Errors
     /// Also if a signal came meanwhile, or the API token can't be masked; then it is revoked.
     pub fn mint(&self, mut id_token: IdToken, audience: &Audience) -> Result<LiveToken<'_>> {
-        let http = self.http.until(self.http.deadline.with_grace(MINT_GRACE));
+        let http = self.http.with_grace(MINT_GRACE);
         let outcome = retry::run(&http, |failed| {
             if failed > 0 {
                 id_token = self.request_once(audience)?;

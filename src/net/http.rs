@@ -65,6 +65,8 @@ const MINREQ_TIMEOUT_SECS: u64 = 24 * 60 * 60;
 pub struct Http {
     pub deadline: Deadline,
     pub log: Log,
+    /// How long to wait for a reply after a signal, once the request may have been sent.
+    grace: Duration,
     proxies: Proxies,
     max_body_bytes: usize,
     /// A connection that was opened before its request.
@@ -106,12 +108,17 @@ impl Reply {
 impl Http {
     /// A client for requests that end by this deadline.
     pub fn new(deadline: Deadline, log: Log, proxies: Proxies) -> Http {
-        Http { deadline, log, proxies, max_body_bytes: MAX_BODY_BYTES, early: Rc::default() }
+        Http { deadline, log, grace: Duration::ZERO, proxies, max_body_bytes: MAX_BODY_BYTES, early: Rc::default() }
     }
 
     /// The same client with another deadline.
     pub fn until(&self, deadline: Deadline) -> Http {
         Http { deadline, ..self.clone() }
+    }
+
+    /// The same client for replies that should not be lost: after a signal, it waits that much longer for them.
+    pub fn with_grace(&self, grace: Duration) -> Http {
+        Http { grace, ..self.clone() }
     }
 
     /// The same client for bodies that may be this long.
@@ -158,12 +165,10 @@ impl Http {
     fn connect_and_send(&self, url: &Url, request: minreq::Request) -> HttpResult {
         let deadline = self.deadline.within(REQUEST_TIMEOUT);
         let early = self.early.borrow_mut().take_if(|early| early.origin == url.origin());
-        // Until something is sent, no answer can be lost.
-        let before_sending = deadline.without_grace();
-        let early = early.map_or(Ok(None), |early| early.wait_if_usable(before_sending))?;
+        let early = early.map_or(Ok(None), |early| early.wait_if_usable(deadline))?;
         let remote = match early {
             Some(remote) => remote,
-            None => Connection::open(url, self.proxies.for_url(url)).wait(before_sending)?,
+            None => Connection::open(url, self.proxies.for_url(url)).wait(deadline)?,
         };
         let no_relay = |error: io::Error| {
             HttpError::new(Fault::Unreachable, format!("no relay on loopback: {}", shown(&error.to_string())))
@@ -184,11 +189,12 @@ impl Http {
         if !replying.may_be_running() {
             return Err(no_relay(WaitError::NoThread.into()));
         }
-        let local = relay.accept(before_sending).map_err(no_relay);
-        // TLS sends the request only after the server's first bytes.
-        let before_reply = if url.is_https() { before_sending } else { deadline };
+        let local = relay.accept(deadline).map_err(no_relay);
+        let for_reply = deadline.with_grace(self.grace);
+        // TLS sends the request only after the server's first bytes. Until then, no reply can be lost.
+        let before_reply = if url.is_https() { deadline } else { for_reply };
         let max_bytes = max_body_bytes + MAX_OVERHEAD_BYTES;
-        let relayed = local.and_then(|local| relay::pass_on(&local, &remote, max_bytes, before_reply, deadline));
+        let relayed = local.and_then(|local| relay::pass_on(&local, &remote, max_bytes, before_reply, for_reply));
         drop((relay, remote)); // if minreq still waits for the relay, this ends that
         let reaction = Deadline::after(REACTION_TIMEOUT).ignoring_signals();
         let reply = reaction.result_of(replying).unwrap_or_else(|_| Err(HttpError::cut_off()));

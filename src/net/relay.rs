@@ -152,7 +152,7 @@ impl Client {
 
 /// Passes on the bytes that have come from one end, and returns how many. `None`: there are none yet. 0: no more can
 /// come or go.
-fn pass(from: &TcpStream, to: &TcpStream, buffer: &mut [u8], deadline: Deadline) -> Result<Option<usize>, HttpError> {
+fn pass(from: &TcpStream, to: &TcpStream, buffer: &mut [u8], deadline: Deadline) -> Result<Option<usize>, WaitError> {
     let is_for_later = |error: &io::Error| [ErrorKind::WouldBlock, ErrorKind::Interrupted].contains(&error.kind());
     let read = match (&*from).read(buffer) {
         Err(error) if is_for_later(&error) => return Ok(None),

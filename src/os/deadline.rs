@@ -40,14 +40,9 @@ impl Deadline {
         Deadline { at: Instant::now() + timeout, timeout, grace: Some(Duration::ZERO) }
     }
 
-    /// The same deadline. A signal ends it after `grace`: for a reply that should not be lost.
+    /// The same deadline. A signal, if signals count, ends it after `grace`: for a reply that should not be lost.
     pub fn with_grace(self, grace: Duration) -> Deadline {
-        Deadline { grace: Some(grace), ..self }
-    }
-
-    /// The same deadline without grace: nothing can be lost yet.
-    pub fn without_grace(self) -> Deadline {
-        Deadline { grace: self.grace.map(|_| Duration::ZERO), ..self }
+        Deadline { grace: self.grace.map(|_| grace), ..self }
     }
 
     /// The same deadline. No signal ends it: for the work that the signal causes.
